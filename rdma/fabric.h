@@ -1,0 +1,263 @@
+/* rdma/fabric.h - one-sided operations on the memory of other nodes.
+ *
+ * A process opens one net (its connections and mapped or registered memory),
+ * and each of its threads one fab (a queue) on it. A batch of operations goes
+ * to all the nodes it names at once; the poster then waits, or polls for many.
+ *
+ * What is promised, by every transport (tests/contract runs the same on all):
+ *  - CAS and FAA are atomic on 8 aligned bytes against each other, and reads
+ *    and writes of aligned 8 bytes are never torn. Nothing else is atomic.
+ *  - Operations of one batch to one node take effect in the order given; there
+ *    is no other order, not between nodes and not between batches in flight.
+ *  - A WRITE that completed with 0 is seen by every later READ of anyone.
+ *  - Every operation completes, at the latest at its batch's deadline:
+ *      0            done
+ *      -EHOSTDOWN   the node is down or cut off (fab_net_cut); may or may not
+ *                   have taken effect
+ *      -ETIMEDOUT   no answer by the deadline; the same
+ *      -EREMOTEIO   the node refused it (outside its region, misaligned)
+ *      -ECANCELED   an earlier operation of this batch to this node failed;
+ *                   this one was not done
+ *    A CALL ends with the node's own answer (0 or -errno), or -EMSGSIZE if
+ *    that is longer than reply_cap: reply_len tells, reply is untouched.
+ *    A CALL is sent after what precedes it to its node in the batch is done;
+ *    what follows it does not wait for the answer.
+ *  - Time and dice come from here, so that a simulator can own them.
+ *
+ * Two-sided messages (CALL) travel in batches too; the node's answer is a
+ * status and bytes. They are served by the node's processor, the rest is not.
+ */
+#ifndef ACESO_RDMA_FABRIC_H
+#define ACESO_RDMA_FABRIC_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#define FAB_NODES_MAX	   63u /* ids 0..62 */
+#define FAB_NODE_COORD	   63u /* the coordinator: CALL only */
+#define FAB_BATCH_OPS_MAX  4096u
+#define FAB_OP_BYTES_MAX   (4u << 20)
+#define FAB_CALL_BYTES_MAX 65536u		/* request or answer */
+#define FAB_TIMEOUT_NS	   UINT64_C(5000000000) /* without a deadline */
+
+struct fab_net; /* a process's view of all nodes; any thread */
+struct fab;	/* one thread's queue on a net; that thread only */
+
+enum fab_opcode { FAB_READ = 1, FAB_WRITE, FAB_CAS, FAB_FAA, FAB_CALL };
+
+struct fab_op {
+	uint8_t opcode;
+	uint8_t node;
+	uint16_t call;	    /* CALL: type of the message */
+	int32_t status;	    /* out; -EINPROGRESS while under way */
+	uint64_t offset;    /* in the node's region; CAS, FAA: multiple of 8 */
+	void *buf;	    /* READ: into; WRITE, CALL: from */
+	uint32_t len;	    /* of buf; WRITE and READ may be 0 */
+	uint32_t reply_cap; /* CALL: room at reply */
+	void *reply;	    /* CALL: the answer's bytes */
+	uint32_t reply_len; /* CALL: out */
+	uint32_t pad;
+	uint64_t expect; /* CAS */
+	uint64_t arg;	 /* CAS: the new value; FAA: what is added */
+	uint64_t old;	 /* CAS, FAA: out, what was there before */
+};
+
+struct fab_batch {
+	struct fab_op *ops; /* the poster's, untouched until complete */
+	uint32_t n;
+	uint32_t left;	      /* not yet complete; the transport counts */
+	uint64_t deadline_ns; /* by fab_now(); 0: now + FAB_TIMEOUT_NS */
+	void *user;	      /* the poster's */
+	void *priv;	      /* the transport's, from post to completion */
+	TAILQ_ENTRY(fab_batch) link; /* likewise */
+};
+
+/* Fill one operation. Memory at @buf must stay until the batch completes. */
+static inline void fab_read(struct fab_op *op, uint8_t node, uint64_t offset,
+			    void *buf, uint32_t len)
+{
+	*op = (struct fab_op){.opcode = FAB_READ,
+			      .node = node,
+			      .offset = offset,
+			      .buf = buf,
+			      .len = len};
+}
+
+static inline void fab_write(struct fab_op *op, uint8_t node, uint64_t offset,
+			     const void *buf, uint32_t len)
+{
+	*op = (struct fab_op){.opcode = FAB_WRITE,
+			      .node = node,
+			      .offset = offset,
+			      .buf = (void *)buf,
+			      .len = len};
+}
+
+static inline void fab_cas(struct fab_op *op, uint8_t node, uint64_t offset,
+			   uint64_t expect, uint64_t swap)
+{
+	*op = (struct fab_op){.opcode = FAB_CAS,
+			      .node = node,
+			      .offset = offset,
+			      .expect = expect,
+			      .arg = swap};
+}
+
+static inline void fab_faa(struct fab_op *op, uint8_t node, uint64_t offset,
+			   uint64_t add)
+{
+	*op = (struct fab_op){
+		.opcode = FAB_FAA, .node = node, .offset = offset, .arg = add};
+}
+
+static inline void fab_call(struct fab_op *op, uint8_t node, uint16_t type,
+			    const void *req, uint32_t len, void *reply,
+			    uint32_t reply_cap)
+{
+	*op = (struct fab_op){.opcode = FAB_CALL,
+			      .node = node,
+			      .call = type,
+			      .buf = (void *)req,
+			      .len = len,
+			      .reply = reply,
+			      .reply_cap = reply_cap};
+}
+
+/* --- a thread's queue ------------------------------------------------------
+ */
+
+int fab_open(struct fab_net *net, struct fab **out);
+void fab_close(struct fab *f); /* no batch may be under way; NULL is fine */
+
+/* Start @b. Errors (nothing was started, statuses untouched): -EINVAL for a
+ * batch that breaks the limits above; -ENOMEM. A batch of 0 operations is
+ * complete at once. */
+int fab_post(struct fab *f, struct fab_batch *b);
+
+/* Take up to @max complete batches, waiting up to @timeout_ns for the first
+ * (0: not at all). Returns how many. */
+size_t fab_poll(struct fab *f, struct fab_batch **done, size_t max,
+		uint64_t timeout_ns);
+
+/* Post @b and wait until it is complete, whatever else completes meanwhile
+ * (fab_poll hands that out later). Returns fab_post()'s error, else 0: look at
+ * the statuses. */
+int fab_run(struct fab *f, struct fab_batch *b);
+
+/* As fab_run for one CALL: returns its status; *reply_len (may be NULL). */
+int fab_call_run(struct fab *f, uint8_t node, uint16_t type, const void *req,
+		 uint32_t len, void *reply, uint32_t reply_cap,
+		 uint32_t *reply_len, uint64_t timeout_ns);
+
+uint64_t fab_now(struct fab *f);	    /* nanoseconds, monotonic */
+uint64_t fab_wall(struct fab *f);	    /* nanoseconds since 1970 */
+uint64_t fab_random(struct fab *f);	    /* 64 bits */
+void fab_sleep(struct fab *f, uint64_t ns); /* simulated in a simulator */
+
+/* --- the net: which nodes there are ----------------------------------------
+ */
+
+/* Connect node @id at @address (transport's own words: for shm the path of
+ * the node's Unix socket). @hello (len <= FAB_CALL_BYTES_MAX) is handed to the
+ * node's on_hello, which may refuse. For FAB_NODE_COORD there is no region.
+ * A node that is up cannot be attached again; one that is down or cut can.
+ * Errors: -ECONNREFUSED, -ENOENT, -EPROTO, -ETIMEDOUT; what on_hello said, or
+ * -EACCES (refused); -EALREADY. */
+int fab_net_attach(struct fab_net *net, uint8_t id, const char *address,
+		   const void *hello, size_t len);
+
+/* Cut node @id off: operations under way and later ones fail with -EHOSTDOWN,
+ * and on return no operation of this process touches its memory any more
+ * ([I6]; waits for the microseconds such an operation may take). */
+void fab_net_cut(struct fab_net *net, uint8_t id);
+
+/* True if attached and neither cut nor known to be dead. */
+bool fab_net_up(struct fab_net *net, uint8_t id);
+
+/* Bytes of node @id's region; 0 if not attached. */
+uint64_t fab_net_size(struct fab_net *net, uint8_t id);
+
+/* Call @down(arg, id) once, from some thread, when a node is found dead. It
+ * may cut and attach nodes, but not close the net. Set it before attaching:
+ * a death before is not told again. */
+void fab_net_on_down(struct fab_net *net, void (*down)(void *arg, uint8_t id),
+		     void *arg);
+
+void fab_net_close(struct fab_net *net); /* after all its fabs; NULL is fine */
+
+struct fab_counters {
+	uint64_t batches, ops[6]; /* by opcode */
+	uint64_t bytes_read, bytes_written, bytes_called;
+	uint64_t failed;
+};
+void fab_counters(struct fab *f, struct fab_counters *out); /* of this queue */
+
+/* Round trips: a client counts its batches. */
+
+/* --- the other side: a node ------------------------------------------------
+ */
+
+struct fab_server;  /* serves one region and CALLs */
+struct fab_request; /* one CALL to be answered, once */
+struct fab_peer;    /* who asks: one process's connection */
+
+struct fab_server_opts {
+	void *region; /* as from fab_region_open(); NULL: CALLs only */
+	uint64_t size;
+	int region_fd;	     /* shm: its memfd; -1 if none */
+	const char *address; /* as for fab_net_attach() */
+	void *arg;
+	/* All run in the server's one thread, one at a time. */
+	int (*on_hello)(void *arg, struct fab_peer *peer, const void *hello,
+			size_t len); /* 0, or -errno to refuse */
+	void (*on_call)(void *arg, struct fab_request *rq, uint16_t type,
+			const void *req, size_t len);
+	void (*on_gone)(void *arg, struct fab_peer *peer); /* it hung up */
+};
+
+int fab_server_open(const struct fab_server_opts *opts,
+		    struct fab_server **out);
+/* Hangs up on everyone (on_gone is called for each, in the server's thread),
+ * then returns. Requests not yet answered may still be. NULL is fine. */
+void fab_server_close(struct fab_server *s);
+
+/* How many messages broke the transport's own rules; each cost its sender the
+ * connection, and nobody else anything. */
+uint64_t fab_server_malformed(const struct fab_server *s);
+
+/* Answer @rq, from any thread, now or later; it is gone afterwards. @status is
+ * 0 or -errno; bytes only with 0. The asker may be gone: that is fine. */
+void fab_reply(struct fab_request *rq, int status, const void *data,
+	       size_t len);
+struct fab_peer *fab_request_peer(struct fab_request *rq);
+
+/* A peer lives from on_hello (returning 0) until on_gone has returned and its
+ * last request is answered. It has a word of the server's, NULL at first. */
+void fab_peer_set(struct fab_peer *peer, void *word);
+void *fab_peer_get(struct fab_peer *peer);
+int32_t fab_peer_pid(const struct fab_peer *peer); /* 0 if not on this host */
+uint32_t fab_peer_uid(const struct fab_peer *peer);
+void fab_peer_cut(struct fab_peer *peer); /* hang up on it */
+
+/* --- shared memory on one host (rdma/shm*.c) --------------------------------
+ */
+
+/* A net whose nodes are processes of this host. */
+int fab_shm_open(struct fab_net **out);
+
+/* Zeroed memory of @size bytes that can be handed to others: a memfd, taken
+ * from the system page by page as it is touched. Errors: -ENOMEM. */
+int fab_region_open(const char *name, uint64_t size, void **base, int *fd);
+void fab_region_close(void *base, uint64_t size, int fd);
+
+/* Give bytes back to the system; they read as zeros afterwards. Page-aligned.
+ * The owner of the region only. Works without @fd (-1) by clearing. */
+void fab_region_discard(void *base, int fd, uint64_t offset, uint64_t len);
+
+/* A hint that [offset, +len) of node @id will be written soon, so that its
+ * pages are mapped in one go. Cheap, may do nothing. */
+void fab_net_prepare(struct fab_net *net, uint8_t id, uint64_t offset,
+		     uint64_t len);
+
+#endif

@@ -1,0 +1,56 @@
+/* rdma/region.c - the memory a node gives: a memfd, so that other processes
+ * can map it, sealed at its size, so that no access of theirs can fault. */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "rdma/fabric.h"
+
+#define REGION_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+int fab_region_open(const char *name, uint64_t size, void **base, int *fd)
+{
+	void *p;
+	int mfd, rc;
+
+	assert(name != NULL && base != NULL && fd != NULL);
+	if (size == 0 || size > INT64_MAX)
+		return -EINVAL;
+	mfd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (mfd < 0)
+		return -errno;
+	if (ftruncate(mfd, (off_t)size) != 0)
+		goto err_close;
+	if (fcntl(mfd, F_ADD_SEALS, REGION_SEALS) != 0)
+		goto err_close;
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, mfd, 0);
+	if (p == MAP_FAILED)
+		goto err_close;
+	*base = p;
+	*fd = mfd;
+	return 0;
+
+err_close:
+	rc = -errno;
+	close(mfd);
+	return rc;
+}
+
+void fab_region_close(void *base, uint64_t size, int fd)
+{
+	if (base != NULL)
+		munmap(base, size);
+	if (fd >= 0)
+		close(fd);
+}
+
+void fab_region_discard(void *base, int fd, uint64_t offset, uint64_t len)
+{
+	if (fd >= 0 && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 (off_t)offset, (off_t)len) == 0)
+		return;
+	memset((char *)base + offset, 0, len);
+}

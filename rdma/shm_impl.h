@@ -1,0 +1,198 @@
+/* rdma/shm_impl.h - private to rdma/shm*.c: the shared-memory transport.
+ *
+ *	client process                            node process
+ *	shm_net  --- primary socket, one per node --- peer    (hello; HUP =
+ *dead) shm_fab  --- a socket per queue and node  --- conn    (CALLs, answers)
+ *	         \__ mmap of the node's memfd, handed over by the first answer
+ *
+ * One-sided operations run in the poster's thread, inside fab_post(). */
+#ifndef ACESO_RDMA_SHM_IMPL_H
+#define ACESO_RDMA_SHM_IMPL_H
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "rdma/fabric_impl.h"
+
+/* --- frames: one SOCK_SEQPACKET message each (both ends on one host, and of
+ * one build: magic and version are checked) ----------------------------------
+ */
+
+#define SHM_MAGIC	0x4f435841u /* "AXCO" */
+#define SHM_VERSION	1u
+#define SHM_TOKEN_BYTES 16u
+
+enum shm_frame_type {
+	SHM_HELLO = 1,	 /* client, first on its primary socket */
+	SHM_HELLO_CALLS, /* client, first on a queue's socket */
+	SHM_WELCOME,	 /* node's answer; status, region size, memfd */
+	SHM_CALL,
+	SHM_ANSWER,
+};
+
+struct shm_frame {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t type;
+	uint16_t call; /* CALL: the message's type */
+	uint16_t pad;
+	int32_t status; /* WELCOME, ANSWER */
+	uint64_t id;	/* CALL, ANSWER: whose; WELCOME: region size */
+	uint8_t token[SHM_TOKEN_BYTES]; /* HELLO*: which process's net */
+	/* payload follows, to the end of the message */
+};
+_Static_assert(sizeof(struct shm_frame) == 40, "no holes");
+
+#define SHM_FRAME_MAX  (sizeof(struct shm_frame) + FAB_CALL_BYTES_MAX)
+#define SHM_SNDBUF     (4 * (int)SHM_FRAME_MAX)
+#define SHM_CONNS_MAX  4096u	      /* of one server */
+#define SHM_UNSENT_MAX (64u << 20)    /* bytes of answers not taken, per conn */
+#define SHM_HELLO_NS   FAB_TIMEOUT_NS /* for connecting */
+
+void shm_frame_init(struct shm_frame *fr, enum shm_frame_type type);
+bool shm_frame_ok(const struct shm_frame *fr, size_t len);
+
+/* Start a thread that takes no signals: they are the program's, and it may
+ * count on who gets them. Errors: -EAGAIN. */
+int shm_thread_start(pthread_t *t, void *(*fn)(void *arg), void *arg);
+
+/* --- shm_sock.c ----------------------------------------------------------- */
+
+int shm_connect(const char *path, int *out);
+/* A listening socket that is at @path when this returns; mode 0600. @inode
+ * tells it from a later one. -EADDRINUSE if a live server is there. */
+int shm_listen(const char *path, uint64_t *inode, int *out);
+/* Remove the file at @path if it is still that socket. */
+void shm_unlisten(const char *path, uint64_t inode);
+/* Send one message, not waiting: 0, -EAGAIN, -EPIPE, ... @fd_out -1: none. */
+int shm_send(int sock, const struct shm_frame *fr, const void *data, size_t len,
+	     int fd_out);
+/* Receive one message into @buf, not waiting: its length; 0: hung up;
+ * -EAGAIN; -EMSGSIZE if it did not fit. @fd_in (may be NULL): -1 or a new fd.
+ */
+ssize_t shm_recv(int sock, void *buf, size_t cap, int *fd_in);
+/* Wait until @sock has something to read: 0, -ETIMEDOUT. */
+int shm_wait_readable(int sock, uint64_t timeout_ns);
+
+/* --- the client: shm.c, shm_node.c -------------------------------------------
+ */
+
+/* A node's life as its client sees it. Moves only under its lock. */
+enum shm_state {
+	SHM_ABSENT, /* never attached, or cut */
+	SHM_UP,
+	SHM_DOWN, /* found dead; still mapped until cut or closed */
+};
+
+struct shm_node {
+	_Atomic(int) state;
+	uint8_t *base; /* readers: only inside shm_enter() and state UP */
+	uint64_t size;
+	_Atomic(uint32_t) generation; /* counts attachments */
+	pthread_mutex_t lock;
+	int sock; /* primary; -1 */
+	char *address;
+};
+
+struct shm_net {
+	struct fab_net net;
+	uint8_t token[SHM_TOKEN_BYTES];
+	int epfd, stopfd;
+	pthread_t monitor;
+	pthread_mutex_t lock; /* of what follows */
+	void (*down)(void *arg, uint8_t id);
+	void *down_arg;
+	TAILQ_HEAD(shm_fab_list, shm_fab) fabs;
+	struct shm_node node[FAB_NODE_COORD + 1];
+};
+
+int shm_nodes_init(struct shm_net *net);
+void shm_nodes_close(struct shm_net *net); /* the monitor has ended */
+int shm_attach(struct fab_net *net, uint8_t id, const char *address,
+	       const void *hello, size_t len);
+void shm_cut(struct fab_net *net, uint8_t id);
+void *shm_monitor(void *arg); /* the monitor thread */
+/* A new socket for CALLs to @id, and the generation it belongs to. */
+int shm_call_socket(struct shm_net *net, uint8_t id, uint32_t *generation,
+		    int *out);
+
+/* --- a queue: shm_fab.c, shm_call.c ------------------------------------------
+ */
+
+/* One CALL under way. Lives in its batch's shm_calls. */
+struct shm_call {
+	struct fab_batch *batch;
+	struct fab_op *op;
+	uint64_t id;
+	bool sent;
+	TAILQ_ENTRY(shm_call) link; /* in its lane's sent or unsent */
+};
+
+TAILQ_HEAD(shm_call_list, shm_call);
+
+/* What a batch with CALLs needs until it is complete: b->priv. */
+struct shm_calls {
+	uint64_t deadline;
+	TAILQ_ENTRY(shm_calls) link; /* in the queue's waiting */
+	struct fab_batch *batch;
+	uint32_t n;
+	struct shm_call call[];
+};
+
+/* A queue's way to one node, for CALLs. */
+struct shm_lane {
+	int sock; /* -1 */
+	uint32_t generation;
+	struct shm_call_list sent;   /* answer awaited */
+	struct shm_call_list unsent; /* the socket is full; in order posted */
+};
+
+struct shm_fab {
+	struct fab fab;
+	struct shm_net *net;
+	/* Odd while inside an operation on some node's memory; see cut. */
+	_Alignas(64) _Atomic(uint64_t) inside;
+	_Alignas(64) uint64_t dice;
+	int wakefd; /* eventfd: some node's state has changed */
+	struct shm_lane *lane[FAB_NODE_COORD + 1]; /* made when needed */
+	uint64_t lanes; /* bit: lane[i] has a socket */
+	TAILQ_HEAD(shm_calls_list, shm_calls) waiting;
+	uint64_t next_deadline;	   /* none of waiting is due before */
+	struct shm_call **by_slot; /* low half of an id -> call under way */
+	uint32_t *free_slot;	   /* a stack of slots not in use */
+	uint32_t slots, slots_free;
+	uint32_t serial;	   /* high half of the last id */
+	void *frame;		   /* SHM_FRAME_MAX, when needed */
+	TAILQ_ENTRY(shm_fab) link; /* in the net's fabs */
+};
+
+static inline struct shm_fab *shm_fab(struct fab *f)
+{
+	return (struct shm_fab *)f;
+}
+
+static inline struct shm_net *shm_net(struct fab_net *n)
+{
+	return (struct shm_net *)n;
+}
+
+int shm_fab_open(struct fab_net *net, struct fab **out);
+
+/* Wake every queue of @net to look at the nodes' states. */
+void shm_wake_all(struct shm_net *net);
+
+/* Prepare room for @n CALLs of @b. Errors: -ENOMEM. */
+int shm_calls_prepare(struct shm_fab *f, struct fab_batch *b, uint32_t n);
+/* Start a CALL of @b; its end is shm_op_end(). Returns a status of the op if
+ * it failed at once, -EINPROGRESS if not. */
+int shm_call_start(struct shm_fab *f, struct fab_batch *b, struct fab_op *op);
+void shm_calls_release(struct shm_fab *f, struct fab_batch *b);
+void shm_progress(struct fab *f, uint64_t until);
+int shm_calls_open(struct shm_fab *f);
+void shm_calls_close(struct shm_fab *f);
+
+/* @op of @b has come to its end with @status. */
+void shm_op_end(struct shm_fab *f, struct fab_batch *b, struct fab_op *op,
+		int status);
+
+#endif

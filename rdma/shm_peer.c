@@ -1,0 +1,201 @@
+/* rdma/shm_peer.c - who asks a node, over which connections, and how the
+ * answers get there. Everything here may be called from any thread. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "rdma/shm_serve_impl.h"
+
+/* --- peers ---------------------------------------------------------------- */
+
+static bool who(int sock, struct ucred *cred)
+{
+	socklen_t len = sizeof(*cred);
+
+	return getsockopt(sock, SOL_SOCKET, SO_PEERCRED, cred, &len) == 0;
+}
+
+struct shm_peer *shm_peer_open(int sock, const uint8_t *token)
+{
+	struct shm_peer *p;
+	struct ucred cred;
+
+	if (!who(sock, &cred))
+		return NULL;
+	p = calloc(1, sizeof(*p));
+	if (p == NULL)
+		return NULL;
+	p->peer.ops = &shm_server_ops;
+	p->peer.pid = cred.pid;
+	p->peer.uid = cred.uid;
+	memcpy(p->token, token, sizeof(p->token));
+	atomic_init(&p->refs, 1);
+	pthread_mutex_init(&p->lock, NULL);
+	p->primary = sock;
+	return p;
+}
+
+void shm_peer_put(struct shm_peer *p)
+{
+	if (p == NULL || atomic_fetch_sub(&p->refs, 1) != 1)
+		return;
+	pthread_mutex_destroy(&p->lock);
+	free(p);
+}
+
+bool shm_peer_is(const struct shm_peer *p, int sock, const uint8_t *token)
+{
+	struct ucred cred;
+
+	return !atomic_load(&p->gone) && who(sock, &cred) &&
+	       cred.pid == p->peer.pid && cred.uid == p->peer.uid &&
+	       memcmp(p->token, token, sizeof(p->token)) == 0;
+}
+
+void shm_peer_cut(struct fab_peer *peer)
+{
+	struct shm_peer *p = (struct shm_peer *)peer;
+
+	atomic_store(&p->gone, true);
+	pthread_mutex_lock(&p->lock);
+	if (p->primary >= 0)
+		shutdown(p->primary, SHUT_RDWR); /* the server's thread sees */
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* --- connections ---------------------------------------------------------- */
+
+struct shm_conn *shm_conn_open(int sock, int epfd)
+{
+	struct shm_conn *c;
+
+	c = calloc(1, sizeof(*c));
+	if (c == NULL)
+		return NULL;
+	atomic_init(&c->refs, 1);
+	pthread_mutex_init(&c->lock, NULL);
+	STAILQ_INIT(&c->unsent);
+	c->sock = sock;
+	c->epfd = epfd;
+	return c;
+}
+
+static void drop_unsent(struct shm_conn *c)
+{
+	struct shm_unsent *u;
+
+	while ((u = STAILQ_FIRST(&c->unsent)) != NULL) {
+		STAILQ_REMOVE_HEAD(&c->unsent, link);
+		free(u);
+	}
+	c->unsent_bytes = 0;
+}
+
+void shm_conn_put(struct shm_conn *c)
+{
+	if (atomic_fetch_sub(&c->refs, 1) != 1)
+		return;
+	drop_unsent(c);
+	shm_peer_put(c->peer);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+void shm_conn_shut(struct shm_conn *c)
+{
+	if (c->primary && c->peer != NULL) {
+		pthread_mutex_lock(&c->peer->lock);
+		c->peer->primary = -1;
+		pthread_mutex_unlock(&c->peer->lock);
+	}
+	pthread_mutex_lock(&c->lock);
+	if (c->sock >= 0)
+		close(c->sock);
+	c->sock = -1;
+	drop_unsent(c);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* --- answers -------------------------------------------------------------- */
+
+static void want_room(struct shm_conn *c, bool on)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
+
+	if (on)
+		ev.events |= EPOLLOUT;
+	epoll_ctl(c->epfd, EPOLL_CTL_MOD, c->sock, &ev);
+}
+
+/* Keep a copy until the socket takes it. */
+static int send_later(struct shm_conn *c, const struct shm_frame *fr,
+		      const void *data, size_t len)
+{
+	struct shm_unsent *u;
+
+	if (c->unsent_bytes + sizeof(*u) + len > SHM_UNSENT_MAX)
+		return -ENOBUFS;
+	u = malloc(sizeof(*u) + len);
+	if (u == NULL)
+		return -ENOMEM;
+	u->fr = *fr;
+	u->len = len;
+	if (len > 0)
+		memcpy(u->data, data, len);
+	if (STAILQ_EMPTY(&c->unsent))
+		want_room(c, true);
+	STAILQ_INSERT_TAIL(&c->unsent, u, link);
+	c->unsent_bytes += sizeof(*u) + len;
+	return 0;
+}
+
+static void send_answer(struct shm_conn *c, const struct shm_frame *fr,
+			const void *data, size_t len)
+{
+	int rc = -EAGAIN;
+
+	if (STAILQ_EMPTY(&c->unsent))
+		rc = shm_send(c->sock, fr, data, len, -1);
+	if (rc == -EAGAIN)
+		rc = send_later(c, fr, data, len);
+	if (rc != 0) /* an answer is lost: the asker must learn of it */
+		shutdown(c->sock, SHUT_RDWR);
+}
+
+void shm_reply(struct fab_request *rq, int status, const void *data, size_t len)
+{
+	struct shm_request *r = (struct shm_request *)rq;
+	struct shm_frame fr;
+
+	shm_frame_init(&fr, SHM_ANSWER);
+	fr.id = r->id;
+	fr.status = status;
+	pthread_mutex_lock(&r->conn->lock);
+	if (r->conn->sock >= 0)
+		send_answer(r->conn, &fr, data, len);
+	pthread_mutex_unlock(&r->conn->lock);
+	shm_conn_put(r->conn);
+	free(r);
+}
+
+void shm_conn_flush(struct shm_conn *c)
+{
+	struct shm_unsent *u;
+	int rc = 0;
+
+	pthread_mutex_lock(&c->lock);
+	while (c->sock >= 0 && (u = STAILQ_FIRST(&c->unsent)) != NULL) {
+		rc = shm_send(c->sock, &u->fr, u->data, u->len, -1);
+		if (rc != 0)
+			break;
+		STAILQ_REMOVE_HEAD(&c->unsent, link);
+		c->unsent_bytes -= sizeof(*u) + u->len;
+		free(u);
+	}
+	if (c->sock >= 0 && rc == 0)
+		want_room(c, false);
+	pthread_mutex_unlock(&c->lock);
+}
