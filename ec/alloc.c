@@ -1,0 +1,260 @@
+/* ec/alloc.c - life of a struct alloc: made from records, asked for sums. */
+#include "ec/alloc.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "ec/alloc_impl.h"
+
+static void set_close(struct bits *set, uint32_t k)
+{
+	for (uint32_t i = 0; set != NULL && i < k; i++)
+		bits_close(&set[i]);
+	free(set);
+}
+
+static int set_open(struct bits **out, uint32_t k, uint32_t size)
+{
+	struct bits *set = calloc(k, sizeof(*set));
+
+	*out = set;
+	if (set == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < k; i++)
+		if (bits_open(&set[i], size) != 0)
+			return -ENOMEM; /* rows_close() undoes */
+	return 0;
+}
+
+static void rows_close(struct alloc *a)
+{
+	for (uint32_t j = 0; a->row != NULL && j < a->m; j++) {
+		struct alloc_row *row = &a->row[j];
+
+		bits_close(&row->fresh);
+		bits_close(&row->coded);
+		set_close(row->free, a->k);
+		set_close(row->partial, a->k);
+		set_close(row->victim, a->k);
+		set_close(row->leaving, a->k);
+		free(row->taken);
+	}
+	free(a->row);
+}
+
+static int row_open(const struct alloc *a, struct alloc_row *row)
+{
+	row->taken = calloc(a->periods, sizeof(*row->taken));
+	if (row->taken == NULL || bits_open(&row->fresh, a->periods) != 0 ||
+	    bits_open(&row->coded, a->periods) != 0 ||
+	    set_open(&row->free, a->k, a->periods) != 0 ||
+	    set_open(&row->partial, a->k, a->periods) != 0 ||
+	    set_open(&row->victim, a->k, a->periods) != 0 ||
+	    set_open(&row->leaving, a->k, a->periods) != 0)
+		return -ENOMEM;
+	return 0;
+}
+
+static int rows_open(struct alloc *a)
+{
+	a->row = calloc(a->m, sizeof(*a->row));
+	if (a->row == NULL)
+		return -ENOMEM;
+	for (uint32_t j = 0; j < a->m; j++)
+		if (row_open(a, &a->row[j]) != 0)
+			return -ENOMEM;
+	return 0;
+}
+
+/* Take one record into the counts. *@fresh becomes false if it was ever used */
+static int adopt(struct alloc *a, const struct alloc_at *at, bool *fresh)
+{
+	struct block_rec rec;
+
+	if (at->rec->seq % 2 != 0)
+		return -EUCLEAN;
+	block_load(at->rec, &rec);
+	if (block_rec_check(a->o.group, &rec) != 0)
+		return -EBADMSG;
+	if (rec.busy != 0)
+		return -EUCLEAN;
+	if (rec.seq != 0)
+		*fresh = false;
+	if (at->parity >= 0 && rec.state != BLOCK_FREE)
+		bits_put(&a->row[at->parity].coded, at->period, true);
+	if (at->parity >= 0 && rec.delta != 0)
+		delta_adopt(a, at, &rec);
+	alloc_count(a, at, &rec, 1);
+	return 0;
+}
+
+static int adopt_all(struct alloc *a)
+{
+	struct alloc_at at;
+	bool fresh = true;
+	int rc;
+
+	for (uint32_t b = 0; b < a->o.group->blocks; b++) {
+		uint32_t mine = b % a->w;
+		uint32_t n = mine < a->k ? 1 : a->k;
+
+		alloc_at_block(a, b, mine < a->k ? mine : 0, &at);
+		for (; n > 0; n--, alloc_next(&at)) {
+			rc = adopt(a, &at, &fresh);
+			if (rc != 0)
+				return rc;
+		}
+	}
+	delta_adopted(a, fresh);
+	return 0;
+}
+
+/* Victims need the records of all roles in place. */
+static void judge_all(struct alloc *a)
+{
+	struct alloc_at at;
+
+	for (uint32_t b = 0; b < a->o.group->blocks; b++) {
+		alloc_at_block(a, b, 0, &at);
+		for (uint32_t n = at.parity < 0 ? 0 : a->k; n > 0;
+		     n--, alloc_next(&at))
+			alloc_judge(a, &at);
+	}
+}
+
+static int check_opts(const struct alloc_opts *o)
+{
+	if (o->group == NULL || o->code == NULL || o->region == NULL ||
+	    group_check(o->group) != 0 || o->node >= o->group->nodes)
+		return -EINVAL;
+	return 0;
+}
+
+int alloc_open(const struct alloc_opts *opts, struct alloc **out)
+{
+	struct alloc *a;
+	int rc = check_opts(opts);
+
+	if (rc != 0)
+		return rc;
+	a = calloc(1, sizeof(*a));
+	if (a == NULL)
+		return -ENOMEM;
+	a->o = *opts;
+	a->k = opts->group->k;
+	a->m = opts->group->m;
+	a->w = a->k + a->m;
+	a->periods = opts->group->blocks / a->w;
+	pthread_mutex_init(&a->work, NULL);
+	pthread_mutex_init(&a->lock, NULL);
+	rc = rows_open(a);
+	if (rc == 0)
+		rc = delta_open(a);
+	if (rc == 0)
+		rc = adopt_all(a);
+	if (rc != 0) {
+		alloc_close(a);
+		return rc;
+	}
+	judge_all(a);
+	alloc_set_up(a, UINT64_MAX);
+	*out = a;
+	return 0;
+}
+
+void alloc_close(struct alloc *a)
+{
+	if (a == NULL)
+		return;
+	delta_close(a);
+	rows_close(a);
+	pthread_mutex_destroy(&a->lock);
+	pthread_mutex_destroy(&a->work);
+	free(a);
+}
+
+/* Row @j's stripes all have their role r on the same node: see alloc_impl.h. */
+static void row_set_up(struct alloc *a, uint32_t j, uint64_t up)
+{
+	uint32_t n = a->o.group->nodes;
+	uint32_t first = (a->o.node + n - (a->k + j) % n) % n; /* of role 0 */
+	struct alloc_row *row = &a->row[j];
+
+	row->led = true;
+	row->all_up = true;
+	row->role_up = 0;
+	for (uint32_t r = 0; r < a->w; r++) {
+		bool is_up = (up >> (first + r) % n & 1) != 0;
+
+		if (!is_up)
+			row->all_up = false;
+		else if (r < a->k)
+			row->role_up |= 1u << r;
+		else if (r < a->k + j)
+			row->led = false; /* one before this node leads */
+	}
+}
+
+void alloc_set_up(struct alloc *a, uint64_t up)
+{
+	pthread_mutex_lock(&a->lock);
+	up |= UINT64_C(1) << a->o.node;
+	__atomic_store_n(&a->up, up, __ATOMIC_RELAXED);
+	for (uint32_t j = 0; j < a->m; j++)
+		row_set_up(a, j, up);
+	pthread_mutex_unlock(&a->lock);
+}
+
+static void add_row(const struct alloc *a, const struct alloc_row *row,
+		    struct alloc_usage *out)
+{
+	out->own_blocks += a->periods - row->fresh.n;
+	if (!row->led)
+		return;
+	out->data_total += (uint64_t)a->periods * a->k;
+	for (uint32_t i = 0; i < a->k; i++)
+		if (row->role_up >> i & 1)
+			out->data_free += row->free[i].n;
+	out->open_blocks += row->count[BLOCK_OPEN];
+	out->sealed_blocks +=
+		row->count[BLOCK_SEALED] + row->count[BLOCK_FOLDING];
+	out->folded_blocks +=
+		row->count[BLOCK_FOLDED] + row->count[BLOCK_RETIRING];
+}
+
+void alloc_usage(struct alloc *a, struct alloc_usage *out)
+{
+	pthread_mutex_lock(&a->lock);
+	*out = (struct alloc_usage){
+		.own_blocks = a->own_taken,
+		.delta_used = a->o.group->deltas - a->free_deltas,
+		.dead_bytes = a->own_dead * GROUP_UNIT_BYTES,
+		.folds = a->folds,
+		.retires = a->retires,
+		.fold_backlog = a->queued,
+	};
+	for (uint32_t j = 0; j < a->m; j++)
+		add_row(a, &a->row[j], out);
+	pthread_mutex_unlock(&a->lock);
+}
+
+void alloc_owned(struct alloc *a, uint32_t owner,
+		 void (*each)(void *arg, uint64_t stripe, uint32_t role,
+			      const struct block_rec *rec),
+		 void *arg)
+{
+	struct block_rec rec;
+	struct alloc_at at;
+
+	for (uint32_t b = 0; b < a->o.group->blocks; b++) {
+		uint32_t mine = b % a->w;
+		uint32_t n = mine < a->k ? 1 : a->k;
+
+		alloc_at_block(a, b, mine < a->k ? mine : 0, &at);
+		for (; n > 0; n--, alloc_next(&at)) {
+			block_load(at.rec, &rec);
+			if (rec.state == BLOCK_OPEN && rec.owner == owner)
+				each(arg, at.stripe, at.role, &rec);
+		}
+	}
+}

@@ -1,0 +1,172 @@
+/* ec/alloc_end.c - the end of an open block, and obsolete units. */
+#include <errno.h>
+
+#include "ec/alloc_impl.h"
+
+static bool is_open_of(const struct block_rec *rec, uint32_t owner,
+		       uint32_t life)
+{
+	return rec->state == BLOCK_OPEN && rec->owner == owner &&
+	       rec->life == life;
+}
+
+static bool is_done(const struct block_rec *rec, uint32_t life)
+{
+	return rec->state != BLOCK_OPEN && rec->life == life;
+}
+
+static void shun(struct alloc *a, const struct alloc_at *at)
+{
+	pthread_mutex_lock(&a->lock);
+	a->shunned[a->next_shunned++ % ALLOC_SHUNNED] = at->rec;
+	pthread_mutex_unlock(&a->lock);
+}
+
+int alloc_cancel(struct alloc *a, uint64_t stripe, uint32_t role,
+		 uint32_t owner, uint32_t life)
+{
+	struct block_rec rec;
+	struct alloc_at at;
+	int rc = alloc_locate_any(a, stripe, role, &at);
+
+	if (rc != 0)
+		return rc;
+	block_load(at.rec, &rec);
+	if (rec.state == BLOCK_FREE && rec.life == life)
+		return 0;
+	if (!is_open_of(&rec, owner, life))
+		return -EINVAL;
+	shun(a, &at);
+	alloc_clear(a, &at);
+	return 0;
+}
+
+/* No more writes; @flags for what is to be folded. Lock held. */
+static void seal_rec(struct alloc *a, const struct alloc_at *at, uint32_t used,
+		     uint64_t sealed, uint8_t flags)
+{
+	struct block_rec rec;
+
+	block_load(at->rec, &rec);
+	rec.state = rec.kind == BLOCK_ROWS ? BLOCK_FOLDED : BLOCK_SEALED;
+	rec.owner = 0;
+	rec.used = used;
+	rec.sealed = sealed;
+	if (rec.delta != 0)
+		rec.flags = flags;
+	alloc_move(a, at, &rec);
+	if (rec.delta != 0)
+		delta_queue(a, rec.delta - 1);
+}
+
+static void seal_all(struct alloc *a, struct alloc_at at, uint32_t used,
+		     uint64_t sealed, uint8_t flags)
+{
+	struct alloc_at first;
+	struct block_rec rec;
+	uint32_t n;
+
+	pthread_mutex_lock(&a->lock);
+	block_load(at.rec, &rec);
+	n = alloc_span(a, &at, rec.kind);
+	first = at;
+	for (uint32_t i = 0; i < n; i++, alloc_next(&at))
+		seal_rec(a, &at, used, sealed, flags);
+	for (uint32_t i = 0; i < n; i++, alloc_next(&first))
+		alloc_judge(a, &first);
+	pthread_mutex_unlock(&a->lock);
+}
+
+int alloc_seal(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t owner,
+	       uint32_t life, uint32_t used, uint64_t sealed)
+{
+	struct block_rec rec;
+	struct alloc_at at;
+	int rc = alloc_locate_any(a, stripe, role, &at);
+
+	if (rc != 0)
+		return rc;
+	block_load(at.rec, &rec);
+	if (is_done(&rec, life))
+		return 0;
+	if (!is_open_of(&rec, owner, life) || used > a->o.group->block_bytes)
+		return -EINVAL;
+	if (used == 0)
+		alloc_clear(a, &at);
+	else
+		seal_all(a, at, used, sealed, 0);
+	return 0;
+}
+
+int alloc_orphan(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
+		 uint64_t sealed)
+{
+	struct block_rec rec;
+	struct alloc_at at;
+	int rc = alloc_locate_any(a, stripe, role, &at);
+
+	if (rc != 0)
+		return rc;
+	block_load(at.rec, &rec);
+	if (rec.life != life)
+		return -ESTALE;
+	if (rec.state == BLOCK_OPEN)
+		seal_all(a, at, a->o.group->block_bytes, sealed, BLOCK_F_ALIGN);
+	return 0;
+}
+
+/* Set bits [@at, +@len); returns how many were not set before. */
+static uint32_t map_set(uint64_t *map, uint32_t at, uint32_t len)
+{
+	uint32_t added = 0;
+
+	while (len > 0) {
+		uint32_t shift = at % 64;
+		uint32_t n = len < 64 - shift ? len : 64 - shift;
+		uint64_t mask = (n == 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1)
+				<< shift;
+
+		added += (uint32_t)__builtin_popcountll(mask & ~map[at / 64]);
+		map[at / 64] |= mask;
+		at += n;
+		len -= n;
+	}
+	return added;
+}
+
+static int mark(struct alloc *a, const struct alloc_at *at, uint32_t life,
+		uint32_t from, uint32_t len)
+{
+	struct block_rec rec;
+	uint32_t added;
+
+	block_load(at->rec, &rec);
+	if (rec.state == BLOCK_FREE || (life != 0 && rec.life != life))
+		return -ESTALE;
+	added = map_set(alloc_region_at(a, group_map_off(a->o.group, at->block,
+							 at->role)),
+			from, len);
+	if (added == 0)
+		return 0;
+	rec.dead += added;
+	alloc_move(a, at, &rec);
+	alloc_judge(a, at);
+	return 0;
+}
+
+int alloc_mark(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
+	       uint32_t at, uint32_t len)
+{
+	uint32_t units = a->o.group->block_bytes / GROUP_UNIT_BYTES;
+	struct alloc_at where;
+	int rc = alloc_locate(a, stripe, role, &where);
+
+	if (rc != 0)
+		return rc;
+	if (at > units || len > units - at)
+		return -EINVAL;
+	pthread_mutex_lock(&a->lock);
+	rc = mark(a, &where, life, at, len);
+	pthread_mutex_unlock(&a->lock);
+	return rc;
+}

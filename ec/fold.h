@@ -1,0 +1,52 @@
+/* ec/fold.h - the parity node's work in the background: sealed deltas into the
+ * parity (P ^= g * delta), wholly obsolete blocks out of it again.
+ *
+ * Steps of BLOCK_FOLD_STEP bytes; the record's progress moves with each, so
+ * that degraded reads know which bytes are on which side (D1), and the step in
+ * flight has its old parity bytes kept aside, so that redoing it is harmless.
+ * Threads: one caller at a time; may run beside alloc.h's functions of the
+ * same struct alloc in another thread (they share its lock, held only briefly,
+ * never during a 2 MiB fold). */
+#ifndef ACESO_EC_FOLD_H
+#define ACESO_EC_FOLD_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ec/alloc.h"
+#include "rdma/fabric.h"
+
+/* Do the next piece of folding, at most @bytes of it. Returns 1 if there was
+ * something and more may be, 0 if nothing is to be done, -errno if all that is
+ * left must wait: a remote read failed (retiring and orphans need the data
+ * block; @f reads it), no delta block is free for a copy, or another parity
+ * node must settle an orphan first (-EAGAIN): try later. */
+int fold_work(struct alloc *a, struct fab *f, uint32_t bytes);
+
+/* True if fold_work() would find something. Any thread. */
+bool fold_pending(struct alloc *a);
+
+/* Begin to fold a wholly obsolete block out of the parity here (fold_work()
+ * goes on with it), or mark it RETIRING on its data node; then: is it done?
+ * The leader does so here, asks the others (RETIRE) until all are done, and
+ * then all to fold_free(), see fold_retire.c. Asking again is harmless.
+ * Errors: -EAGAIN it is still open here: ask again; -ESTALE another life;
+ * -EINVAL. */
+int fold_retire(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life);
+bool fold_retired(struct alloc *a, uint64_t stripe, uint32_t role,
+		  uint32_t life);
+
+/* Wholly obsolete, sealed and folded blocks that this node leads: the next one
+ * to retire, first of all one whose retirement was begun, so that one is under
+ * way at a time and a new leader goes on where the old one stopped. -ENOENT if
+ * none. ROWS: a stripe all of whose roles are. Never one that lies on a node
+ * which is down. */
+int fold_victim(struct alloc *a, uint64_t *stripe, uint32_t *role,
+		uint8_t *kind, uint32_t *life);
+
+/* All members agreed: zero the block if it is here, FREE in the record; data
+ * nodes first, the leader last. Frees all roles for ROWS; the parity of a
+ * stripe that is wholly free then is zeroed too. Freed already: 0. Errors:
+ * -EAGAIN not retired here yet; -ESTALE another life; -EINVAL. */
+int fold_free(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life);
+
+#endif

@@ -1,0 +1,554 @@
+#include "tests/lib/ec_pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- the fabric ----------------------------------------------------------- */
+
+static struct ec_pool *pool_of(struct fab *f)
+{
+	return (struct ec_pool *)f;
+}
+
+static int execute(struct ec_pool *p, const struct fab_op *op)
+{
+	char *at;
+
+	if (p->between != NULL && p->depth == 0) {
+		p->depth++;
+		p->between(p, op);
+		p->depth--;
+	}
+	p->ops++;
+	if (op->node >= p->g.nodes || !ec_pool_is_up(p, op->node))
+		return -EHOSTDOWN;
+	if (op->offset > p->size || op->len > p->size - op->offset)
+		return -EREMOTEIO;
+	at = p->region[op->node] + op->offset;
+	if (op->opcode == FAB_READ)
+		memcpy(op->buf, at, op->len);
+	else if (op->opcode == FAB_WRITE)
+		memcpy(at, op->buf, op->len);
+	else
+		return -EREMOTEIO; /* ec/ uses no others */
+	return 0;
+}
+
+static int pool_post(struct fab *f, struct fab_batch *b)
+{
+	for (uint32_t i = 0; i < b->n; i++)
+		b->ops[i].status = execute(pool_of(f), &b->ops[i]);
+	b->left = 0;
+	fab_done(f, b);
+	return 0;
+}
+
+static void pool_progress(struct fab *f, uint64_t until)
+{
+}
+
+static uint64_t pool_now(struct fab *f)
+{
+	return pool_of(f)->now += 1000;
+}
+
+static uint64_t pool_random(struct fab *f)
+{
+	return ec_pool_mix(pool_of(f)->now++);
+}
+
+static void pool_sleep(struct fab *f, uint64_t ns)
+{
+	pool_of(f)->now += ns;
+}
+
+static void pool_fab_close(struct fab *f)
+{
+}
+
+static const struct fab_ops pool_ops = {
+	.close = pool_fab_close,
+	.post = pool_post,
+	.progress = pool_progress,
+	.now = pool_now,
+	.wall = pool_now,
+	.random = pool_random,
+	.sleep = pool_sleep,
+};
+
+/* --- life ----------------------------------------------------------------- */
+
+static uint64_t round_page(uint64_t x)
+{
+	return (x + 4095) & ~UINT64_C(4095);
+}
+
+static void lay_out(struct ec_pool *p)
+{
+	struct group *g = &p->g;
+
+	g->rec_off = 4096;
+	g->map_off = round_page(g->rec_off + group_rec_bytes(g));
+	g->delta_off = round_page(g->map_off + group_map_bytes(g));
+	g->block_off = g->delta_off + (uint64_t)g->deltas * g->block_bytes;
+	p->size = g->block_off + (uint64_t)g->blocks * g->block_bytes;
+	assert(group_check(g) == 0);
+}
+
+void ec_pool_open(struct ec_pool *p, uint32_t n, uint32_t k, uint32_t m,
+		  uint32_t block_bytes, uint32_t periods, uint32_t deltas,
+		  uint32_t reserve)
+{
+	*p = (struct ec_pool){
+		.g = {.nodes = n,
+		      .k = k,
+		      .m = m,
+		      .block_bytes = block_bytes,
+		      .blocks = periods * (k + m),
+		      .deltas = deltas},
+		.up = (UINT64_C(1) << n) - 1,
+	};
+	fab_init(&p->fab, &pool_ops);
+	lay_out(p);
+	assert(code_open(k, m, &p->c) == 0);
+	p->truth = calloc(group_stripes(&p->g) * k, sizeof(*p->truth));
+	for (uint32_t i = 0; i < n; i++) {
+		struct alloc_opts o = {.group = &p->g,
+				       .code = p->c,
+				       .node = i,
+				       .region_fd = -1,
+				       .reserve = reserve};
+
+		p->region[i] = aligned_alloc(4096, p->size);
+		assert(p->region[i] != NULL);
+		memset(p->region[i], 0, p->size);
+		o.region = p->region[i];
+		assert(alloc_open(&o, &p->a[i]) == 0);
+	}
+	ec_pool_set_up(p, p->up);
+}
+
+void ec_pool_close(struct ec_pool *p)
+{
+	for (uint32_t i = 0; i < p->g.nodes; i++) {
+		alloc_close(p->a[i]);
+		free(p->region[i]);
+	}
+	for (uint64_t s = 0; s < group_stripes(&p->g) * p->g.k; s++)
+		free(p->truth[s]);
+	free(p->truth);
+	code_close(p->c);
+}
+
+void ec_pool_set_up(struct ec_pool *p, uint64_t up)
+{
+	p->up = up;
+	for (uint32_t i = 0; i < p->g.nodes; i++)
+		if (ec_pool_is_up(p, i))
+			alloc_set_up(p->a[i], up);
+}
+
+bool ec_pool_is_up(const struct ec_pool *p, uint32_t node)
+{
+	return (p->up >> node & 1) != 0;
+}
+
+uint32_t ec_pool_node(const struct ec_pool *p, uint64_t stripe, uint32_t role)
+{
+	uint32_t node, block;
+
+	group_member(&p->g, stripe, role, &node, &block);
+	return node;
+}
+
+uint32_t ec_pool_leader(const struct ec_pool *p, uint64_t stripe)
+{
+	for (uint32_t j = 0; j < p->g.m; j++)
+		if (ec_pool_is_up(p, ec_pool_node(p, stripe, p->g.k + j)))
+			return ec_pool_node(p, stripe, p->g.k + j);
+	return UINT32_MAX;
+}
+
+static char *mem_at(const struct ec_pool *p, uint64_t stripe, uint32_t role)
+{
+	uint32_t node, block;
+
+	group_member(&p->g, stripe, role, &node, &block);
+	return p->region[node] + group_block_off(&p->g, block);
+}
+
+char *ec_pool_truth(const struct ec_pool *p, uint64_t stripe, uint32_t role)
+{
+	return p->truth[stripe * p->g.k + role];
+}
+
+struct block_rec ec_pool_rec(const struct ec_pool *p, uint32_t node,
+			     uint64_t stripe, uint32_t role)
+{
+	uint32_t n = p->g.nodes, block, who;
+	uint32_t mine = (node + n - (uint32_t)(stripe % n)) % n;
+	struct block_rec rec;
+
+	group_member(&p->g, stripe, mine, &who, &block);
+	assert(who == node && mine < p->g.k + p->g.m);
+	block_load(
+		(void *)(p->region[node] + group_rec_off(&p->g, block, role)),
+		&rec);
+	return rec;
+}
+
+/* --- the client's part ---------------------------------------------------- */
+
+/* First and last data role that a call about @b is about. */
+static uint32_t first_role(const struct ec_block *b)
+{
+	return b->kind == BLOCK_ROWS ? 0 : b->role;
+}
+
+static uint32_t end_role(const struct ec_pool *p, const struct ec_block *b)
+{
+	return b->kind == BLOCK_ROWS ? p->g.k : b->role + 1;
+}
+
+static void truth_begins(struct ec_pool *p, const struct ec_block *b)
+{
+	for (uint32_t r = first_role(b); r < end_role(p, b); r++) {
+		char **t = &p->truth[b->stripe * p->g.k + r];
+
+		assert(*t == NULL); /* granted while it is not free */
+		*t = calloc(1, p->g.block_bytes);
+	}
+}
+
+static void truth_ends(struct ec_pool *p, const struct ec_block *b)
+{
+	for (uint32_t r = first_role(b); r < end_role(p, b); r++) {
+		free(ec_pool_truth(p, b->stripe, r));
+		p->truth[b->stripe * p->g.k + r] = NULL;
+	}
+}
+
+/* Is node of @role one that must hear about @b? */
+static bool concerns(const struct ec_pool *p, const struct ec_block *b,
+		     uint32_t role)
+{
+	if (!ec_pool_is_up(p, ec_pool_node(p, b->stripe, role)))
+		return false;
+	return role >= p->g.k || role == b->role || b->kind == BLOCK_ROWS;
+}
+
+int ec_pool_open_others(struct ec_pool *p, const struct alloc_grant *grant,
+			uint32_t leader, uint8_t kind, struct ec_block *b)
+{
+	int rc = 0;
+
+	*b = (struct ec_block){.stripe = grant->stripe,
+			       .role = grant->role,
+			       .life = grant->life,
+			       .kind = kind};
+	for (uint32_t r = 0; rc == 0 && r < group_width(&p->g); r++) {
+		uint32_t node = ec_pool_node(p, b->stripe, r);
+		uint32_t delta = grant->delta;
+
+		if (!concerns(p, b, r))
+			continue;
+		if (node != leader)
+			rc = alloc_open_block(p->a[node], b->stripe, b->role,
+					      kind, EC_POOL_OWNER, 1, 10,
+					      b->life, &delta);
+		if (r >= p->g.k)
+			b->delta[r - p->g.k] = delta;
+		else if (rc == 0)
+			assert(delta == 0 || node == leader);
+	}
+	truth_begins(p, b);
+	if (rc != 0)
+		ec_pool_cancel(p, b);
+	return rc;
+}
+
+int ec_pool_take(struct ec_pool *p, uint32_t leader, uint8_t kind, bool urgent,
+		 struct ec_block *b)
+{
+	struct alloc_grant grant;
+	int rc = alloc_block(p->a[leader], kind, EC_POOL_OWNER, 1, 10, urgent,
+			     0, &grant);
+
+	if (rc != 0)
+		return rc;
+	assert(ec_pool_leader(p, grant.stripe) == leader);
+	return ec_pool_open_others(p, &grant, leader, kind, b);
+}
+
+/* Call @on for each member; the leader last. */
+static void each_member(struct ec_pool *p, const struct ec_block *b,
+			int (*on)(struct alloc *a, const struct ec_block *b,
+				  uint32_t arg),
+			uint32_t arg)
+{
+	uint32_t leader = ec_pool_leader(p, b->stripe);
+
+	for (uint32_t r = 0; r < group_width(&p->g); r++) {
+		uint32_t node = ec_pool_node(p, b->stripe, r);
+
+		if (concerns(p, b, r) && node != leader)
+			assert(on(p->a[node], b, arg) == 0);
+	}
+	if (leader != UINT32_MAX)
+		assert(on(p->a[leader], b, arg) == 0);
+}
+
+static int on_seal(struct alloc *a, const struct ec_block *b, uint32_t used)
+{
+	return alloc_seal(a, b->stripe, b->role, EC_POOL_OWNER, b->life, used,
+			  20);
+}
+
+void ec_pool_seal(struct ec_pool *p, const struct ec_block *b, uint32_t used)
+{
+	each_member(p, b, on_seal, used);
+	if (used == 0)
+		truth_ends(p, b);
+}
+
+static int on_cancel(struct alloc *a, const struct ec_block *b, uint32_t arg)
+{
+	int rc = alloc_cancel(a, b->stripe, b->role, EC_POOL_OWNER, b->life);
+
+	return rc == -EINVAL ? 0 : rc; /* never opened there */
+}
+
+void ec_pool_cancel(struct ec_pool *p, const struct ec_block *b)
+{
+	each_member(p, b, on_cancel, 0);
+	truth_ends(p, b);
+}
+
+static int on_orphan(struct alloc *a, const struct ec_block *b, uint32_t arg)
+{
+	return alloc_orphan(a, b->stripe, b->role, b->life, 20);
+}
+
+void ec_pool_orphan(struct ec_pool *p, const struct ec_block *b)
+{
+	each_member(p, b, on_orphan, 0);
+}
+
+void ec_pool_mark(struct ec_pool *p, const struct ec_block *b, uint32_t role,
+		  uint32_t at, uint32_t len)
+{
+	for (uint32_t r = 0; r < group_width(&p->g); r++) {
+		uint32_t node = ec_pool_node(p, b->stripe, r);
+
+		if ((r == role || r >= p->g.k) && ec_pool_is_up(p, node))
+			assert(alloc_mark(p->a[node], b->stripe, role, b->life,
+					  at, len) == 0);
+	}
+}
+
+void ec_pool_write(struct ec_pool *p, const struct ec_block *b, uint32_t at,
+		   const void *bytes, uint32_t len, unsigned copies)
+{
+	char *truth = ec_pool_truth(p, b->stripe, b->role) + at;
+	char *diff = malloc(len);
+
+	memcpy(diff, truth, len);
+	code_xor(diff, bytes, len);
+	for (uint32_t j = 0; j < p->g.m; j++) {
+		uint32_t node = ec_pool_node(p, b->stripe, p->g.k + j);
+
+		if (b->delta[j] != 0 && (copies >> (1 + j) & 1) != 0)
+			code_xor(p->region[node] +
+					 group_delta_off(&p->g,
+							 b->delta[j] - 1) +
+					 at,
+				 diff, len);
+	}
+	if (copies & 1) {
+		memcpy(truth, bytes, len);
+		memcpy(mem_at(p, b->stripe, b->role) + at, bytes, len);
+	}
+	free(diff);
+}
+
+static void noise(char *to, uint32_t len, uint64_t seed)
+{
+	for (uint32_t i = 0; i < len; i++)
+		to[i] = (char)ec_pool_mix(seed + i);
+}
+
+static void fill_rows(struct ec_pool *p, const struct ec_block *b, uint32_t at,
+		      uint32_t len, uint64_t seed)
+{
+	const void *data[CODE_DATA_MAX];
+	void *parity[CODE_PARITY_MAX];
+
+	for (uint32_t r = 0; r < p->g.k; r++) {
+		char *t = ec_pool_truth(p, b->stripe, r) + at;
+
+		noise(t, len, seed + r * UINT64_C(1000003));
+		memcpy(mem_at(p, b->stripe, r) + at, t, len);
+		data[r] = t;
+	}
+	for (uint32_t j = 0; j < p->g.m; j++)
+		parity[j] = mem_at(p, b->stripe, p->g.k + j) + at;
+	code_encode(p->c, len, data, parity);
+}
+
+void ec_pool_fill(struct ec_pool *p, const struct ec_block *b, uint32_t at,
+		  uint32_t len, uint64_t seed)
+{
+	char *bytes;
+
+	if (b->kind == BLOCK_ROWS) {
+		fill_rows(p, b, at, len, seed);
+		return;
+	}
+	bytes = malloc(len);
+	noise(bytes, len, seed);
+	ec_pool_write(p, b, at, bytes, len, EC_POOL_ALL_COPIES);
+	free(bytes);
+}
+
+/* --- the nodes' part ------------------------------------------------------ */
+
+void ec_pool_fold(struct ec_pool *p)
+{
+	bool more = true;
+
+	for (unsigned rounds = 0; more; rounds++) {
+		assert(rounds < 1000000);
+		more = false;
+		for (uint32_t i = 0; i < p->g.nodes; i++)
+			if (ec_pool_is_up(p, i) && fold_pending(p->a[i]))
+				more |= fold_work(p->a[i], &p->fab, 1u << 20) >
+					0;
+	}
+}
+
+static int on_retire(struct alloc *a, const struct ec_block *b, uint32_t arg)
+{
+	return fold_retire(a, b->stripe, b->role, b->life);
+}
+
+static int on_retired(struct alloc *a, const struct ec_block *b, uint32_t arg)
+{
+	return fold_retired(a, b->stripe, b->role, b->life) ? 0 : -EAGAIN;
+}
+
+static int on_free(struct alloc *a, const struct ec_block *b, uint32_t arg)
+{
+	return fold_free(a, b->stripe, b->role, b->life);
+}
+
+unsigned ec_pool_retire(struct ec_pool *p)
+{
+	struct ec_block b = {0};
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < p->g.nodes; i++) {
+		while (ec_pool_is_up(p, i) &&
+		       fold_victim(p->a[i], &b.stripe, &b.role, &b.kind,
+				   &b.life) == 0) {
+			each_member(p, &b, on_retire, 0);
+			ec_pool_fold(p);
+			each_member(p, &b, on_retired, 0);
+			truth_ends(p, &b); /* before it can be given again */
+			each_member(p, &b, on_free, 0);
+			n++;
+		}
+	}
+	return n;
+}
+
+/* --- checking ------------------------------------------------------------- */
+
+static void must(bool ok, const char *what, uint64_t stripe, uint32_t role)
+{
+	if (ok)
+		return;
+	fprintf(stderr, "ec_pool: %s: stripe %llu role %u\n", what,
+		(unsigned long long)stripe, role);
+	abort();
+}
+
+static bool all_zero(const char *at, uint32_t len)
+{
+	return len == 0 || (at[0] == 0 && memcmp(at, at + 1, len - 1) == 0);
+}
+
+static void check_data(struct ec_pool *p, uint64_t s, uint32_t r)
+{
+	uint32_t node = ec_pool_node(p, s, r), bytes = p->g.block_bytes;
+	const char *truth = ec_pool_truth(p, s, r), *mem = mem_at(p, s, r);
+
+	if (!ec_pool_is_up(p, node))
+		return;
+	must((ec_pool_rec(p, node, s, r).state == BLOCK_FREE) ==
+		     (truth == NULL),
+	     "state of the data block", s, r);
+	if (truth == NULL)
+		must(all_zero(mem, bytes), "D2: free is zero", s, r);
+	else
+		must(memcmp(mem, truth, bytes) == 0, "data", s, r);
+}
+
+static void check_delta(struct ec_pool *p, uint32_t node, uint64_t s,
+			uint32_t r, const struct block_rec *rec)
+{
+	const char *truth = ec_pool_truth(p, s, r);
+
+	if (!block_has_copy(rec))
+		return;
+	must(truth != NULL, "a delta of nothing", s, r);
+	must(memcmp(p->region[node] + group_delta_off(&p->g, rec->delta - 1),
+		    truth, p->g.block_bytes) == 0,
+	     "D1: the delta is a full copy", s, r);
+}
+
+static void check_parity(struct ec_pool *p, uint64_t s, uint32_t j)
+{
+	uint32_t node = ec_pool_node(p, s, p->g.k + j);
+	uint32_t bytes = p->g.block_bytes;
+	char *sum;
+
+	if (!ec_pool_is_up(p, node))
+		return;
+	sum = calloc(1, bytes);
+	for (uint32_t r = 0; r < p->g.k; r++) {
+		struct block_rec rec = ec_pool_rec(p, node, s, r);
+		uint32_t lo = 0, hi = bytes;
+
+		must((rec.state == BLOCK_FREE) ==
+			     (ec_pool_truth(p, s, r) == NULL),
+		     "state at a parity", s, r);
+		check_delta(p, node, s, r, &rec);
+		if (block_in_parity(&rec, &lo, &hi))
+			code_fold(p->c, j, r, hi - lo,
+				  ec_pool_truth(p, s, r) + lo, sum + lo);
+	}
+	must(memcmp(sum, mem_at(p, s, p->g.k + j), bytes) == 0,
+	     "S1: the parity is the sum", s, p->g.k + j);
+	free(sum);
+}
+
+void ec_pool_check(struct ec_pool *p)
+{
+	for (uint64_t s = 0; s < group_stripes(&p->g); s++) {
+		for (uint32_t r = 0; r < p->g.k; r++)
+			check_data(p, s, r);
+		for (uint32_t j = 0; j < p->g.m; j++)
+			check_parity(p, s, j);
+	}
+}
+
+int ec_pool_read(struct ec_pool *p, uint64_t stripe, uint32_t role, uint32_t at,
+		 uint32_t len, void *buf)
+{
+	return stripe_read_run(&p->fab, &p->g, p->c,
+			       group_addr(&p->g, stripe, role, at), len, p->up,
+			       buf, p->now + UINT64_C(1000000000));
+}

@@ -1,0 +1,101 @@
+/* tests/lib/ec_pool.h - a pool of memory nodes without kv/: regions in this
+ * process, a struct alloc on each, and a fabric that executes at once. It plays
+ * the client's part (tell every member, write data and deltas) and the driver's
+ * (retire), plainly, and knows what every block should hold. */
+#ifndef ACESO_TESTS_LIB_EC_POOL_H
+#define ACESO_TESTS_LIB_EC_POOL_H
+#include "ec/alloc.h"
+#include "ec/fold.h"
+#include "ec/stripe.h"
+#include "rdma/fabric_impl.h"
+
+#define EC_POOL_OWNER 7u
+
+struct ec_block {
+	uint64_t stripe;
+	uint32_t role, life;
+	uint8_t kind;
+	uint32_t delta[CODE_PARITY_MAX]; /* + 1; 0: that parity was down */
+};
+
+struct ec_pool {
+	struct fab fab; /* first: the fabric's ops find the pool by it */
+	struct group g;
+	struct code *c;
+	uint64_t size;
+	char *region[FAB_NODES_MAX];
+	struct alloc *a[FAB_NODES_MAX];
+	char **truth; /* [stripe * k + role] block_bytes, or NULL when FREE */
+	uint64_t up;
+	uint64_t now;
+	/* Called before each operation that the fabric executes. */
+	void (*between)(struct ec_pool *p, const struct fab_op *op);
+	int depth; /* of between: its own operations call it no more */
+	void *arg;
+	unsigned ops; /* executed */
+};
+
+void ec_pool_open(struct ec_pool *p, uint32_t n, uint32_t k, uint32_t m,
+		  uint32_t block_bytes, uint32_t periods, uint32_t deltas,
+		  uint32_t reserve);
+void ec_pool_close(struct ec_pool *p);
+
+/* Nodes outside @up are not to be reached; allocs that are up hear of it. */
+void ec_pool_set_up(struct ec_pool *p, uint64_t up);
+uint32_t ec_pool_node(const struct ec_pool *p, uint64_t stripe, uint32_t role);
+bool ec_pool_is_up(const struct ec_pool *p, uint32_t node);
+
+/* The first parity node up; UINT32_MAX if none. */
+uint32_t ec_pool_leader(const struct ec_pool *p, uint64_t stripe);
+
+/* Ask node @leader, then open on the others. alloc_block()'s errors. */
+int ec_pool_take(struct ec_pool *p, uint32_t leader, uint8_t kind, bool urgent,
+		 struct ec_block *b);
+/* Open the rest of a grant made by hand. */
+int ec_pool_open_others(struct ec_pool *p, const struct alloc_grant *grant,
+			uint32_t leader, uint8_t kind, struct ec_block *b);
+
+/* Write as a client does: data and m deltas. Bit 0 of @copies: the data, bit
+ * 1 + j: the delta at parity j; a torn write leaves some out. Truth follows the
+ * data. */
+void ec_pool_write(struct ec_pool *p, const struct ec_block *b, uint32_t at,
+		   const void *bytes, uint32_t len, unsigned copies);
+#define EC_POOL_ALL_COPIES 0x1fu
+
+/* Fill [at, at+len) with noise from @seed; ROWS: of every role, and parity. */
+void ec_pool_fill(struct ec_pool *p, const struct ec_block *b, uint32_t at,
+		  uint32_t len, uint64_t seed);
+
+void ec_pool_seal(struct ec_pool *p, const struct ec_block *b, uint32_t used);
+void ec_pool_cancel(struct ec_pool *p, const struct ec_block *b);
+void ec_pool_orphan(struct ec_pool *p, const struct ec_block *b);
+/* Units [at, +len) of (b->stripe, @role) on every member up. */
+void ec_pool_mark(struct ec_pool *p, const struct ec_block *b, uint32_t role,
+		  uint32_t at, uint32_t len);
+
+/* fold_work() everywhere until nothing is left to do. */
+void ec_pool_fold(struct ec_pool *p);
+
+/* Give back all that can be, by the protocol of fold_retire.c; how many. */
+unsigned ec_pool_retire(struct ec_pool *p);
+
+/* Assert D1, D2 and S1 on all nodes that are up, byte by byte. */
+void ec_pool_check(struct ec_pool *p);
+
+/* What stripe.h's reader makes of a range; its return value. */
+int ec_pool_read(struct ec_pool *p, uint64_t stripe, uint32_t role, uint32_t at,
+		 uint32_t len, void *buf);
+
+struct block_rec ec_pool_rec(const struct ec_pool *p, uint32_t node,
+			     uint64_t stripe, uint32_t role);
+char *ec_pool_truth(const struct ec_pool *p, uint64_t stripe, uint32_t role);
+
+static inline uint64_t ec_pool_mix(uint64_t x)
+{
+	x += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
+	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return x ^ (x >> 31);
+}
+
+#endif
