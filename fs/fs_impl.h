@@ -1,0 +1,36 @@
+/* fs/fs_impl.h - private to fs/: what the files of this room share. */
+#ifndef ACESO_FS_FS_IMPL_H
+#define ACESO_FS_FS_IMPL_H
+#define FUSE_USE_VERSION 314
+#include <fuse3/fuse_lowlevel.h>
+
+#include "fs/fs.h"
+#include "kv/kv.h"
+
+struct fs_itable;
+struct fs_locks;
+struct fs_orphans;
+struct fs_timer;
+
+struct fs {
+	struct kv *kv;
+	struct fs_opts opts;
+	struct fs_itable *itable;   /* inodes the kernel holds here */
+	struct fs_locks *locks;	    /* in-process inode locks, striped */
+	struct fs_orphans *orphans; /* that this mount made */
+	struct fs_timer *timer;	    /* settles times, looks after orphans */
+	uint64_t name_seed;	    /* for name hashes; from the superblock */
+	_Atomic uint64_t ino_next;  /* the next inode number of this mount */
+	_Atomic int init_state;	    /* session.c: where INIT is */
+	uint64_t init_offer;	    /* likewise: flags the kernel offers */
+};
+
+/* A change that lost this often to other mounts gives up with -EBUSY. */
+#define FS_RETRIES_MAX 1000
+
+/* The struct fs behind a request. */
+static inline struct fs *fs_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+#endif

@@ -1,0 +1,143 @@
+/* fs/ops/io.c - read, write, flush, fsync. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "fs/chunk.h"
+#include "fs/inode.h"
+#include "fs/itable.h"
+#include "fs/ops/ops.h"
+#include "fs/reply.h"
+
+/* The kernel asks for at most max_read bytes; it is never told less than
+ * this by us. More would only mean a larger buffer. */
+#define READ_BUF_BYTES (1024u * 1024)
+
+static pthread_once_t buf_once = PTHREAD_ONCE_INIT;
+static pthread_key_t buf_key;
+static bool buf_key_made;
+
+static void buf_key_make(void)
+{
+	buf_key_made = pthread_key_create(&buf_key, free) == 0;
+}
+
+/* A thread's buffer for answers: kept, as a fresh MiB for each request costs
+ * more in page faults than the read. NULL if @size is beyond it. */
+static void *buf_of_thread(size_t size)
+{
+	void *buf;
+
+	pthread_once(&buf_once, buf_key_make);
+	if (!buf_key_made || size > READ_BUF_BYTES)
+		return NULL;
+	buf = pthread_getspecific(buf_key);
+	if (buf == NULL) {
+		buf = aligned_alloc(FS_PAGE_BYTES, READ_BUF_BYTES);
+		if (buf != NULL && pthread_setspecific(buf_key, buf) != 0) {
+			free(buf);
+			buf = NULL;
+		}
+	}
+	return buf;
+}
+
+/* relatime: a read moves atime if it is not younger than the last change, or
+ * a day old. */
+static void touch_atime(struct fs *fs, const struct fs_inode *in)
+{
+	const int64_t day_ns = 24 * 3600 * 1000000000ll;
+
+	if (in->atime_ns <= in->mtime_ns || in->atime_ns <= in->ctime_ns ||
+	    in->atime_ns + day_ns <= (int64_t)kv_wall_ns(fs->kv))
+		fs_itable_touch(fs, in->ino, FS_TOUCH_ATIME);
+}
+
+static ssize_t read_locked(struct fs *fs, fuse_ino_t ino, void *buf,
+			   size_t size, uint64_t off, bool atime)
+{
+	struct fs_inode in;
+	ssize_t rc;
+
+	fs_inode_lock(fs, ino, false);
+	rc = fs_inode_load(fs, ino, &in);
+	if (rc == 0)
+		rc = fs_file_read(fs, &in, buf, size, off);
+	fs_inode_unlock(fs, ino);
+	if (rc >= 0 && atime)
+		touch_atime(fs, &in);
+	return rc;
+}
+
+void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		struct fuse_file_info *fi)
+{
+	bool atime = fi == NULL || (fi->flags & O_NOATIME) == 0;
+	void *own = buf_of_thread(size), *buf = own;
+	ssize_t rc;
+
+	if (buf == NULL)
+		buf = malloc(size);
+	if (buf == NULL) {
+		fs_reply_err(req, -ENOMEM);
+		return;
+	}
+	rc = read_locked(fs_of(req), ino, buf, size, off, atime);
+	if (rc < 0)
+		fs_reply_ino_err(req, rc);
+	else
+		fuse_reply_buf(req, buf, rc);
+	if (own == NULL)
+		free(buf);
+}
+
+/* A page that the kernel writes back carries no writer: its privileges were
+ * dropped when it was made dirty, and it has an offset of its own. */
+void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
+		 off_t off, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	bool append = (fi->flags & O_APPEND) != 0 && !fi->writepage;
+	bool kill_priv = fuse_req_ctx(req)->uid != 0 && !fi->writepage;
+	uint64_t at = off;
+	ssize_t rc;
+
+	fs_inode_lock(fs, ino, true);
+	rc = fs_file_write(fs, ino, buf, size, &at, append, kill_priv);
+	fs_inode_unlock(fs, ino);
+	if (rc < 0)
+		fs_reply_ino_err(req, rc);
+	else
+		fuse_reply_write(req, rc);
+}
+
+/* Bytes are in the store when a write returns; what close(2) and fsync(2)
+ * find pending are times. */
+void fs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	fs_reply_ino_err(req, fs_file_settle(fs_of(req), ino));
+}
+
+/* What is written is in k + m memories when the write returns: no more can be
+ * waited for here. */
+static void sync_ino(fuse_req_t req, fuse_ino_t ino, int datasync)
+{
+	int rc = 0;
+
+	if (!datasync)
+		rc = fs_file_settle(fs_of(req), ino);
+	fs_reply_ino_err(req, rc);
+}
+
+void fs_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
+		 struct fuse_file_info *fi)
+{
+	sync_ino(req, ino, datasync);
+}
+
+void fs_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync,
+		    struct fuse_file_info *fi)
+{
+	sync_ino(req, ino, datasync);
+}

@@ -1,0 +1,23 @@
+/* fs/timer.h - the one thread of a mount that works without being asked: it
+ * settles pending times and looks after orphans. With nothing to do it looks
+ * round every FS_ORPHAN_SIGN_MS only: another mount may have joined.
+ * Threads: any. */
+#ifndef ACESO_FS_TIMER_H
+#define ACESO_FS_TIMER_H
+
+struct fs;
+struct fs_timer;
+
+int fs_timer_new(struct fs_timer **out);    /* -ENOMEM; no thread yet */
+void fs_timer_free(struct fs_timer *timer); /* stopped; NULL is fine */
+
+/* Start after the process has forked for the last time. Without a thread
+ * nothing is lost: times are settled by flush, fsync and fs_close().
+ * Errors: -EAGAIN, as of pthread_create(). */
+int fs_timer_start(struct fs *fs);
+void fs_timer_stop(struct fs_timer *timer); /* waits; not started is fine */
+
+/* There is work to come: look again within FS_SETTLE_MS. */
+void fs_timer_wake(struct fs_timer *timer);
+
+#endif

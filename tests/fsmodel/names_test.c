@@ -1,0 +1,509 @@
+/* Names on the model of the store: what each call must do, what stays of a
+ * file that is open or held, and large directories. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+
+#include "fs/attr.h"
+#include "fs/itable.h"
+#include "fs/open.h"
+#include "fs/orphan.h"
+#include "tests/fsmodel/mounts.h"
+
+/* --- one call at a time
+ * -------------------------------------------------------------- */
+
+static void a_new_pool_has_an_open_root(void **state)
+{
+	struct mount m = mount_open();
+	struct fs_inode in;
+
+	assert_int_equal(fs_inode_load(m.fs, ROOT, &in), 0);
+	assert_int_equal(in.mode, S_IFDIR | 01777);
+	assert_int_equal(in.nlink, 2);
+	sound_and_tight(m.fs);
+	pool_drop(&m);
+}
+
+static void names_survive_a_remount(void **state)
+{
+	struct mount m = mount_open();
+	uint64_t made, found;
+
+	assert_int_equal(touch(m.fs, ROOT, "a", &made), 0);
+	mount_close(&m);
+	m = mount_open();
+	assert_int_equal(look(m.fs, ROOT, "a", &found), 0);
+	assert_int_equal(made, found);
+	assert_int_equal(touch(m.fs, ROOT, "b", &found), 0);
+	assert_int_not_equal(made, found); /* never the same number */
+	pool_drop(&m);
+}
+
+static void names_have_limits(void **state)
+{
+	struct mount m = mount_open();
+	char name[258];
+	uint64_t ino;
+
+	memset(name, 'x', sizeof(name));
+	name[256] = '\0';
+	assert_int_equal(touch(m.fs, ROOT, name, NULL), -ENAMETOOLONG);
+	assert_int_equal(look(m.fs, ROOT, name, &ino), -ENAMETOOLONG);
+	name[255] = '\0';
+	assert_int_equal(touch(m.fs, ROOT, name, NULL), 0);
+	assert_int_equal(look(m.fs, ROOT, name, &ino), 0);
+	assert_int_equal(touch(m.fs, ROOT, "\xff\xfe\n", NULL), 0);
+	assert_int_equal(look(m.fs, ROOT, "\xff\xfe\n", &ino), 0);
+	assert_int_equal(touch(m.fs, ROOT, "..", NULL), -EINVAL);
+	assert_int_equal(touch(m.fs, ROOT, "", NULL), -EINVAL);
+	pool_drop(&m);
+}
+
+static void create_refuses_what_it_must(void **state)
+{
+	struct mount m = mount_open();
+	uint64_t file, dir;
+
+	assert_int_equal(touch(m.fs, ROOT, "f", &file), 0);
+	assert_int_equal(touch(m.fs, ROOT, "f", NULL), -EEXIST);
+	assert_int_equal(mkdir_(m.fs, ROOT, "f", NULL), -EEXIST);
+	assert_int_equal(touch(m.fs, file, "x", NULL), -ENOTDIR);
+	assert_int_equal(touch(m.fs, 999, "x", NULL), -ENOENT);
+	assert_int_equal(mkdir_(m.fs, ROOT, "d", &dir), 0);
+	assert_int_equal(fs_names_rmdir(m.fs, ROOT, "d"), 0);
+	assert_int_equal(touch(m.fs, dir, "x", NULL), -ENOENT);
+	assert_int_equal(mkdir_(m.fs, dir, "x", NULL), -ENOENT);
+	sound_and_tight(m.fs);
+	pool_drop(&m);
+}
+
+static void a_set_gid_directory_hands_its_group_down(void **state)
+{
+	struct mount m = mount_open();
+	struct fs_make how = {.mode = S_IFREG | 0644, .uid = 7, .gid = 8};
+	struct fs_inode in;
+	uint64_t dir;
+
+	assert_int_equal(make(m.fs, ROOT, "d", S_IFDIR | 02775, &dir), 0);
+	how.gid = 9;
+	assert_int_equal(fs_names_make(m.fs, dir, "f", &how, &in), 0);
+	assert_int_equal(in.gid, 8);
+	assert_int_equal(in.mode, S_IFREG | 0644);
+	how.mode = S_IFDIR | 0755;
+	assert_int_equal(fs_names_make(m.fs, dir, "s", &how, &in), 0);
+	assert_int_equal(in.gid, 8);
+	assert_int_equal(in.mode, S_IFDIR | 02755);
+	pool_drop(&m);
+}
+
+static void links_are_counted(void **state)
+{
+	struct mount m = mount_open();
+	struct fs_inode in;
+	uint64_t f, d;
+
+	assert_int_equal(touch(m.fs, ROOT, "f", &f), 0);
+	assert_int_equal(mkdir_(m.fs, ROOT, "d", &d), 0);
+	assert_int_equal(fs_names_link(m.fs, f, d, "g", &in), 0);
+	assert_int_equal(in.nlink, 2);
+	assert_int_equal(fs_names_link(m.fs, f, d, "g", &in), -EEXIST);
+	assert_int_equal(fs_names_link(m.fs, d, ROOT, "h", &in), -EPERM);
+	assert_int_equal(links(m.fs, f), 2);
+	sound_and_tight(m.fs);
+	assert_int_equal(fs_names_unlink(m.fs, ROOT, "f"), 0);
+	assert_int_equal(links(m.fs, f), 1);
+	assert_int_equal(fs_names_unlink(m.fs, ROOT, "d"), -EISDIR);
+	assert_int_equal(fs_names_rmdir(m.fs, ROOT, "d"), -ENOTEMPTY);
+	assert_int_equal(fs_names_unlink(m.fs, d, "g"), 0);
+	assert_int_equal(fs_inode_load(m.fs, f, &in), -ENOENT);
+	assert_int_equal(links(m.fs, ROOT), 3);
+	assert_int_equal(fs_names_rmdir(m.fs, ROOT, "d"), 0);
+	assert_int_equal(links(m.fs, ROOT), 2);
+	sound_and_tight(m.fs);
+	pool_drop(&m);
+}
+
+static void rename_knows_files_from_directories(void **state)
+{
+	struct mount m = mount_open();
+	uint64_t f, d, e, ino;
+
+	assert_int_equal(touch(m.fs, ROOT, "f", &f), 0);
+	assert_int_equal(mkdir_(m.fs, ROOT, "d", &d), 0);
+	assert_int_equal(mkdir_(m.fs, d, "e", &e), 0);
+	assert_int_equal(fs_names_rename(m.fs, ROOT, "f", ROOT, "d", 0),
+			 -EISDIR);
+	assert_int_equal(fs_names_rename(m.fs, ROOT, "d", ROOT, "f", 0),
+			 -ENOTDIR);
+	assert_int_equal(fs_names_rename(m.fs, ROOT, "d", e, "x", 0), -EINVAL);
+	assert_int_equal(fs_names_rename(m.fs, ROOT, "d", d, "x", 0), -EINVAL);
+	assert_int_equal(fs_names_rename(m.fs, ROOT, "no", d, "x", 0), -ENOENT);
+	assert_int_equal(fs_names_rename(m.fs, d, "e", ROOT, "d", 0),
+			 -ENOTEMPTY);
+	assert_int_equal(fs_names_rename(m.fs, ROOT, "f", e, "g", 0), 0);
+	assert_int_equal(look(m.fs, e, "g", &ino), 0);
+	assert_int_equal(ino, f);
+	assert_int_equal(fs_names_rename(m.fs, d, "e", ROOT, "e", 0), 0);
+	assert_int_equal(links(m.fs, d), 2);
+	assert_int_equal(links(m.fs, ROOT), 4);
+	assert_int_equal(fs_names_rename(m.fs, ROOT, "e", ROOT, "d", 0), 0);
+	assert_int_equal(look(m.fs, ROOT, "d", &ino), 0);
+	assert_int_equal(ino, e);
+	assert_int_equal(links(m.fs, ROOT), 3);
+	sound_and_tight(m.fs);
+	pool_drop(&m);
+}
+
+static void rename_flags_are_kept(void **state)
+{
+	struct mount m = mount_open();
+	uint64_t f, d, s, ino;
+
+	assert_int_equal(touch(m.fs, ROOT, "f", &f), 0);
+	assert_int_equal(mkdir_(m.fs, ROOT, "d", &d), 0);
+	assert_int_equal(mkdir_(m.fs, d, "s", &s), 0);
+	assert_int_equal(
+		fs_names_rename(m.fs, ROOT, "f", ROOT, "d", RENAME_NOREPLACE),
+		-EEXIST);
+	assert_int_equal(
+		fs_names_rename(m.fs, ROOT, "f", ROOT, "n", RENAME_EXCHANGE),
+		-ENOENT);
+	assert_int_equal(fs_names_rename(m.fs, ROOT, "f", ROOT, "n", 8),
+			 -EINVAL);
+	assert_int_equal(
+		fs_names_rename(m.fs, ROOT, "d", d, "s", RENAME_EXCHANGE),
+		-EINVAL);
+	assert_int_equal(
+		fs_names_rename(m.fs, d, "s", ROOT, "f", RENAME_EXCHANGE), 0);
+	assert_int_equal(look(m.fs, d, "s", &ino), 0);
+	assert_int_equal(ino, f);
+	assert_int_equal(links(m.fs, d), 2);
+	assert_int_equal(links(m.fs, ROOT), 4);
+	sound_and_tight(m.fs);
+	pool_drop(&m);
+}
+
+static void rename_onto_another_link_does_nothing(void **state)
+{
+	struct mount m = mount_open();
+	struct fs_inode in;
+	uint64_t f, ino;
+
+	assert_int_equal(touch(m.fs, ROOT, "f", &f), 0);
+	assert_int_equal(fs_names_link(m.fs, f, ROOT, "g", &in), 0);
+	assert_int_equal(fs_names_rename(m.fs, ROOT, "f", ROOT, "g", 0), 0);
+	assert_int_equal(look(m.fs, ROOT, "f", &ino), 0);
+	assert_int_equal(look(m.fs, ROOT, "g", &ino), 0);
+	sound_and_tight(m.fs);
+	pool_drop(&m);
+}
+
+/* --- open, held, pending
+ * -------------------------------------------------------------- */
+
+static void an_open_file_outlives_its_name(void **state)
+{
+	struct mount m = mount_open();
+	struct fuse_file_info fi = {.flags = O_RDWR};
+	struct fs_inode in;
+	uint64_t f;
+
+	assert_int_equal(touch(m.fs, ROOT, "f", &f), 0);
+	assert_int_equal(fs_open_file(m.fs, f, &fi, false), 0);
+	assert_int_equal(fs_names_unlink(m.fs, ROOT, "f"), 0);
+	assert_int_equal(fs_inode_load(m.fs, f, &in), 0);
+	assert_int_equal(in.nlink, 0);
+	assert_int_equal(sound(m.fs).orphans, 1);
+	assert_int_equal(fs_names_link(m.fs, f, ROOT, "g", &in), -ENOENT);
+	fs_open_release(m.fs, f);
+	assert_int_equal(fs_inode_load(m.fs, f, &in), -ENOENT);
+	sound_and_tight(m.fs);
+	pool_drop(&m);
+}
+
+static void orphans_of_a_dead_mount_are_reaped(void **state)
+{
+	struct mount m = mount_open();
+	struct fuse_file_info fi = {.flags = O_RDWR};
+	struct fs_inode in;
+	uint64_t f;
+
+	assert_int_equal(touch(m.fs, ROOT, "f", &f), 0);
+	assert_int_equal(fs_open_file(m.fs, f, &fi, false), 0);
+	assert_int_equal(fs_names_unlink(m.fs, ROOT, "f"), 0);
+	kv_model_crash_at(m.kv, 1);
+	assert_int_equal(touch(m.fs, ROOT, "x", NULL), -EIO);
+	mount_close(&m);
+	m = mount_open();
+	assert_int_equal(fs_inode_load(m.fs, f, &in), -ENOENT);
+	sound_and_tight(m.fs);
+	pool_drop(&m);
+}
+
+static void a_file_open_on_another_mount_stays(void **state)
+{
+	struct mount a = mount_open(), b = mount_open();
+	struct fuse_file_info fi = {.flags = O_RDWR};
+	struct fs_inode in;
+	uint64_t f;
+
+	assert_int_equal(touch(a.fs, ROOT, "f", &f), 0);
+	assert_int_equal(fs_open_file(b.fs, f, &fi, false), 0);
+	assert_int_equal(fs_names_unlink(a.fs, ROOT, "f"), 0);
+	assert_true(fs_orphan_tick(a.fs)); /* keeps an eye on it */
+	assert_int_equal(fs_inode_load(b.fs, f, &in), 0);
+	fs_open_release(b.fs, f);
+	mount_close(&b);
+	assert_false(fs_orphan_tick(a.fs)); /* alone: it goes */
+	assert_int_equal(fs_inode_load(a.fs, f, &in), -ENOENT);
+	sound_and_tight(a.fs);
+	pool_drop(&a);
+}
+
+/* Time passes in steps no longer than what signing needs. */
+static void pass(struct mount *a, struct mount *b, unsigned seconds)
+{
+	for (unsigned s = 0; s < seconds; s += 10) {
+		kv_model_pass(a->kv, 10);
+		fs_orphan_tick(b->fs);
+		fs_orphan_tick(a->fs);
+	}
+}
+
+static void an_orphan_goes_once_no_mount_signs_for_it(void **state)
+{
+	struct mount a = mount_open(), b = mount_open();
+	struct fuse_file_info fi = {.flags = O_RDWR};
+	struct fs_inode in;
+	uint64_t f, g;
+
+	assert_int_equal(touch(a.fs, ROOT, "f", &f), 0);
+	assert_int_equal(touch(a.fs, ROOT, "g", &g), 0);
+	assert_int_equal(fs_open_file(b.fs, f, &fi, false), 0);
+	assert_int_equal(fs_names_unlink(a.fs, ROOT, "f"), 0);
+	assert_int_equal(fs_names_unlink(a.fs, ROOT, "g"), 0);
+	pass(&a, &b, 40);
+	assert_int_equal(fs_inode_load(a.fs, g, &in), 0); /* who knows */
+	pass(&a, &b, 100);
+	assert_int_equal(fs_inode_load(a.fs, g, &in), -ENOENT);
+	assert_int_equal(fs_inode_load(a.fs, f, &in), 0); /* signed for */
+	fs_open_release(b.fs, f);
+	pass(&a, &b, 100);
+	assert_int_equal(fs_inode_load(a.fs, f, &in), -ENOENT);
+	mount_close(&b);
+	sound_and_tight(a.fs);
+	pool_drop(&a);
+}
+
+static void what_the_kernel_holds_leaves_a_ghost(void **state)
+{
+	struct mount m = mount_open();
+	struct stat st, want = {.st_mode = 0600};
+	uint64_t f, d;
+
+	assert_int_equal(touch(m.fs, ROOT, "f", &f), 0);
+	assert_int_equal(mkdir_(m.fs, ROOT, "d", &d), 0);
+	assert_int_equal(fs_itable_hold(m.fs, f), 0);
+	assert_int_equal(fs_itable_hold(m.fs, d), 0);
+	assert_int_equal(fs_names_unlink(m.fs, ROOT, "f"), 0);
+	assert_int_equal(fs_names_rmdir(m.fs, ROOT, "d"), 0);
+	assert_int_equal(fs_attr_get(m.fs, f, &st), 0);
+	assert_int_equal(st.st_nlink, 0);
+	assert_int_equal(
+		fs_attr_set(m.fs, f, &want, FUSE_SET_ATTR_MODE, true, &st), 0);
+	assert_int_equal(fs_attr_get(m.fs, f, &st), 0);
+	assert_int_equal(st.st_mode, S_IFREG | 0600);
+	assert_int_equal(fs_attr_get(m.fs, d, &st), 0);
+	fs_itable_forget(m.fs, f, 1);
+	assert_int_equal(fs_attr_get(m.fs, f, &st), -ENOENT);
+	pool_drop(&m);
+}
+
+static void pending_times_show_at_once_and_settle(void **state)
+{
+	struct mount a = mount_open(), b = mount_open();
+	struct stat before, now, there;
+	uint64_t f, changes;
+
+	assert_int_equal(touch(a.fs, ROOT, "f", &f), 0);
+	fs_itable_settle_all(a.fs, 0);
+	assert_int_equal(fs_attr_get(a.fs, f, &before), 0);
+	changes = kv_model_changes(a.kv);
+	fs_itable_touch(a.fs, f, FS_TOUCH_MTIME);
+	assert_int_equal(kv_model_changes(a.kv), changes);
+	assert_int_equal(fs_attr_get(a.fs, f, &now), 0);
+	assert_true(now.st_mtim.tv_sec > before.st_mtim.tv_sec ||
+		    now.st_mtim.tv_nsec != before.st_mtim.tv_nsec);
+	assert_int_equal(fs_attr_get(b.fs, f, &there), 0);
+	assert_memory_equal(&there.st_mtim, &before.st_mtim, 16);
+	assert_int_equal(fs_itable_settle(a.fs, f), 0);
+	assert_int_equal(kv_model_changes(a.kv), changes + 1);
+	assert_int_equal(fs_itable_settle(a.fs, f), 0); /* nothing left */
+	assert_int_equal(kv_model_changes(a.kv), changes + 1);
+	assert_int_equal(fs_attr_get(b.fs, f, &there), 0);
+	assert_memory_equal(&there.st_mtim, &now.st_mtim, 16);
+	mount_close(&b);
+	pool_drop(&a);
+}
+
+static void utimes_beats_a_pending_time(void **state)
+{
+	struct mount m = mount_open();
+	struct stat st, want = {.st_mtim = {.tv_sec = 5, .tv_nsec = 6}};
+	uint64_t f;
+
+	assert_int_equal(touch(m.fs, ROOT, "f", &f), 0);
+	fs_itable_touch(m.fs, f, FS_TOUCH_MTIME);
+	assert_int_equal(
+		fs_attr_set(m.fs, f, &want, FUSE_SET_ATTR_MTIME, true, &st), 0);
+	fs_itable_settle_all(m.fs, 0);
+	assert_int_equal(fs_attr_get(m.fs, f, &st), 0);
+	assert_int_equal(st.st_mtim.tv_sec, 5);
+	assert_int_equal(st.st_mtim.tv_nsec, 6);
+	pool_drop(&m);
+}
+
+static void pages_are_kept_unless_another_mount_wrote(void **state)
+{
+	struct mount a = mount_open(), b = mount_open();
+	struct fuse_file_info fi = {.flags = O_RDWR};
+	struct stat st, want = {.st_size = 100};
+	uint64_t f;
+
+	assert_int_equal(touch(a.fs, ROOT, "f", &f), 0);
+	assert_int_equal(fs_open_file(a.fs, f, &fi, false), 0);
+	assert_int_equal(
+		fs_attr_set(a.fs, f, &want, FUSE_SET_ATTR_SIZE, true, &st), 0);
+	assert_int_equal(fs_open_file(a.fs, f, &fi, false), 0);
+	assert_true(fi.keep_cache); /* the change was ours */
+	want.st_size = 200;
+	assert_int_equal(
+		fs_attr_set(b.fs, f, &want, FUSE_SET_ATTR_SIZE, true, &st), 0);
+	assert_int_equal(fs_open_file(a.fs, f, &fi, false), 0);
+	assert_false(fi.keep_cache);
+	mount_close(&b);
+	pool_drop(&a);
+}
+
+/* --- looking inside
+ * ------------------------------------------------------------- */
+
+struct told {
+	unsigned inodes, nodes, others;
+};
+
+static int tell(void *arg, const char *what, const void *key, unsigned klen)
+{
+	struct told *told = arg;
+	struct fs_key_parts p;
+
+	assert_int_equal(fs_key_parse(key, klen, &p), 0);
+	told->inodes += p.kind == FS_KEY_INODE;
+	told->nodes += p.kind == FS_KEY_DIR;
+	told->others += p.kind != FS_KEY_INODE && p.kind != FS_KEY_DIR;
+	assert_non_null(what);
+	return 0;
+}
+
+static void explain_shows_the_keys_of_a_path(void **state)
+{
+	struct fs_make how = {.mode = S_IFLNK | 0777, .target = "d"};
+	struct mount m = mount_open();
+	struct told told = {0};
+	struct fs_inode in;
+	uint64_t d, f, ino;
+
+	assert_int_equal(mkdir_(m.fs, ROOT, "d", &d), 0);
+	assert_int_equal(touch(m.fs, d, "f", &f), 0);
+	assert_int_equal(fs_names_make(m.fs, ROOT, "l", &how, &in), 0);
+	assert_int_equal(fs_resolve(m.fs, "//d/./../d/f", &ino), 0);
+	assert_int_equal(ino, f);
+	assert_int_equal(fs_resolve(m.fs, "/", &ino), 0);
+	assert_int_equal(ino, ROOT);
+	assert_int_equal(fs_resolve(m.fs, "/l", &ino), 0);
+	assert_int_equal(ino, in.ino);
+	assert_int_equal(fs_resolve(m.fs, "/l/f", &ino), -ELOOP);
+	assert_int_equal(fs_resolve(m.fs, "/d/g", &ino), -ENOENT);
+	assert_int_equal(fs_resolve(m.fs, "/d/f/g", &ino), -ENOTDIR);
+	assert_int_equal(fs_explain(m.fs, "/d/f", tell, NULL, &told), 0);
+	assert_int_equal(told.inodes, 3);
+	assert_int_equal(told.nodes, 2);
+	assert_int_equal(told.others, 0);
+	pool_drop(&m);
+}
+
+/* --- large directories
+ * ----------------------------------------------------------------- */
+
+struct met {
+	uint8_t times[MANY];
+	uint64_t last;
+	unsigned left; /* entries until the listing pauses */
+};
+
+static int meet(void *arg, const struct fs_dentry *d, uint64_t cookie)
+{
+	struct met *met = arg;
+
+	if (met->left-- == 0)
+		return 1;
+	assert_true(cookie > met->last);
+	met->last = cookie;
+	met->times[atoi(d->name)]++;
+	return 0;
+}
+
+static void listing_meets_each_once_while_others_go(void **state)
+{
+	struct mount m = mount_open();
+	struct met *met = calloc(1, sizeof(*met));
+	uint64_t dir, keys;
+	unsigned gone = 0;
+
+	keys = kv_model_keys(m.kv);
+	assert_int_equal(mkdir_(m.fs, ROOT, "d", &dir), 0);
+	many_make(m.fs, dir, 1);
+	do { /* pause after 50, and remove some odd ones */
+		met->left = 50;
+		for (unsigned i = 0; i < 60 && gone < MANY; i++, gone += 2)
+			many_remove(m.fs, dir, gone + 1);
+	} while (fs_dentry_list(m.fs, dir, met->last, meet, met) == 1);
+	for (unsigned i = 0; i < MANY; i++)
+		assert_in_range(met->times[i], i % 2 == 0, 1);
+	for (unsigned i = 0; i < MANY; i += 2)
+		many_remove(m.fs, dir, i);
+	for (; gone < MANY; gone += 2)
+		many_remove(m.fs, dir, gone + 1);
+	assert_int_equal(fs_names_rmdir(m.fs, ROOT, "d"), 0);
+	assert_int_equal(kv_model_keys(m.kv), keys); /* every node is gone */
+	free(met);
+	pool_drop(&m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_new_pool_has_an_open_root),
+		cmocka_unit_test(names_survive_a_remount),
+		cmocka_unit_test(names_have_limits),
+		cmocka_unit_test(create_refuses_what_it_must),
+		cmocka_unit_test(a_set_gid_directory_hands_its_group_down),
+		cmocka_unit_test(links_are_counted),
+		cmocka_unit_test(rename_knows_files_from_directories),
+		cmocka_unit_test(rename_flags_are_kept),
+		cmocka_unit_test(rename_onto_another_link_does_nothing),
+		cmocka_unit_test(an_open_file_outlives_its_name),
+		cmocka_unit_test(orphans_of_a_dead_mount_are_reaped),
+		cmocka_unit_test(a_file_open_on_another_mount_stays),
+		cmocka_unit_test(an_orphan_goes_once_no_mount_signs_for_it),
+		cmocka_unit_test(what_the_kernel_holds_leaves_a_ghost),
+		cmocka_unit_test(pending_times_show_at_once_and_settle),
+		cmocka_unit_test(utimes_beats_a_pending_time),
+		cmocka_unit_test(pages_are_kept_unless_another_mount_wrote),
+		cmocka_unit_test(explain_shows_the_keys_of_a_path),
+		cmocka_unit_test(listing_meets_each_once_while_others_go),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
