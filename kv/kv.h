@@ -35,7 +35,7 @@
 struct kv;	/* a client of one pool */
 struct fab_net; /* rdma/fabric.h */
 
-/* --- one key ------------------------------------------------------------ */
+/* --- one key -------------------------------------------------------------- */
 
 /* Read @key's value into @buf. *@len and *@version are set on success.
  * Linearizable: what is read was the newest at some time during the call.
@@ -62,7 +62,7 @@ int kv_insert(struct kv *kv, const void *key, size_t klen, const void *val,
  * Errors: -ENOENT; -ESTALE; -ENOSPC only if even the reserve is spent. */
 int kv_del(struct kv *kv, const void *key, size_t klen, uint64_t expect);
 
-/* --- many keys at once --------------------------------------------------- */
+/* --- many keys at once ---------------------------------------------------- */
 
 enum kv_kind { KV_GET = 1, KV_PUT, KV_PUT_IF, KV_INSERT, KV_DEL };
 
@@ -131,7 +131,7 @@ int kv_pages_read(struct kv *kv, const struct kv_page *pages, size_t n,
  * fail: space is returned in the background. */
 void kv_pages_free(struct kv *kv, const struct kv_page *pages, size_t n);
 
-/* --- the pool -------------------------------------------------------------- */
+/* --- the pool ------------------------------------------------------------- */
 
 struct kv_space {
 	uint64_t capacity;   /* bytes a user could store, after coding */
@@ -178,7 +178,7 @@ const char *kv_error(void);
  * already, so this only flushes background notes (obsolete marks). */
 int kv_sync(struct kv *kv);
 
-/* --- looking inside: aceso explain, tests ----------------------------------- */
+/* --- looking inside: aceso explain, tests --------------------------------- */
 
 #define KV_PARITIES_MAX 4u
 
@@ -210,7 +210,7 @@ int kv_scan(struct kv *kv, const void *prefix, size_t plen,
 			const void *val, size_t vlen, uint64_t version),
 	    void *arg);
 
-/* --- counters ---------------------------------------------------------------- */
+/* --- counters ------------------------------------------------------------- */
 
 struct kv_op_stats {
 	uint64_t calls, errors, retries;

@@ -1,0 +1,18 @@
+/* kv/client/adopt.h - a new view from the coordinator becomes this client's:
+ * the part of member.c that only client.c calls. */
+#ifndef ACESO_KV_CLIENT_ADOPT_H
+#define ACESO_KV_CLIENT_ADOPT_H
+#include "kv/client/member.h"
+
+/* Make @v the view that holds: cut its dead nodes off, wait until operations
+ * begun before have settled, tell space. When it returns, the coordinator may
+ * be told. One caller at a time, not inside member_enter(). Returns 1; 0 if it
+ * is no newer; -EBADMSG. */
+int member_adopt(struct member *m, struct kv_thread *t, const struct view *v);
+
+/* The newest epoch in which this client has nothing open that it should not:
+ * the one to tell the coordinator. One caller at a time. */
+uint64_t member_settled(struct member *m);
+
+unsigned member_clients(struct member *m);
+#endif

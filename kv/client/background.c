@@ -1,0 +1,233 @@
+/* kv/client/background.c - watching the view, and space's chores.
+ *
+ * The watcher sits in a WATCH call until there is a newer view, adopts it, and
+ * says so with the next WATCH. The worker looks every WORK_NS while the client
+ * changes things, and sleeps on a condition when it has not for a while. */
+#include "kv/client/background.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "kv/client/adopt.h"
+#include "kv/client/client.h"
+#include "kv/client/space.h"
+#include "kv/log.h"
+#include "kv/proto.h"
+
+#define WATCH_MS       2000u
+#define WATCH_GRACE_NS UINT64_C(3000000000)
+#define WATCH_NOW_NS   UINT64_C(200000000)
+#define WATCH_AGAIN_NS UINT64_C(50000000)
+#define WATCH_OPEN_NS  UINT64_C(100000) /* operations are settling */
+#define WORK_NS	       UINT64_C(50000000)
+#define WORK_SOON_NS   UINT64_C(2000000)
+#define WORK_IDLE      8u /* rounds with nothing to do, then sleep */
+
+/* --- the view ------------------------------------------------------------- */
+
+/* Ask for a view newer than ours, @wait_ms long. 1 adopted, 0 none, -errno. */
+static int watch(struct kv *kv, struct kv_thread *t, uint32_t wait_ms,
+		 uint64_t timeout_ns)
+{
+	struct proto_watch msg = {.epoch = member_settled(kv->member),
+				  .wait_ms = wait_ms};
+	struct view v;
+	uint32_t len = 0;
+	int rc;
+
+	rc = fab_call_run(t->fab, FAB_NODE_COORD, PROTO_WATCH, &msg,
+			  sizeof(msg), &v, sizeof(v), &len, timeout_ns);
+	if (rc != 0)
+		return rc;
+	if (len != sizeof(v))
+		return -EPROTO;
+	return member_adopt(kv->member, t, &v);
+}
+
+static void *watcher(void *arg)
+{
+	struct kv *kv = arg;
+	struct client *c = client_of(kv);
+	struct kv_thread *t = kv_thread(kv);
+	int rc;
+
+	while (t != NULL && !atomic_load(&c->stopping)) {
+		rc = watch(kv, t, WATCH_MS,
+			   WATCH_MS * UINT64_C(1000000) + WATCH_GRACE_NS);
+		if (rc == 0 &&
+		    member_settled(kv->member) != member_epoch(kv->member))
+			fab_sleep(t->fab, WATCH_OPEN_NS);
+		if (rc < 0 && !atomic_load(&c->stopping)) {
+			if (rc == -EBADMSG || rc == -EPROTO)
+				LOG(LOG_ERROR, "the coordinator sent a view "
+					       "that makes no sense");
+			fab_sleep(t->fab, WATCH_AGAIN_NS);
+		}
+	}
+	return NULL;
+}
+
+/* --- space ---------------------------------------------------------------- */
+
+void client_kick(struct kv *kv)
+{
+	struct client *c = client_of(kv);
+
+	if (!atomic_load_explicit(&c->sleeping, memory_order_relaxed))
+		return;
+	pthread_mutex_lock(&c->lock);
+	atomic_store(&c->sleeping, false);
+	pthread_cond_signal(&c->kick);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* Space has chores for now, however long the worker meant to wait. */
+static void space_woke(void *arg)
+{
+	struct client *c = client_of(arg);
+
+	pthread_mutex_lock(&c->lock);
+	atomic_store(&c->sleeping, false);
+	pthread_cond_signal(&c->kick);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void wait_ns(struct client *c, uint64_t ns)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	ns += (uint64_t)ts.tv_nsec;
+	ts.tv_sec += (time_t)(ns / 1000000000u);
+	ts.tv_nsec = (long)(ns % 1000000000u);
+	pthread_cond_timedwait(&c->kick, &c->lock, &ts);
+}
+
+/* Under lock. Changes since the flag was seen false are in the next round, as
+ * the flag is set before that round begins. */
+static void wait_for_work(struct client *c, int did, unsigned idle)
+{
+	if (c->stop)
+		return;
+	if (did > 0)
+		wait_ns(c, WORK_SOON_NS);
+	else if (idle < WORK_IDLE)
+		wait_ns(c, WORK_NS);
+	else
+		while (!c->stop && atomic_load(&c->sleeping))
+			pthread_cond_wait(&c->kick, &c->lock);
+}
+
+static void *worker(void *arg)
+{
+	struct kv *kv = arg;
+	struct client *c = client_of(kv);
+	struct kv_thread *t = kv_thread(kv);
+	unsigned idle = 0;
+	bool stop = t == NULL;
+	int did;
+
+	while (!stop) {
+		atomic_store(&c->sleeping, idle + 1 >= WORK_IDLE);
+		did = space_background(kv->space, t, false);
+		idle = did == 0 && !space_pending(kv->space) ? idle + 1 : 0;
+		pthread_mutex_lock(&c->lock);
+		if (idle >= WORK_IDLE && !atomic_load(&c->sleeping))
+			idle = 0;
+		wait_for_work(c, did, idle);
+		if (idle >= WORK_IDLE)
+			idle = 0;
+		stop = c->stop;
+		pthread_mutex_unlock(&c->lock);
+	}
+	return NULL;
+}
+
+int kv_background(struct kv *kv)
+{
+	struct kv_thread *t = kv_thread(kv);
+	int did, rc;
+
+	if (t == NULL)
+		return -ENOMEM;
+	did = watch(kv, t, 0, WATCH_NOW_NS);
+	rc = space_background(kv->space, t, false);
+	return did > 0 || rc > 0;
+}
+
+int kv_sync(struct kv *kv)
+{
+	struct kv_thread *t = kv_thread(kv);
+	int rc;
+
+	if (t == NULL)
+		return -ENOMEM;
+	do {
+		rc = space_background(kv->space, t, true);
+	} while (rc > 0);
+	return rc;
+}
+
+/* --- life ----------------------------------------------------------------- */
+
+/* Signals are for the program's own threads. */
+static int start_quiet(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+	sigset_t all, old;
+	int rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(thread, NULL, run, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -rc;
+}
+
+int background_start(struct kv *kv)
+{
+	struct client *c = client_of(kv);
+	int rc;
+
+	space_on_work(kv->space, space_woke, kv);
+	rc = start_quiet(&c->worker, worker, kv);
+	if (rc != 0)
+		return rc;
+	c->threaded = true;
+	rc = start_quiet(&c->watcher, watcher, kv);
+	if (rc != 0) {
+		background_stop_worker(kv);
+		c->threaded = false;
+	}
+	return rc;
+}
+
+void background_stop_worker(struct kv *kv)
+{
+	struct client *c = client_of(kv);
+
+	if (!c->threaded)
+		return;
+	pthread_mutex_lock(&c->lock);
+	c->stop = true;
+	pthread_cond_signal(&c->kick);
+	pthread_mutex_unlock(&c->lock);
+	pthread_join(c->worker, NULL);
+}
+
+void background_leaving(struct kv *kv)
+{
+	atomic_store(&client_of(kv)->stopping, true);
+}
+
+void background_stop_watcher(struct kv *kv)
+{
+	struct client *c = client_of(kv);
+
+	if (!c->threaded)
+		return;
+	fab_net_cut(kv->net, FAB_NODE_COORD); /* ends its call */
+	pthread_join(c->watcher, NULL);
+	c->threaded = false;
+}

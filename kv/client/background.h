@@ -1,0 +1,14 @@
+/* kv/client/background.h - the two threads of a client: one watches the view,
+ * one does space's chores. Private to client.c. */
+#ifndef ACESO_KV_CLIENT_BACKGROUND_H
+#define ACESO_KV_CLIENT_BACKGROUND_H
+#include "kv/client/client_impl.h"
+
+int background_start(struct kv *kv); /* -EAGAIN: no threads to be had */
+
+/* In this order; fine if never started. */
+void background_stop_worker(struct kv *kv);
+void background_leaving(struct kv *kv);	     /* views matter no more */
+void background_stop_watcher(struct kv *kv); /* hangs up on the coordinator */
+
+#endif

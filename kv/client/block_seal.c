@@ -1,0 +1,305 @@
+/* kv/client/block_seal.c - a full or forsaken block goes back to the nodes.
+ *
+ *	1. units that may be torn are zeroed alike in all copies: after the
+ *	   fold, data and parity must agree there too, or a neighbour in the
+ *	   stripe could not be decoded ([I5])
+ *	2. MARK the units that hold nothing, then SEAL, to every member that is
+ *	   up; a block never written is CANCELed instead
+ * A member that could not be told is told again later; all steps bear being
+ * repeated. A member that is DOWN has nothing to be told.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv/client/member.h"
+#include "kv/client/space_impl.h"
+#include "kv/proto.h"
+#include "kv/stats.h"
+
+#define ZEROS_BYTES 4096u
+#define ZERO_OPS    256u
+
+static const uint8_t zeros[ZEROS_BYTES];
+
+struct sealing {
+	struct space *sp;
+	struct kv_thread *t;
+	struct space_block *b;
+	uint64_t todo; /* members that are up and not yet told */
+	struct proto_mark *marks;
+	uint32_t marks_len;
+};
+
+/* --- torn units ---------------------------------------------------------- */
+
+static int run_zeroes(struct sealing *s, struct fab_op *ops, uint32_t n)
+{
+	struct fab_batch batch = {
+		.ops = ops,
+		.n = n,
+		.deadline_ns = fab_now(s->t->fab) + SPACE_CALL_NS,
+	};
+	int rc = fab_run(s->t->fab, &batch);
+
+	for (uint32_t i = 0; rc == 0 && i < n; i++)
+		if (ops[i].status != 0) {
+			member_suspect(s->sp->kv->member, s->t, ops[i].node);
+			rc = -EAGAIN;
+		}
+	return rc;
+}
+
+/* Add WRITEs of zeros over [@at, + @len) bytes of member @m. */
+static uint32_t zero_ops(struct fab_op *ops, uint32_t n,
+			 const struct space_member *m, uint64_t at,
+			 uint32_t len)
+{
+	while (len != 0) {
+		uint32_t part = len < ZEROS_BYTES ? len : ZEROS_BYTES;
+
+		fab_write(&ops[n++], m->node, m->offset + at, zeros, part);
+		at += part;
+		len -= part;
+	}
+	return n;
+}
+
+/* Zero one piece of a run in all copies that are up. */
+static int zero_piece(struct sealing *s, struct fab_op *ops, uint32_t at,
+		      uint32_t units)
+{
+	const struct space_block *b = s->b;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < b->members; i++)
+		if (s->todo >> b->member[i].node & 1)
+			n = zero_ops(ops, n, &b->member[i],
+				     (uint64_t)at * GROUP_UNIT_BYTES,
+				     units * GROUP_UNIT_BYTES);
+	return run_zeroes(s, ops, n);
+}
+
+static int mend_torn(struct sealing *s)
+{
+	/* So many units at a time that all copies' WRITEs fit in @ops. */
+	const uint32_t most =
+		ZERO_OPS / SPACE_COPIES_MAX * ZEROS_BYTES / GROUP_UNIT_BYTES;
+	struct units_run run = {0, 0};
+	struct fab_op *ops;
+	int rc = 0;
+
+	if (s->b->units.torn_n == 0)
+		return 0;
+	ops = malloc(ZERO_OPS * sizeof(*ops));
+	if (ops == NULL)
+		return -ENOMEM;
+	for (uint32_t from = 0;
+	     rc == 0 && units_next_torn(&s->b->units, from, &run);
+	     from = run.at + run.len) {
+		if (run.len > most)
+			run.len = most;
+		rc = zero_piece(s, ops, run.at, run.len);
+	}
+	free(ops);
+	if (rc == 0)
+		units_mend(&s->b->units);
+	return rc;
+}
+
+/* --- messages to the members --------------------------------------------- */
+
+static bool told(struct sealing *s, const struct fab_op *op)
+{
+	if (op->status == 0)
+		return true;
+	if (op->status == -EHOSTDOWN || op->status == -ETIMEDOUT)
+		member_suspect(s->sp->kv->member, s->t, op->node);
+	if (op->status == -ESTALE || op->status == -EAGAIN)
+		return false; /* of another epoch: soon */
+	/* It may have heard us before, and the block be somebody else's. */
+	if (op->status == -EINVAL && s->b->tries != 0)
+		return true;
+	return s->b->tries >= SPACE_SEAL_TRIES;
+}
+
+/* Post up to two messages to each member to be told; those that took all are
+ * in *done. @seal NULL: only the marks. */
+static int tell(struct sealing *s, const struct proto_seal *seal, uint16_t type,
+		uint64_t *done)
+{
+	struct fab_op ops[2 * CODE_WIDTH_MAX];
+	struct fab_batch batch = {
+		.ops = ops,
+		.deadline_ns = fab_now(s->t->fab) + SPACE_CALL_NS,
+	};
+	const struct space_block *b = s->b;
+	int rc;
+
+	*done = 0;
+	for (uint32_t i = 0; i < b->members; i++) {
+		uint8_t node = b->member[i].node;
+
+		if (!(s->todo >> node & 1))
+			continue;
+		*done |= UINT64_C(1) << node;
+		if (s->marks_len != 0)
+			fab_call(&ops[batch.n++], node, PROTO_MARK, s->marks,
+				 s->marks_len, NULL, 0);
+		if (seal != NULL)
+			fab_call(&ops[batch.n++], node, type, seal,
+				 sizeof(*seal), NULL, 0);
+	}
+	rc = fab_run(s->t->fab, &batch);
+	for (uint32_t i = 0; i < batch.n; i++)
+		if (rc != 0 || !told(s, &ops[i]))
+			*done &= ~(UINT64_C(1) << ops[i].node);
+	return rc;
+}
+
+/* The runs from *from on, as many as go in one message. True if more are. */
+static bool fill_marks(struct sealing *s, uint32_t *from)
+{
+	struct units_run run;
+
+	s->marks->n = 0;
+	s->marks->epoch = member_epoch(s->sp->kv->member);
+	while (units_next_given(&s->b->units, *from, &run)) {
+		if (s->marks->n == PROTO_MARKS_MAX)
+			return true;
+		s->marks->mark[s->marks->n++] = (struct proto_mark_one){
+			.stripe = s->b->stripe,
+			.role = s->b->role,
+			.life = s->b->life,
+			.at = run.at,
+			.len = run.len,
+		};
+		*from = run.at + run.len;
+	}
+	s->marks_len =
+		s->marks->n == 0
+			? 0
+			: (uint32_t)(sizeof(*s->marks) +
+				     s->marks->n * sizeof(s->marks->mark[0]));
+	return false;
+}
+
+static int seal_written(struct sealing *s, const struct proto_seal *seal)
+{
+	uint32_t from = 0;
+	uint64_t done;
+	int rc = -ENOMEM;
+
+	s->marks = malloc(sizeof(*s->marks) +
+			  PROTO_MARKS_MAX * sizeof(s->marks->mark[0]));
+	if (s->marks == NULL)
+		return rc;
+	while (fill_marks(s, &from)) {
+		s->marks_len =
+			(uint32_t)(sizeof(*s->marks) +
+				   PROTO_MARKS_MAX * sizeof(s->marks->mark[0]));
+		rc = tell(s, NULL, 0, &done);
+		if (rc != 0 || done != s->todo) {
+			rc = -EAGAIN;
+			goto out;
+		}
+	}
+	rc = tell(s, seal, PROTO_SEAL, &done);
+	s->b->sealed |= done;
+	s->todo &= ~done;
+out:
+	free(s->marks);
+	return rc != 0 ? rc : s->todo != 0 ? -EAGAIN : 0;
+}
+
+/* Nothing was written: the leader frees it last. */
+static int seal_empty(struct sealing *s, const struct proto_seal *seal)
+{
+	uint64_t leader = s->todo & UINT64_C(1) << s->b->leader, done;
+	int rc;
+
+	s->todo &= ~leader;
+	rc = tell(s, seal, PROTO_CANCEL, &done);
+	s->b->sealed |= done;
+	if (rc != 0 || done != s->todo)
+		return -EAGAIN;
+	s->todo = leader;
+	rc = tell(s, seal, PROTO_CANCEL, &done);
+	s->b->sealed |= done;
+	return rc != 0 || done != s->todo ? -EAGAIN : 0;
+}
+
+static int seal_now(struct space *sp, struct kv_thread *t,
+		    struct space_block *b)
+{
+	struct sealing s = {.sp = sp, .t = t, .b = b};
+	struct proto_seal seal = {
+		.epoch = member_epoch(sp->kv->member),
+		.stripe = b->stripe,
+		.role = b->role,
+		.owner = sp->kv->id,
+		.life = b->life,
+		.used = b->units.bump * GROUP_UNIT_BYTES,
+	};
+	int rc;
+
+	s.todo = 0;
+	for (uint32_t i = 0; i < b->members; i++)
+		s.todo |= UINT64_C(1) << b->member[i].node;
+	s.todo &= member_up(sp->kv->member) & ~b->sealed;
+	if (b->units.bump == 0)
+		return seal_empty(&s, &seal);
+	rc = mend_torn(&s);
+	return rc != 0 ? rc : seal_written(&s, &seal);
+}
+
+/* --- whose turn it is ---------------------------------------------------- */
+
+/* Make @b SEALING if it is quiet, and be the one thread that works on it. */
+static bool claim(struct space *sp, struct space_block *b)
+{
+	struct space_lane *lane = space_lane_of(sp, atomic_load(&b->lane));
+	uint8_t state;
+	bool mine = false;
+
+	pthread_mutex_lock(&lane->lock);
+	state = atomic_load(&b->state);
+	if (space_lane_of(sp, atomic_load(&b->lane)) != lane)
+		state = SPACE_UNUSED; /* it has moved on to another life */
+	if (state == SPACE_CLOSING && atomic_load(&b->inflight) == 0) {
+		if (b->kind != BLOCK_ROWS)
+			atomic_store(space_open_at(sp, b), 0);
+		atomic_store(&b->state, SPACE_SEALING);
+		mine = true;
+	} else if (state == SPACE_SEALING && !b->busy) {
+		mine = true;
+	}
+	if (mine)
+		b->busy = true;
+	pthread_mutex_unlock(&lane->lock);
+	return mine;
+}
+
+int block_seal(struct space *sp, struct kv_thread *t, struct space_block *b)
+{
+	struct space_lane *lane;
+	uint8_t state = atomic_load(&b->state);
+	int rc;
+
+	if (state != SPACE_CLOSING && state != SPACE_SEALING)
+		return 0;
+	if (!claim(sp, b))
+		return 0;
+	rc = seal_now(sp, t, b);
+	if (rc == 0) {
+		stat_add(&t->stats.blocks_sealed, 1);
+		block_put(sp, b);
+		return 1;
+	}
+	lane = space_lane_of(sp, atomic_load(&b->lane));
+	pthread_mutex_lock(&lane->lock);
+	b->busy = false;
+	b->tries++;
+	pthread_mutex_unlock(&lane->lock);
+	return rc;
+}

@@ -1,0 +1,386 @@
+/* kv/client/client.c - a client's life: join, attach, check, start, leave. */
+#include "kv/client/client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kv/client/addr_cache.h"
+#include "kv/client/adopt.h"
+#include "kv/client/background.h"
+#include "kv/client/space.h"
+#include "kv/client/txn.h"
+#include "kv/proto.h"
+
+#define JOIN_NS	    UINT64_C(10000000000)
+#define LEAVE_NS    UINT64_C(500000000)
+#define LANES_MAX   8u
+#define CACHE_BYTES (UINT64_C(64) << 20)
+#define SUPER_READ  512u
+
+static __thread char error_line[256] = "no error";
+
+static int fail(int rc, const char *what, const char *remedy)
+{
+	snprintf(error_line, sizeof(error_line), "%s: %s; %s", what,
+		 strerror(-rc), remedy);
+	return rc;
+}
+
+const char *kv_error(void)
+{
+	return error_line;
+}
+
+/* --- joining -------------------------------------------------------------- */
+
+static void hello_fill(struct proto_hello *h)
+{
+	*h = (struct proto_hello){.magic = PROTO_MAGIC,
+				  .version = PROTO_VERSION,
+				  .role = PROTO_CLIENT};
+}
+
+static void what_am_i(char *to, size_t cap)
+{
+	snprintf(to, cap, "%s", program_invocation_short_name);
+}
+
+static int join(struct fab_net *net, struct proto_joined *j)
+{
+	struct proto_join msg = {.pid = getpid()};
+	struct fab *f;
+	uint32_t len = 0;
+	int rc;
+
+	hello_fill(&msg.hello);
+	what_am_i(msg.what, sizeof(msg.what));
+	rc = fab_open(net, &f);
+	if (rc != 0)
+		return rc;
+	rc = fab_call_run(f, FAB_NODE_COORD, PROTO_JOIN, &msg, sizeof(msg), j,
+			  sizeof(*j), &len, JOIN_NS);
+	fab_close(f);
+	if (rc != 0)
+		return rc;
+	if (len != sizeof(*j) || view_check(&j->view) != 0 ||
+	    group_check(&j->super.layout.group) != 0 || j->client == 0)
+		return -EPROTO;
+	return 0;
+}
+
+static int attach_nodes(struct fab_net *net, const struct proto_joined *j)
+{
+	struct proto_hello h;
+	unsigned up = 0;
+	int rc, bad = 0;
+
+	hello_fill(&h);
+	h.client = j->client;
+	h.epoch = j->view.epoch;
+	memcpy(h.uuid, j->super.uuid, sizeof(h.uuid));
+	for (uint32_t i = 0; i < j->view.nodes; i++) {
+		if (j->view.node[i] != VIEW_NODE_UP)
+			continue;
+		if (fab_net_up(net, (uint8_t)i)) { /* kv_open_on()'s caller */
+			up++;
+			continue;
+		}
+		rc = fab_net_attach(net, (uint8_t)i, j->address[i], &h,
+				    sizeof(h));
+		if (rc == 0)
+			up++;
+		else if (rc == -EACCES || rc == -EPROTO || rc == -ENOMEM)
+			return rc;
+		else
+			bad = rc; /* it may have died just now */
+	}
+	return up >= j->view.k ? 0 : bad != 0 ? bad : -EIO;
+}
+
+/* The node's own word on what it is must be the coordinator's. */
+static int check_super(struct fab *f, uint8_t node,
+		       const struct layout_super *want)
+{
+	char buf[SUPER_READ];
+	struct layout_super s;
+	struct fab_op op;
+	struct fab_batch b = {.ops = &op, .n = 1};
+	int rc;
+
+	fab_read(&op, node, 0, buf, sizeof(buf));
+	rc = fab_run(f, &b);
+	if (rc != 0 || op.status != 0)
+		return rc; /* it is away: views are for that */
+	rc = layout_super_read(buf, &s);
+	if (rc != 0)
+		return rc;
+	if (s.node != node || s.secret != want->secret ||
+	    memcmp(s.uuid, want->uuid, sizeof(s.uuid)) != 0 ||
+	    s.layout.size != want->layout.size ||
+	    s.layout.group.block_off != want->layout.group.block_off)
+		return -EPROTO;
+	return 0;
+}
+
+static int check_supers(struct fab_net *net, const struct proto_joined *j)
+{
+	struct fab *f;
+	int rc = fab_open(net, &f);
+
+	if (rc != 0)
+		return rc;
+	for (uint32_t i = 0; rc == 0 && i < j->view.nodes; i++)
+		if (j->view.node[i] == VIEW_NODE_UP)
+			rc = check_super(f, (uint8_t)i, &j->super);
+	fab_close(f);
+	return rc;
+}
+
+/* --- parts ---------------------------------------------------------------- */
+
+static void set_defaults(struct kv_opts *o)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	o->pool = NULL; /* the caller's string */
+	if (o->op_timeout_ms == 0)
+		o->op_timeout_ms = KV_OP_TIMEOUT_MS;
+	if (o->lanes == 0)
+		o->lanes = cpus < 1		    ? 1
+			   : cpus > (long)LANES_MAX ? LANES_MAX
+						    : (uint32_t)cpus;
+	if (o->cache_bytes == 0)
+		o->cache_bytes = CACHE_BYTES;
+}
+
+static int client_new(struct kv *kv, struct client **out)
+{
+	static _Atomic uint64_t generations;
+	struct client *c = calloc(1, sizeof(*c));
+	int rc;
+
+	if (c == NULL)
+		return -ENOMEM;
+	kv->priv = c;
+	c->generation = atomic_fetch_add(&generations, 1) + 1;
+	pthread_mutex_init(&c->lock, NULL);
+	pthread_mutex_init(&c->space_lock, NULL);
+	pthread_cond_init(&c->kick, NULL);
+	rc = txn_keys_open(&c->txn_keys);
+	if (rc == 0)
+		rc = threads_open(kv, &c->threads);
+	*out = c;
+	return rc;
+}
+
+static void client_free(struct client *c)
+{
+	if (c == NULL)
+		return;
+	threads_close(c->threads);
+	txn_keys_close(c->txn_keys);
+	pthread_cond_destroy(&c->kick);
+	pthread_mutex_destroy(&c->space_lock);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+/* Everything but the net, in any state of being made. */
+static void parts_free(struct kv *kv)
+{
+	client_free(kv->priv);
+	cache_close(kv->cache);
+	member_close(kv->member);
+	code_close(kv->code);
+	free(kv);
+}
+
+static int parts_open(struct kv *kv, const struct proto_joined *j)
+{
+	struct client *c;
+	int rc;
+
+	kv->layout = j->super.layout;
+	kv->secret = j->super.secret;
+	kv->id = j->client;
+	rc = client_new(kv, &c);
+	if (rc == 0)
+		rc = code_open(kv->layout.group.k, kv->layout.group.m,
+			       &kv->code);
+	if (rc == 0)
+		rc = cache_open(kv->opts.cache_bytes, &kv->cache);
+	if (rc == 0)
+		rc = member_open(kv, &j->view, &kv->member);
+	if (rc == 0)
+		rc = kv_thread(kv) != NULL ? 0 : -ENOMEM;
+	if (rc == 0)
+		rc = space_open(kv, &kv->space);
+	return rc;
+}
+
+static int open_joined(const struct kv_opts *opts, struct fab_net *net,
+		       const struct proto_joined *j, bool threads,
+		       struct kv **out)
+{
+	struct kv *kv = calloc(1, sizeof(*kv));
+	int rc;
+
+	if (kv == NULL)
+		return -ENOMEM;
+	if (opts != NULL)
+		kv->opts = *opts;
+	set_defaults(&kv->opts);
+	kv->net = net;
+	rc = check_supers(net, j);
+	if (rc == 0)
+		rc = parts_open(kv, j);
+	if (rc != 0)
+		goto err_free_parts;
+	if (threads) {
+		rc = background_start(kv);
+		if (rc != 0)
+			goto err_close_space;
+	}
+	*out = kv;
+	return 0;
+
+err_close_space:
+	space_close(kv->space, kv_thread(kv));
+err_free_parts:
+	parts_free(kv);
+	return rc;
+}
+
+int kv_open_on(const struct kv_opts *opts, struct fab_net *net, bool threads,
+	       struct kv **out)
+{
+	struct proto_joined *j = calloc(1, sizeof(*j));
+	int rc;
+
+	if (j == NULL)
+		return -ENOMEM;
+	rc = join(net, j);
+	if (rc == 0)
+		rc = attach_nodes(net, j);
+	if (rc == 0)
+		rc = open_joined(opts, net, j, threads, out);
+	free(j);
+	return rc;
+}
+
+static int open_pool(const struct kv_opts *opts, struct fab_net *net,
+		     struct proto_joined *j, struct kv **out)
+{
+	struct proto_hello h;
+	int rc;
+
+	hello_fill(&h);
+	rc = fab_net_attach(net, FAB_NODE_COORD, opts->pool, &h, sizeof(h));
+	if (rc != 0)
+		return fail(rc, opts->pool,
+			    rc == -EPROTO ? "the pool is of another version"
+			    : rc == -EACCES
+				    ? "the pool belongs to another user"
+				    : "no pool answers there: is it running?");
+	rc = join(net, j);
+	if (rc != 0)
+		return fail(rc, opts->pool, "the pool does not let us join");
+	rc = attach_nodes(net, j);
+	if (rc != 0)
+		return fail(rc, opts->pool,
+			    "too few of its nodes answer: see 'aceso status'");
+	rc = open_joined(opts, net, j, true, out);
+	if (rc != 0)
+		return fail(rc, opts->pool, "this client could not start");
+	return 0;
+}
+
+int kv_open(const struct kv_opts *opts, struct kv **out)
+{
+	struct proto_joined *j;
+	struct fab_net *net;
+	int rc;
+
+	if (opts == NULL || opts->pool == NULL)
+		return fail(-EINVAL, "no pool named", "name its socket");
+	j = calloc(1, sizeof(*j));
+	if (j == NULL)
+		return fail(-ENOMEM, opts->pool, "free some memory");
+	rc = fab_shm_open(&net);
+	if (rc != 0) {
+		free(j);
+		return fail(rc, "shared memory",
+			    "check the limits (ulimit -a)");
+	}
+	rc = open_pool(opts, net, j, out);
+	if (rc != 0)
+		fab_net_close(net);
+	free(j);
+	return rc;
+}
+
+/* --- leaving -------------------------------------------------------------- */
+
+/* State keys without a transaction: nobody asks for them again. */
+static void delete_state_keys(struct kv *kv)
+{
+	uint8_t key[TXN_KEY_BYTES];
+
+	while (txn_keys_pop(client_of(kv)->txn_keys, kv->id, key))
+		kv_del(kv, key, sizeof(key), 0);
+}
+
+void kv_close(struct kv *kv)
+{
+	struct fab_net *net;
+	struct kv_thread *t;
+
+	if (kv == NULL)
+		return;
+	net = kv->net;
+	background_stop_worker(kv);
+	delete_state_keys(kv);
+	t = kv_thread(kv);
+	space_close(kv->space, t);
+	background_leaving(kv);
+	if (t != NULL)
+		fab_call_run(t->fab, FAB_NODE_COORD, PROTO_LEAVE, NULL, 0, NULL,
+			     0, NULL, LEAVE_NS);
+	background_stop_watcher(kv);
+	parts_free(kv);
+	fab_net_close(net);
+}
+
+/* --- small answers -------------------------------------------------------- */
+
+uint32_t kv_client_id(const struct kv *kv)
+{
+	return kv->id;
+}
+
+unsigned kv_clients(struct kv *kv)
+{
+	return member_clients(kv->member);
+}
+
+uint64_t kv_random(struct kv *kv)
+{
+	struct kv_thread *t = kv_thread(kv);
+
+	return t != NULL ? fab_random(t->fab) : 0;
+}
+
+uint64_t kv_wall_ns(struct kv *kv)
+{
+	struct kv_thread *t = kv_thread(kv);
+
+	return t != NULL ? fab_wall(t->fab) : 0;
+}
+
+void kv_stats(struct kv *kv, struct kv_stats *out)
+{
+	threads_stats(client_of(kv)->threads, out);
+}

@@ -1,0 +1,54 @@
+/* kv/client/client_impl.h - private to kv/client: what its files share. */
+#ifndef ACESO_KV_CLIENT_CLIENT_IMPL_H
+#define ACESO_KV_CLIENT_CLIENT_IMPL_H
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "ec/code.h"
+#include "kv/kv.h"
+#include "kv/layout.h"
+#include "kv/view.h"
+#include "rdma/fabric.h"
+
+struct member; /* this client's place in the view: member.h */
+struct space;  /* blocks and units to write into: space.h */
+struct cache;  /* key -> slot, word, small value: addr_cache.h */
+
+struct kv {
+	struct kv_opts opts;
+	struct fab_net *net;
+	struct layout layout;
+	uint64_t secret;	/* seeds record CRCs */
+	uint32_t id;		/* of this client */
+	struct code *code;
+	struct member *member;
+	struct space *space;
+	struct cache *cache;
+	_Atomic uint32_t op_seq; /* operation tags: id << 32 | op_seq */
+	/* more as client.c needs */
+	void *priv;
+};
+
+/* The calling thread's own context: its fab, scratch and counters. Made on
+ * first use, freed when the thread ends or at kv_close(). NULL: -ENOMEM. */
+struct kv_thread {
+	struct kv *kv;
+	struct fab *fab;
+	uint32_t lane;	       /* which allocation context it uses */
+	struct kv_stats stats; /* this thread's share */
+	void *scratch;	       /* op.c's */
+};
+struct kv_thread *kv_thread(struct kv *kv);
+
+/* Open a client on a net that is there already (simulator, tests): the
+ * coordinator is attached as FAB_NODE_COORD, nodes may be. @threads false: no
+ * background threads; the test calls kv_background() instead. Takes over @net
+ * on success. */
+int kv_open_on(const struct kv_opts *opts, struct fab_net *net, bool threads,
+	       struct kv **out);
+
+/* One round of what background threads do: watch the view (without waiting),
+ * open blocks ahead, send marks. Returns 1 if something was done. */
+int kv_background(struct kv *kv);
+
+#endif

@@ -1,0 +1,252 @@
+/* kv/client/marks_send.c - a chunk of notes on its way to the nodes.
+ *
+ *	fetch -> READ the block records of those without a life
+ *	      -> one MARK message to each node that keeps one of the blocks
+ *	      -> those of nodes that could not be told: back to the queue
+ * A repeated note is harmless: it carries the life of its block.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ec/block.h"
+#include "kv/client/marks_impl.h"
+#include "kv/client/member.h"
+#include "kv/stats.h"
+
+#define SEND_NS UINT64_C(500000000)
+
+struct chunk {
+	struct marks *m;
+	struct kv_thread *t;
+	uint64_t epoch, up;
+	uint32_t n;
+	struct proto_mark_one mark[PROTO_MARKS_MAX];
+	bool again[PROTO_MARKS_MAX]; /* not told, or not yet to be told */
+	struct block_rec rec[PROTO_MARKS_MAX];
+	struct fab_op ops[PROTO_MARKS_MAX];
+};
+
+static const struct group *group_of(const struct chunk *c)
+{
+	return &c->m->kv->layout.group;
+}
+
+/* --- lives --------------------------------------------------------------- */
+
+/* A node that keeps the record of (@stripe, @role) and is up; *block is its
+ * block in that stripe. False: none is. */
+static bool keeper(const struct chunk *c, uint64_t stripe, uint32_t role,
+		   uint32_t *node, uint32_t *block)
+{
+	const struct group *g = group_of(c);
+
+	group_member(g, stripe, role, node, block);
+	for (uint32_t r = g->k; !(c->up >> *node & 1); r++) {
+		if (r == group_width(g))
+			return false;
+		group_member(g, stripe, r, node, block);
+	}
+	return true;
+}
+
+static bool same_block(const struct proto_mark_one *a,
+		       const struct proto_mark_one *b)
+{
+	return a->stripe == b->stripe && a->role == b->role;
+}
+
+/* The mark before @i that asks for the same block, or @i. */
+static uint32_t first_like(const struct chunk *c, uint32_t i)
+{
+	for (uint32_t j = i; j-- > 0 && i - j < 64;)
+		if (c->mark[j].life == 0 &&
+		    same_block(&c->mark[j], &c->mark[i]))
+			return j;
+	return i;
+}
+
+static void take_life(struct chunk *c, uint32_t i, const struct fab_op *op,
+		      const struct block_rec *rec)
+{
+	if (op->status != 0 || rec->seq % 2 != 0)
+		c->again[i] = true;
+	else if (rec->state != BLOCK_FREE)
+		c->mark[i].life = rec->life;
+}
+
+static int read_lives(struct chunk *c, uint32_t *of)
+{
+	const struct group *g = group_of(c);
+	struct fab_batch batch = {
+		.ops = c->ops,
+		.deadline_ns = fab_now(c->t->fab) + SEND_NS,
+	};
+
+	for (uint32_t i = 0; i < c->n; i++) {
+		struct proto_mark_one *mk = &c->mark[i];
+		uint32_t node, block;
+
+		of[i] = UINT32_MAX;
+		if (mk->life != 0)
+			continue;
+		of[i] = of[first_like(c, i)];
+		if (of[i] != UINT32_MAX)
+			continue;
+		if (!keeper(c, mk->stripe, mk->role, &node, &block))
+			continue; /* the block is lost: so is the note */
+		of[i] = batch.n;
+		fab_read(&c->ops[batch.n], (uint8_t)node,
+			 group_rec_off(g, block, mk->role), &c->rec[batch.n],
+			 sizeof(c->rec[0]));
+		batch.n++;
+	}
+	return fab_run(c->t->fab, &batch);
+}
+
+/* Give every mark its life. Those that stay without one are dropped, for their
+ * block is FREE; those that could not be looked up wait. */
+static int find_lives(struct chunk *c)
+{
+	uint32_t of[PROTO_MARKS_MAX];
+	int rc = read_lives(c, of);
+
+	for (uint32_t i = 0; rc == 0 && i < c->n; i++)
+		if (of[i] != UINT32_MAX)
+			take_life(c, i, &c->ops[of[i]], &c->rec[of[i]]);
+	return rc;
+}
+
+/* --- messages ------------------------------------------------------------ */
+
+static bool is_keeper(const struct chunk *c, const struct proto_mark_one *mk,
+		      uint32_t node)
+{
+	const struct group *g = group_of(c);
+	uint32_t n, block;
+
+	group_member(g, mk->stripe, mk->role, &n, &block);
+	if (n == node)
+		return true;
+	for (uint32_t r = g->k; r < group_width(g); r++) {
+		group_member(g, mk->stripe, r, &n, &block);
+		if (n == node)
+			return true;
+	}
+	return false;
+}
+
+static void fill(const struct chunk *c, uint32_t node, struct proto_mark *out)
+{
+	out->epoch = c->epoch;
+	out->n = 0;
+	out->pad = 0;
+	for (uint32_t i = 0; i < c->n; i++)
+		if (c->mark[i].life != 0 && !c->again[i] &&
+		    is_keeper(c, &c->mark[i], node))
+			out->mark[out->n++] = c->mark[i];
+}
+
+static size_t message_bytes(uint32_t n)
+{
+	return sizeof(struct proto_mark) + n * sizeof(struct proto_mark_one);
+}
+
+/* Node @node did not take its message: its marks wait again. */
+static void not_told(struct chunk *c, uint32_t node, int rc)
+{
+	if (rc == -EHOSTDOWN || rc == -ETIMEDOUT)
+		member_suspect(c->m->kv->member, c->t, node);
+	for (uint32_t i = 0; i < c->n; i++)
+		if (is_keeper(c, &c->mark[i], node))
+			c->again[i] = true;
+}
+
+/* Worth another try: not if the node knows better. */
+static bool retry_later(int rc)
+{
+	return rc != -EINVAL && rc != -EPROTO;
+}
+
+static int send_all(struct chunk *c, uint8_t *buf)
+{
+	struct fab_batch batch = {
+		.ops = c->ops,
+		.deadline_ns = fab_now(c->t->fab) + SEND_NS,
+	};
+	int rc;
+
+	for (uint32_t node = 0; node < group_of(c)->nodes; node++) {
+		struct proto_mark *msg =
+			(void *)(buf + node * message_bytes(c->n));
+
+		if (!(c->up >> node & 1))
+			continue;
+		fill(c, node, msg);
+		if (msg->n != 0)
+			fab_call(&c->ops[batch.n++], (uint8_t)node, PROTO_MARK,
+				 msg, (uint32_t)message_bytes(msg->n), NULL, 0);
+	}
+	rc = fab_run(c->t->fab, &batch);
+	for (uint32_t i = 0; i < batch.n; i++) {
+		int st = rc != 0 ? rc : c->ops[i].status;
+
+		if (st != 0 && retry_later(st))
+			not_told(c, c->ops[i].node, st);
+	}
+	return rc;
+}
+
+/* Back to the queue what is to be sent again. */
+static uint32_t put_back(struct chunk *c)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < c->n; i++)
+		if (c->again[i])
+			c->mark[n++] = c->mark[i];
+	marks_return(c->m, c->mark, n);
+	return n;
+}
+
+static int send_chunk(struct chunk *c)
+{
+	uint8_t *buf = malloc(group_of(c)->nodes * message_bytes(c->n));
+	int rc = -ENOMEM;
+
+	if (buf != NULL)
+		rc = find_lives(c);
+	if (rc == 0)
+		rc = send_all(c, buf);
+	free(buf);
+	if (rc != 0)
+		memset(c->again, 1, sizeof(c->again));
+	return rc;
+}
+
+int marks_send(struct marks *m, struct kv_thread *t)
+{
+	struct chunk *c;
+	uint32_t back;
+	int rc;
+
+	if (marks_waiting(m) == 0)
+		return 0;
+	c = calloc(1, sizeof(*c));
+	if (c == NULL)
+		return -ENOMEM;
+	c->m = m;
+	c->t = t;
+	c->epoch = member_epoch(m->kv->member);
+	c->up = member_up(m->kv->member);
+	c->n = marks_fetch(m, c->mark, PROTO_MARKS_MAX);
+	rc = c->n == 0 ? 0 : send_chunk(c);
+	back = c->n == 0 ? 0 : put_back(c);
+	if (c->n != 0) {
+		stat_add(&t->stats.marks_sent, c->n - back);
+		marks_sent(m);
+		rc = rc != 0 ? rc : back == 0 ? 1 : -EAGAIN;
+	}
+	free(c);
+	return rc;
+}

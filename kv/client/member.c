@@ -1,0 +1,252 @@
+/* kv/client/member.c - the view that holds here, and the way to the next.
+ *
+ *   new view -> publish it -> cut the dead -> wait for older operations
+ *            -> space_new_view -> tell the coordinator (the next WATCH)
+ *
+ * M1. An operation enters (stores its epoch), then looks at the view; a new
+ *     view is published, then the entries are looked at. So either the
+ *     operation sees the new view, or whoever adopts it waits for it. */
+#include "kv/client/member.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv/client/adopt.h"
+#include "kv/client/client.h"
+#include "kv/client/addr_cache.h"
+#include "kv/client/space.h"
+#include "kv/proto.h"
+
+#define SETTLE_POLL_NS	 UINT64_C(50000)
+#define WAIT_FIRST_NS	 UINT64_C(20000)
+#define WAIT_LAST_NS	 UINT64_C(1000000)
+#define SUSPECT_EVERY_NS UINT64_C(20000000)
+#define SUSPECT_CALL_NS	 UINT64_C(200000000)
+
+struct member {
+	struct kv *kv;
+	pthread_mutex_t lock; /* who writes the view */
+	/* Copies of the view's parts for the data path. */
+	_Atomic uint64_t epoch, up, index_version;
+	_Atomic uint32_t clients;
+	_Atomic uint16_t shard[64];	/* state << 8 | host */
+	struct view view;		/* under lock */
+	_Atomic uint64_t suspected[64]; /* when a node was reported last */
+	_Atomic uint32_t held[64]; /* changes of each shard that are open */
+	uint64_t settled;	   /* the last epoch told */
+};
+
+static void publish(struct member *m, const struct view *v)
+{
+	m->view = *v;
+	for (uint32_t s = 0; s < v->nodes; s++)
+		atomic_store_explicit(&m->shard[s],
+				      (uint16_t)(v->shard[s] << 8 | v->host[s]),
+				      memory_order_relaxed);
+	atomic_store_explicit(&m->clients, v->clients, memory_order_relaxed);
+	atomic_store_explicit(&m->index_version, v->index_version,
+			      memory_order_relaxed);
+	atomic_store(&m->up, view_up(v));
+	atomic_store(&m->epoch, v->epoch);
+}
+
+int member_open(struct kv *kv, const struct view *first, struct member **out)
+{
+	struct member *m = calloc(1, sizeof(*m));
+
+	if (m == NULL)
+		return -ENOMEM;
+	m->kv = kv;
+	pthread_mutex_init(&m->lock, NULL);
+	publish(m, first);
+	m->settled = first->epoch;
+	*out = m;
+	return 0;
+}
+
+void member_close(struct member *m)
+{
+	if (m == NULL)
+		return;
+	pthread_mutex_destroy(&m->lock);
+	free(m);
+}
+
+void member_view(struct member *m, struct view *out)
+{
+	pthread_mutex_lock(&m->lock);
+	*out = m->view;
+	pthread_mutex_unlock(&m->lock);
+}
+
+uint64_t member_epoch(struct member *m)
+{
+	return atomic_load_explicit(&m->epoch, memory_order_relaxed);
+}
+
+uint64_t member_up(struct member *m)
+{
+	return atomic_load_explicit(&m->up, memory_order_relaxed);
+}
+
+uint64_t member_index_version(struct member *m)
+{
+	return atomic_load_explicit(&m->index_version, memory_order_relaxed);
+}
+
+int member_host(struct member *m, uint32_t shard)
+{
+	uint16_t w =
+		atomic_load_explicit(&m->shard[shard], memory_order_relaxed);
+
+	switch (w >> 8) {
+	case VIEW_SHARD_SERVING:
+		return w & 0xff;
+	case VIEW_SHARD_REBUILDING:
+	case VIEW_SHARD_SETTLING:
+		return -EAGAIN;
+	default:
+		return -EIO;
+	}
+}
+
+int member_host_settling(struct member *m, uint32_t shard)
+{
+	uint16_t w =
+		atomic_load_explicit(&m->shard[shard], memory_order_relaxed);
+
+	return w >> 8 == VIEW_SHARD_SETTLING ? w & 0xff : member_host(m, shard);
+}
+
+void member_hold(struct member *m, uint32_t shard)
+{
+	atomic_fetch_add(&m->held[shard], 1);
+}
+
+void member_release(struct member *m, uint32_t shard)
+{
+	atomic_fetch_sub(&m->held[shard], 1);
+}
+
+/* --- operations ----------------------------------------------------------- */
+
+uint64_t member_enter(struct member *m, struct kv_thread *t)
+{
+	struct thread_place *p = thread_place(t);
+	uint64_t e;
+
+	if (p->depth++ > 0)
+		return atomic_load_explicit(&p->epoch, memory_order_relaxed);
+	e = member_epoch(m);
+	atomic_store(&p->epoch, e); /* M1: before the view is looked at */
+	return e;
+}
+
+void member_leave(struct member *m, struct kv_thread *t)
+{
+	struct thread_place *p = thread_place(t);
+
+	if (--p->depth == 0)
+		atomic_store_explicit(&p->epoch, 0, memory_order_release);
+}
+
+void member_suspect(struct member *m, struct kv_thread *t, uint32_t node)
+{
+	struct proto_suspect msg = {.epoch = member_epoch(m), .node = node};
+	uint64_t now = fab_now(t->fab), was;
+
+	if (node >= 64 || !(member_up(m) >> node & 1))
+		return; /* that is known */
+	was = atomic_load(&m->suspected[node]);
+	if (was != 0 && now - was < SUSPECT_EVERY_NS)
+		return;
+	if (!atomic_compare_exchange_strong(&m->suspected[node], &was, now))
+		return;
+	fab_call_run(t->fab, FAB_NODE_COORD, PROTO_SUSPECT, &msg, sizeof(msg),
+		     NULL, 0, NULL, SUSPECT_CALL_NS);
+}
+
+int member_wait(struct member *m, struct kv_thread *t, uint64_t epoch,
+		uint64_t deadline_ns)
+{
+	uint64_t ns = WAIT_FIRST_NS;
+
+	while (member_epoch(m) <= epoch) {
+		if (fab_now(t->fab) >= deadline_ns)
+			return -ETIMEDOUT;
+		/* Without background threads nobody else would look. */
+		if (!client_of(m->kv)->threaded && kv_background(m->kv) > 0)
+			continue;
+		fab_sleep(t->fab, ns);
+		ns = ns * 2 < WAIT_LAST_NS ? ns * 2 : WAIT_LAST_NS;
+	}
+	return 0;
+}
+
+/* --- the next view -------------------------------------------------------- */
+
+static void cut_dead(struct member *m, const struct view *v)
+{
+	for (uint32_t i = 0; i < v->nodes; i++)
+		if (v->node[i] == VIEW_NODE_DOWN)
+			fab_net_cut(m->kv->net, (uint8_t)i);
+}
+
+static bool hosts_moved(const struct view *a, const struct view *b)
+{
+	return memcmp(a->host, b->host, sizeof(a->host)) != 0;
+}
+
+static bool same_shape(const struct view *a, const struct view *b)
+{
+	return a->nodes == b->nodes && a->k == b->k && a->m == b->m;
+}
+
+int member_adopt(struct member *m, struct kv_thread *t, const struct view *v)
+{
+	struct view old;
+
+	if (view_check(v) != 0)
+		return -EBADMSG;
+	pthread_mutex_lock(&m->lock);
+	old = m->view;
+	if (v->epoch <= old.epoch || !same_shape(&old, v)) {
+		pthread_mutex_unlock(&m->lock);
+		return v->epoch <= old.epoch ? 0 : -EBADMSG;
+	}
+	publish(m, v);
+	pthread_mutex_unlock(&m->lock);
+	cut_dead(m, v);
+	while (threads_before(client_of(m->kv)->threads, v->epoch))
+		fab_sleep(t->fab, SETTLE_POLL_NS);
+	if (hosts_moved(&old, v))
+		cache_clear(m->kv->cache);
+	if (view_up(&old) != view_up(v))
+		space_new_view(m->kv->space, t);
+	return 1;
+}
+
+/* M2. What is open was held before its client said that it is in the view in
+ * which the shard is REBUILDING: so when it is SETTLING, all are counted. */
+uint64_t member_settled(struct member *m)
+{
+	uint64_t epoch = member_epoch(m);
+	bool open = false;
+
+	pthread_mutex_lock(&m->lock);
+	for (uint32_t s = 0; s < m->view.nodes; s++)
+		if (m->view.shard[s] == VIEW_SHARD_SETTLING &&
+		    atomic_load(&m->held[s]) > 0)
+			open = true;
+	pthread_mutex_unlock(&m->lock);
+	if (!open)
+		m->settled = epoch;
+	return m->settled;
+}
+
+unsigned member_clients(struct member *m)
+{
+	return atomic_load_explicit(&m->clients, memory_order_relaxed);
+}

@@ -1,0 +1,398 @@
+/* kv/client/pages.c - writing and freeing pages; the delta path.
+ *
+ *	take spots for all pages -> one batch: each to the data block and to
+ *	the deltas -> done on all members that are up -> settle
+ */
+#include "kv/client/pages.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "ec/crc.h"
+#include "kv/client/member.h"
+#include "kv/stats.h"
+
+#define POST_NS UINT64_C(1000000000) /* for one batch, then suspect */
+#define WAIT_NS UINT64_C(100000000)  /* for another view, then retry */
+#define TAKE_NS UINT64_C(100000000)  /* inside one view */
+
+/* --- scratch ------------------------------------------------------------- */
+
+struct page_io *page_io_get(struct space *sp)
+{
+	struct page_io *io;
+
+	pthread_mutex_lock(&sp->io_lock);
+	io = sp->ios;
+	if (io != NULL) {
+		sp->ios = io->next;
+		sp->nios--;
+	}
+	pthread_mutex_unlock(&sp->io_lock);
+	return io != NULL ? io : calloc(1, sizeof(*io));
+}
+
+static void io_free(struct page_io *io)
+{
+	free(io->parity);
+	free(io);
+}
+
+void page_io_put(struct space *sp, struct page_io *io)
+{
+	bool keep;
+
+	pthread_mutex_lock(&sp->io_lock);
+	keep = sp->nios < PAGES_IOS_KEPT;
+	if (keep) {
+		io->next = sp->ios;
+		sp->ios = io;
+		sp->nios++;
+	}
+	pthread_mutex_unlock(&sp->io_lock);
+	if (!keep)
+		io_free(io);
+}
+
+void pages_scratch_free(struct space *sp)
+{
+	struct page_io *io;
+
+	while ((io = sp->ios) != NULL) {
+		sp->ios = io->next;
+		io_free(io);
+	}
+	sp->nios = 0;
+}
+
+/* --- batches of WRITEs --------------------------------------------------- */
+
+size_t pages_adjacent(const void *const *data, size_t n)
+{
+	size_t i = 1;
+
+	while (i < n && data[i] == (const uint8_t *)data[i - 1] + KV_PAGE_BYTES)
+		i++;
+	return i;
+}
+
+int pages_wait(struct kv *kv, struct kv_thread *t, uint64_t deadline_ns)
+{
+	uint64_t epoch = member_epoch(kv->member);
+	uint64_t now = fab_now(t->fab);
+	uint64_t until = now + WAIT_NS;
+
+	if (now >= deadline_ns)
+		return -ETIMEDOUT;
+	member_leave(kv->member, t);
+	member_wait(kv->member, t, epoch,
+		    until < deadline_ns ? until : deadline_ns);
+	member_enter(kv->member, t);
+	return 0;
+}
+
+static void count(struct kv_op_stats *s, const struct fab_op *ops, uint32_t n)
+{
+	stat_add(&s->batches, 1);
+	stat_add(&s->ops, n);
+	for (uint32_t i = 0; i < n; i++)
+		stat_add(&s->bytes, ops[i].len);
+}
+
+static bool is_away(int status)
+{
+	return status == -EHOSTDOWN || status == -ETIMEDOUT ||
+	       status == -ECANCELED;
+}
+
+/* Keep of @ops those to be tried again; *refused if one never will do. */
+static uint32_t left_over(struct kv *kv, struct kv_thread *t,
+			  struct fab_op *ops, uint32_t n, bool *refused)
+{
+	uint64_t told = 0;
+	uint32_t left = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (ops[i].status == 0)
+			continue;
+		if (!is_away(ops[i].status))
+			*refused = true;
+		if (!(told >> ops[i].node & 1))
+			member_suspect(kv->member, t, ops[i].node);
+		told |= UINT64_C(1) << ops[i].node;
+		fab_write(&ops[left++], ops[i].node, ops[i].offset, ops[i].buf,
+			  ops[i].len);
+	}
+	return left;
+}
+
+/* Those whose node is DOWN need not be done. */
+static uint32_t drop_down(struct kv *kv, struct fab_op *ops, uint32_t n)
+{
+	uint64_t up = member_up(kv->member);
+	uint32_t left = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (up >> ops[i].node & 1)
+			ops[left++] = ops[i];
+	return left;
+}
+
+int pages_post(struct kv *kv, struct kv_thread *t, struct fab_op *ops,
+	       uint32_t n, uint64_t deadline_ns)
+{
+	bool refused = false;
+
+	for (;;) {
+		uint64_t until = fab_now(t->fab) + POST_NS;
+		struct fab_batch batch = {
+			.ops = ops,
+			.n = n,
+			.deadline_ns =
+				until < deadline_ns ? until : deadline_ns,
+		};
+		int rc = fab_run(t->fab, &batch);
+
+		if (rc != 0)
+			return rc;
+		count(&t->stats.page_write, ops, n);
+		n = left_over(kv, t, ops, n, &refused);
+		if (refused)
+			return -EIO;
+		n = drop_down(kv, ops, n);
+		if (n == 0)
+			return 0;
+		stat_add(&t->stats.page_write.retries, 1);
+		rc = pages_wait(kv, t, deadline_ns);
+		if (rc != 0)
+			return rc;
+		n = drop_down(kv, ops, n);
+	}
+}
+
+/* --- the delta path ------------------------------------------------------ */
+
+static void abandon(struct space *sp, struct page_io *io)
+{
+	for (uint32_t i = 0; i < io->nspots; i++)
+		space_abandon(sp, &io->spot[i]);
+	io->nspots = 0;
+}
+
+/* Spots for @n pages. */
+static int take(struct kv *kv, struct kv_thread *t, struct page_io *io,
+		size_t n, uint64_t deadline_ns)
+{
+	uint32_t left = (uint32_t)n * PAGE_UNITS;
+
+	io->nspots = 0;
+	while (left != 0) {
+		struct space_spot *spot = &io->spot[io->nspots];
+		int rc = lane_take(kv->space, t, SPACE_PAGES, PAGE_UNITS, left,
+				   false, fab_now(t->fab) + TAKE_NS, spot);
+
+		if (rc == 0) {
+			left -= spot->units;
+			io->nspots++;
+			continue;
+		}
+		if (rc == -EAGAIN || rc == -ETIMEDOUT)
+			rc = pages_wait(kv, t, deadline_ns);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* One WRITE per copy and adjacent run of the pages of @spot. */
+static uint32_t spot_ops(const struct space_spot *spot, const void *const *data,
+			 struct fab_op *ops)
+{
+	size_t pages = spot->units / PAGE_UNITS, run;
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < pages; i += run) {
+		run = pages_adjacent(data + i, pages - i);
+		for (uint8_t c = 0; c < spot->copies; c++)
+			fab_write(&ops[n++], spot->copy[c].node,
+				  spot->copy[c].offset + i * KV_PAGE_BYTES,
+				  data[i], (uint32_t)run * KV_PAGE_BYTES);
+	}
+	return n;
+}
+
+static void name_pages(const struct page_io *io, struct kv_page *out)
+{
+	for (uint32_t i = 0; i < io->nspots; i++)
+		for (uint32_t at = 0; at < io->spot[i].units; at += PAGE_UNITS)
+			(out++)->addr = io->spot[i].addr +
+					(uint64_t)at * GROUP_UNIT_BYTES;
+}
+
+/* Every spot has a copy on a node that is up. */
+static bool all_kept(struct kv *kv, const struct page_io *io)
+{
+	uint64_t up = member_up(kv->member);
+
+	for (uint32_t i = 0; i < io->nspots; i++) {
+		bool kept = false;
+
+		for (uint8_t c = 0; c < io->spot[i].copies; c++)
+			kept |= up >> io->spot[i].copy[c].node & 1;
+		if (!kept)
+			return false;
+	}
+	return true;
+}
+
+static int delta_try(struct kv *kv, struct kv_thread *t, struct page_io *io,
+		     const void *const *data, size_t n, struct kv_page *out,
+		     uint64_t deadline_ns)
+{
+	uint32_t nops = 0, page = 0;
+	int rc = take(kv, t, io, n, deadline_ns);
+
+	if (rc != 0)
+		goto err_abandon;
+	for (uint32_t i = 0; i < io->nspots; i++) {
+		nops += spot_ops(&io->spot[i], data + page, io->ops + nops);
+		page += io->spot[i].units / PAGE_UNITS;
+	}
+	rc = pages_post(kv, t, io->ops, nops, deadline_ns);
+	if (rc == 0 && !all_kept(kv, io))
+		rc = -EAGAIN; /* of these copies none is left: elsewhere */
+	if (rc != 0)
+		goto err_abandon;
+	name_pages(io, out);
+	for (uint32_t i = 0; i < io->nspots; i++)
+		space_settle(kv->space, &io->spot[i]);
+	return 0;
+
+err_abandon:
+	abandon(kv->space, io);
+	return rc;
+}
+
+static int delta_write(struct kv *kv, struct kv_thread *t, struct page_io *io,
+		       const void *const *data, size_t n, struct kv_page *out,
+		       uint64_t deadline_ns)
+{
+	int rc;
+
+	do {
+		rc = delta_try(kv, t, io, data, n, out, deadline_ns);
+	} while (rc == -EAGAIN && fab_now(t->fab) < deadline_ns);
+	if (rc == 0)
+		stat_add(&t->stats.delta_pages, n);
+	return rc == -EAGAIN ? -ETIMEDOUT : rc;
+}
+
+/* --- both paths ---------------------------------------------------------- */
+
+static void free_pages(struct kv *kv, struct kv_thread *t,
+		       const struct kv_page *pages, size_t n);
+
+static int write_all(struct kv *kv, struct kv_thread *t, struct page_io *io,
+		     const void *const *data, size_t n, struct kv_page *out,
+		     uint64_t deadline_ns)
+{
+	size_t done = 0;
+	int rc = 0;
+
+	if (n >= PAGES_ROW_FACTOR * space_group(kv->space)->k) {
+		rc = rows_write(kv, t, io, data, n, out, deadline_ns);
+		if (rc < 0)
+			return rc;
+		done = (size_t)rc;
+		stat_add(&t->stats.row_pages, done);
+	}
+	if (done < n)
+		rc = delta_write(kv, t, io, data + done, n - done, out + done,
+				 deadline_ns);
+	if (rc < 0) {
+		free_pages(kv, t, out, done);
+		return rc;
+	}
+	return 0;
+}
+
+static uint64_t deadline_of(struct kv *kv, struct kv_thread *t)
+{
+	uint64_t ms = kv->opts.op_timeout_ms != 0 ? kv->opts.op_timeout_ms
+						  : KV_OP_TIMEOUT_MS;
+
+	return fab_now(t->fab) + ms * 1000000;
+}
+
+int kv_pages_write(struct kv *kv, const void *const *data, size_t n,
+		   struct kv_page *out)
+{
+	struct kv_thread *t;
+	struct page_io *io;
+	int rc;
+
+	if (n > KV_PAGES_MAX)
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++)
+		if (data[i] == NULL)
+			return -EINVAL;
+	if (n == 0)
+		return 0;
+	t = kv_thread(kv);
+	if (t == NULL)
+		return -ENOMEM;
+	io = page_io_get(kv->space);
+	if (io == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		out[i].crc = crc_of(0, data[i], KV_PAGE_BYTES);
+	stat_add(&t->stats.page_write.calls, 1);
+	member_enter(kv->member, t);
+	rc = write_all(kv, t, io, data, n, out, deadline_of(kv, t));
+	member_leave(kv->member, t);
+	if (rc != 0)
+		stat_add(&t->stats.page_write.errors, 1);
+	page_io_put(kv->space, io);
+	return rc;
+}
+
+/* --- frees --------------------------------------------------------------- */
+
+/* How many of pages[0..n-1] lie one behind the other in one block. */
+static size_t run_of(const struct group *g, const struct kv_page *pages,
+		     size_t n)
+{
+	uint64_t at = fab_addr_offset(pages[0].addr) - g->block_off;
+	uint64_t room = g->block_bytes - at % g->block_bytes;
+	size_t i = 1;
+
+	while (i < n && (i + 1) * KV_PAGE_BYTES <= room &&
+	       pages[i].addr == pages[i - 1].addr + KV_PAGE_BYTES)
+		i++;
+	return i;
+}
+
+static void free_pages(struct kv *kv, struct kv_thread *t,
+		       const struct kv_page *pages, size_t n)
+{
+	const struct group *g = space_group(kv->space);
+	size_t run;
+
+	for (size_t i = 0; i < n; i += run) {
+		run = 1;
+		if (pages[i].addr == 0)
+			continue;
+		run = run_of(g, pages + i, n - i);
+		space_obsolete(kv->space, t, pages[i].addr,
+			       (uint32_t)run * PAGE_UNITS, 0);
+	}
+}
+
+void kv_pages_free(struct kv *kv, const struct kv_page *pages, size_t n)
+{
+	struct kv_thread *t = kv_thread(kv);
+
+	/* Without memory for a thread the space is found by fsck. */
+	if (t != NULL)
+		free_pages(kv, t, pages, n);
+}

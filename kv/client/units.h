@@ -1,0 +1,64 @@
+/* kv/client/units.h - which units of one open block may be written next.
+ *
+ *      0        bump                total
+ *      |uuuu..uu|                   |      u taken   . given back, free again
+ *
+ * The bitmap of units given back is the truth; a short list of runs is an
+ * index into part of it, so that taking costs a glance at most times. Units
+ * that may differ between the copies of the block (a write that was given up)
+ * are remembered as torn until they are taken, that is written, again.
+ * Pure. Threads: one at a time per struct. */
+#ifndef ACESO_KV_CLIENT_UNITS_H
+#define ACESO_KV_CLIENT_UNITS_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#define UNITS_RUNS_MAX 32u
+
+struct units_run {
+	uint32_t at, len;
+};
+
+struct units {
+	uint32_t total;
+	uint32_t bump;	 /* units never taken begin here */
+	uint32_t free;	 /* given back, below bump */
+	uint32_t torn_n; /* of these, torn */
+	uint32_t nruns;
+	bool more; /* the bitmap knows runs that the list does not */
+	struct units_run run[UNITS_RUNS_MAX];
+	uint64_t *given; /* bitmaps of @total bits, owned */
+	uint64_t *torn;
+};
+
+/* A block of @total units (a multiple of 64), none taken. The struct is zeroed
+ * or was cleared by units_clear() with the same @total. Errors: -ENOMEM. */
+int units_open(struct units *u, uint32_t total);
+void units_clear(struct units *u); /* as new; keeps its memory */
+void units_close(struct units *u);
+
+/* Take between @min and @want contiguous units, rather many, all multiples of
+ * @min if @want is one: units given back first, the best fit of them. */
+bool units_take(struct units *u, uint32_t min, uint32_t want,
+		struct units_run *out);
+
+/* Give back [@at, + @len). False, and nothing is done, if not all of it is
+ * taken now. */
+bool units_give(struct units *u, uint32_t at, uint32_t len, bool torn);
+
+/* How many units could be taken, in pieces. */
+static inline uint32_t units_room(const struct units *u)
+{
+	return u->total - u->bump + u->free;
+}
+
+/* The next run of units given back (torn ones), at or after @from. */
+bool units_next_given(const struct units *u, uint32_t from,
+		      struct units_run *out);
+bool units_next_torn(const struct units *u, uint32_t from,
+		     struct units_run *out);
+
+/* They were written alike in all copies. */
+void units_mend(struct units *u);
+
+#endif

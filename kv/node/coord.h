@@ -1,0 +1,92 @@
+/* kv/node/coord.h - the coordinator: who is a member of the pool, and which
+ * view holds. Never on the data path; its loss stops nothing while nothing
+ * else fails.
+ *
+ *   a node dies:  epoch + 1 (node DOWN, its shards REBUILDING elsewhere)
+ *     -> told to all nodes and clients (VIEW, answers to WATCH)
+ *     -> every client acks by watching from the new epoch, or is fenced
+ *        (kill -9, its death waited for) after lease_ms
+ *     -> REBUILD to the new host of each shard -> epoch + 1 (SETTLING)
+ *     -> acked by every client, as above -> epoch + 1 (SERVING)
+ *   another death in between: begins again, with all that is to be rebuilt
+ *   a client joins or leaves: epoch + 1 (the count of clients)
+ *   a client dies: also ORPHANS to all nodes, which close its open blocks
+ *
+ * Threads: CALLs are served in its server's thread, the rest is done in one
+ * thread of its own, which never waits for anyone in particular. The functions
+ * below may be called from any thread, open and close once. Callbacks come
+ * from the coordinator's threads and must not call coord_close(). */
+#ifndef ACESO_KV_NODE_COORD_H
+#define ACESO_KV_NODE_COORD_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kv/kv.h"
+#include "kv/layout.h"
+#include "kv/view.h"
+#include "rdma/fabric.h"
+
+#define COORD_LEASE_MS	2000u
+#define COORD_SETTLE_MS (KV_OP_TIMEOUT_MS + 2000u)
+
+struct coord;
+
+struct coord_opts {
+	const char *pool;	   /* its name, for people */
+	const char *transport;	   /* "shm", ...: likewise */
+	struct layout_super super; /* uuid, secret, layout are taken */
+	const char *address;	   /* where clients find it */
+	/* of the layout.group.nodes nodes, by id */
+	const char *const *node_address;
+	const int32_t *node_pid;
+	uint32_t lease_ms; /* 0: COORD_LEASE_MS */
+	/* Longer than any operation of a client takes; only sweeping waits for
+	 * it. 0: COORD_SETTLE_MS */
+	uint32_t settle_ms;
+	bool threads; /* false: the caller calls coord_work() */
+
+	/* Opens the net over which it reaches the nodes. */
+	int (*net)(void *arg, struct fab_net **out);
+	void *arg; /* for all of these; the ones below may be NULL */
+	/* Node @id is suspected. True: its process lives. False only when it is
+	 * certain that it is dead. NULL: a broken connection is taken as death.
+	 */
+	bool (*node_is_alive)(void *arg, uint32_t id);
+	/* Node @id does not answer though it lives: end it (kill -9), wait
+	 * until it is dead, return 0; else it is tried again. */
+	int (*kill_node)(void *arg, uint32_t id);
+	/* The same for a client that did not adopt a view in lease_ms. */
+	int (*kill_client)(void *arg, int32_t pid);
+	/* The last client of at least one has left or died. */
+	void (*on_last_client_gone)(void *arg);
+	void (*on_view)(void *arg, const struct view *v); /* a new view holds */
+};
+
+/* Attach to all nodes and serve. Errors: those of fab_net_attach() and
+ * fab_server_open(); -EINVAL; -ENOMEM. */
+int coord_open(const struct coord_opts *opts, struct coord **out);
+
+/* Hang up on everyone and free; nodes are not told to stop. NULL is fine. */
+void coord_close(struct coord *c);
+
+/* Node @id is dead, for certain (the supervisor saw it). */
+void coord_node_died(struct coord *c, uint32_t id);
+
+/* Ask every node that is up to end (PROTO_STOP), waiting at most @timeout_ms
+ * for their answers. */
+void coord_stop_nodes(struct coord *c, uint32_t timeout_ms);
+
+void coord_view(struct coord *c, struct view *out);
+unsigned coord_clients(struct coord *c);
+
+/* The answer to PROTO_STATUS: JSON, see docs/status.md; free() it. Waits for
+ * the nodes' numbers, shortly. Without threads: from within a fiber or so, as
+ * it blocks while others must run. Errors: -ENOMEM, -ETIMEDOUT. */
+int coord_status(struct coord *c, char **json);
+
+/* Without threads: do what can be done now, never blocking. Returns 1 if there
+ * was something; *again_ns as of node_work(). */
+int coord_work(struct coord *c, uint64_t *again_ns);
+
+#endif

@@ -1,0 +1,213 @@
+/* kv/node/coord_impl.h - private to kv/node/coord*.c: what they share.
+ *
+ * One lock guards the state. The server's thread (coord_serve.c) changes it in
+ * short handlers; the coordinator's own thread goes through the steps below,
+ * over and over, each of which looks at the state and does what follows from
+ * it now. No step waits: CALLs to nodes are put in the outbox, posted without
+ * the lock, and their ends handled when they come. Callbacks of the opts are
+ * called without the lock too. */
+#ifndef ACESO_KV_NODE_COORD_IMPL_H
+#define ACESO_KV_NODE_COORD_IMPL_H
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "kv/node/coord.h"
+#include "kv/proto.h"
+
+#define COORD_NEVER    UINT64_MAX
+#define COORD_MS       UINT64_C(1000000)
+#define COORD_RETRY_NS (20 * COORD_MS) /* what failed is tried again after */
+#define COORD_POLL_NS  (10 * COORD_MS) /* to look around while CALLs are out */
+#define COORD_STATS_NS (1000 * COORD_MS)
+/* A rebuild or a sweep may take as long as there is memory to read; a node
+ * that dies ends them at once, so this only bounds what nobody foresaw. */
+#define COORD_LONG_NS (600000 * COORD_MS)
+/* So many unanswered messages in a row, and the node is ended. */
+#define COORD_STRIKES		 3u
+#define COORD_SWEEP_EVERY_NS	 (10000 * COORD_MS)
+#define COORD_SWEEP_EVERY_MAX_NS (600000 * COORD_MS)
+
+/* A CALL to a node. Freed when its end was handled. */
+struct coord_call {
+	struct fab_op op;
+	struct fab_batch batch;
+	uint32_t node;
+	uint64_t tag; /* the asker's: a generation, a shard, an owner */
+	uint64_t timeout_ns;
+	/* Locked. @status: the CALL's, or -EPROTO for an answer of another
+	 * size. */
+	void (*end)(struct coord *c, struct coord_call *call, int status);
+	TAILQ_ENTRY(coord_call) link;
+	union {
+		struct proto_stats stats;
+		struct proto_rebuilt rebuilt;
+		struct proto_swept swept;
+	} reply;
+	union {
+		struct proto_view_set *view; /* too large for the union */
+		struct proto_rebuild rebuild;
+		struct proto_orphans orphans;
+		struct proto_sweep sweep;
+	} req;
+};
+TAILQ_HEAD(coord_calls, coord_call);
+
+struct coord_client {
+	uint32_t id;
+	int32_t pid;
+	uint64_t acked; /* epoch */
+	struct fab_peer *peer;
+	struct fab_request *watch;	   /* to be answered; NULL: none */
+	uint64_t watch_epoch, watch_until; /* until: 0 not begun */
+	uint32_t watch_ms;
+	char what[64];
+	TAILQ_ENTRY(coord_client) link;
+};
+TAILQ_HEAD(coord_clients_head, coord_client);
+
+struct coord_node {
+	char address[PROTO_ADDRESS_BYTES];
+	int32_t pid;
+	uint64_t acked;	  /* epoch of the view that it goes by */
+	bool telling;	  /* a VIEW is on its way */
+	bool pinging;	  /* is being asked whether it answers at all */
+	uint64_t tell_at; /* no VIEW before */
+	uint64_t look_at; /* not looked at, as a suspect, before */
+	unsigned strikes;
+	struct proto_stats stats; /* the last that were had */
+};
+
+/* A client that is gone: whom to tell still, and who is being told. */
+struct coord_orphan {
+	uint32_t owner;
+	uint64_t todo, out; /* bit n */
+	uint64_t again_ns;
+	TAILQ_ENTRY(coord_orphan) link;
+};
+TAILQ_HEAD(coord_orphans, coord_orphan);
+
+/* Someone who wants the status. */
+struct coord_asker {
+	struct fab_request *rq; /* or: */
+	char *json;		/* for coord_status() */
+	int status;		/* of it; -EINPROGRESS */
+	TAILQ_ENTRY(coord_asker) link;
+};
+TAILQ_HEAD(coord_askers, coord_asker);
+
+enum sweep_state { /* of coord_sweep.c, in this order */
+		   SWEEP_IDLE,
+		   SWEEP_SNAPSHOT, /* phase 1 is out */
+		   SWEEP_WAIT,	   /* for operations that began before it */
+		   SWEEP_MARK,	   /* phase 2 is out */
+		   SWEEP_ADOPT,	   /* all must be in the new index version */
+		   SWEEP_DROP,	   /* phase 3 is out */
+};
+
+struct coord_sweep {
+	enum sweep_state state;
+	uint64_t up;	  /* under which it began; another: it ends */
+	uint64_t round;	  /* of CALLs; late answers are of an older one */
+	uint64_t out;	  /* bit n: node n has not answered */
+	uint64_t looking; /* bit n: its numbers are asked for */
+	bool failed;
+	uint64_t at_ns; /* when to go on, or to look whether to begin */
+	uint64_t every_ns;
+	uint64_t epoch; /* ADOPT: to be acked */
+	uint64_t found, dropped;
+};
+
+struct coord {
+	struct coord_opts opts;
+	char *pool, *transport, *address;
+	struct fab_server *server;
+	struct fab_net *net;
+	struct fab *fab; /* of the thread that calls coord_work() */
+	pthread_t thread;
+	bool threaded;
+
+	pthread_mutex_t lock;
+	pthread_cond_t wake, told; /* told: an asker has its answer */
+	uint64_t kicks;
+	bool stop;
+	struct view view;
+	struct coord_node node[FAB_NODES_MAX];
+	struct coord_clients_head clients;
+	uint32_t next_client;
+	uint64_t dead, suspect; /* bit n: reported, to be looked at */
+	bool announce;		/* on_view is due */
+	bool emptied;		/* on_last_client_gone is due */
+	/* All clients and nodes must be in epoch @barrier before anything is
+	 * rebuilt; clients that are not by @barrier_at are fenced. */
+	uint64_t barrier, barrier_at;
+	uint64_t rebuild_round; /* grows with each death: late answers */
+	uint64_t rebuilding;	/* bit s: a REBUILD of shard s is out */
+	uint64_t rebuild_at;	/* not again before */
+	struct coord_orphans orphans;
+	struct coord_askers askers, asking; /* asking: in this round */
+	uint64_t stats_out;		    /* bit n: in this round */
+	uint64_t stopping;		    /* bit n: has not answered STOP */
+	struct coord_sweep sweep;
+	struct coord_calls outbox;
+	uint32_t calls_out;
+};
+
+static inline const struct group *coord_group(const struct coord *c)
+{
+	return &c->opts.super.layout.group;
+}
+
+static inline void coord_again(uint64_t *again, uint64_t at)
+{
+	if (at < *again)
+		*again = at;
+}
+
+void coord_kick(struct coord *c); /* locked */
+
+/* --- coord_call.c --------------------------------------------------------- */
+
+/* Put a CALL in the outbox. Locked. Returns it with op, node, end set, for its
+ * request to be filled in; NULL: no memory, try later. */
+struct coord_call *coord_call_new(struct coord *c, uint32_t node, uint16_t type,
+				  void (*end)(struct coord *,
+					      struct coord_call *, int));
+/* Post what is in the outbox, handle what has ended; not locked. Waits up to
+ * @wait_ns for the first end. */
+int coord_calls_run(struct coord *c, uint64_t wait_ns);
+/* At the end: wait for those that are out, handle nothing. */
+void coord_calls_drop(struct coord *c);
+
+/* --- coord_serve.c -------------------------------------------------------- */
+
+int coord_serve_open(struct coord *c);
+/* Locked: it has left or is dead for certain. */
+void coord_client_gone(struct coord *c, struct coord_client *cl);
+/* Answer watchers who know less, or have waited long enough. Not locked. */
+int coord_watch_step(struct coord *c, uint64_t now, uint64_t *again);
+
+/* --- coord_view.c --------------------------------------------------------- */
+
+void coord_view_changed(struct coord *c);	     /* locked */
+bool coord_settled(struct coord *c, uint64_t epoch); /* locked: all are in it */
+int coord_deaths_step(struct coord *c, uint64_t now, uint64_t *again);
+int coord_tell_step(struct coord *c, uint64_t now, uint64_t *again);
+int coord_fence_step(struct coord *c, uint64_t now, uint64_t *again);
+
+/* --- coord_rebuild.c ------------------------------------------------------ */
+
+int coord_rebuild_step(struct coord *c, uint64_t now, uint64_t *again);
+int coord_orphans_step(struct coord *c, uint64_t now, uint64_t *again);
+void coord_orphan_add(struct coord *c, uint32_t owner); /* locked */
+
+/* --- coord_status.c ------------------------------------------------------- */
+
+int coord_status_step(struct coord *c, uint64_t now);
+void coord_status_ask(struct coord *c, struct coord_asker *a); /* locked */
+void coord_status_drop(struct coord *c); /* at the end: answer all */
+
+/* --- coord_sweep.c -------------------------------------------------------- */
+
+int coord_sweep_step(struct coord *c, uint64_t now, uint64_t *again);
+
+#endif

@@ -1,0 +1,285 @@
+/* kv/node/coord_serve.c - clients and tools: they join, watch, suspect, ask for
+ * the status, leave. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv/node/coord_impl.h"
+
+#define WATCH_MS_MAX 60000u
+
+/* Who is at the other end: fab_peer_get(). */
+struct coord_peer {
+	uint32_t role;
+	struct coord_client *client; /* NULL: has not joined, or has left */
+};
+
+/* --- clients: locked ------------------------------------------------------ */
+
+static void watch_answer(struct coord *c, struct coord_client *cl, int status)
+{
+	struct fab_request *rq = cl->watch;
+
+	if (rq == NULL)
+		return;
+	cl->watch = NULL;
+	fab_reply(rq, status, &c->view, sizeof(c->view));
+}
+
+static void count_clients(struct coord *c, int by)
+{
+	c->view.clients += (uint32_t)by;
+	c->view.epoch++;
+	coord_view_changed(c);
+}
+
+void coord_client_gone(struct coord *c, struct coord_client *cl)
+{
+	struct coord_peer *p = fab_peer_get(cl->peer);
+
+	watch_answer(c, cl, -ECANCELED);
+	p->client = NULL;
+	TAILQ_REMOVE(&c->clients, cl, link);
+	coord_orphan_add(c, cl->id);
+	free(cl);
+	count_clients(c, -1);
+	c->emptied = TAILQ_EMPTY(&c->clients);
+}
+
+static struct coord_client *client_new(struct coord *c, struct fab_peer *peer,
+				       const struct proto_join *rq)
+{
+	struct coord_client *cl = calloc(1, sizeof(*cl));
+
+	if (cl == NULL)
+		return NULL;
+	cl->id = c->next_client++;
+	cl->pid = fab_peer_pid(peer);
+	cl->peer = peer;
+	memcpy(cl->what, rq->what, sizeof(cl->what));
+	cl->what[sizeof(cl->what) - 1] = '\0';
+	TAILQ_INSERT_TAIL(&c->clients, cl, link);
+	c->emptied = false;
+	return cl;
+}
+
+static void joined_fill(struct coord *c, const struct coord_client *cl,
+			struct proto_joined *out)
+{
+	uint32_t i;
+
+	memset(out, 0, sizeof(*out));
+	out->client = cl->id;
+	out->lease_ms = c->opts.lease_ms;
+	out->super = c->opts.super;
+	out->view = c->view;
+	for (i = 0; i < c->view.nodes; i++)
+		memcpy(out->address[i], c->node[i].address,
+		       PROTO_ADDRESS_BYTES);
+}
+
+struct ask {
+	struct coord *c;
+	struct fab_request *rq;
+	struct fab_peer *peer;
+	struct coord_peer *who;
+	const void *req;
+};
+
+/* Each answers its request, now or later. */
+
+static void serve_join(struct ask *a)
+{
+	const struct proto_join *rq = a->req;
+	struct coord *c = a->c;
+	struct proto_joined out;
+
+	if (a->who->role != PROTO_CLIENT) {
+		fab_reply(a->rq, -EPERM, NULL, 0);
+		return;
+	}
+	if (a->who->client == NULL)
+		a->who->client = client_new(c, a->peer, rq);
+	if (a->who->client == NULL) {
+		fab_reply(a->rq, -ENOMEM, NULL, 0);
+		return;
+	}
+	count_clients(c, 1);
+	a->who->client->acked = c->view.epoch;
+	joined_fill(c, a->who->client, &out);
+	fab_reply(a->rq, 0, &out, sizeof(out));
+}
+
+/* To watch from an epoch is to have adopted it. Answered by the next step. */
+static void serve_watch(struct ask *a)
+{
+	const struct proto_watch *rq = a->req;
+	struct coord_client *cl = a->who->client;
+	uint32_t ms = rq->wait_ms < WATCH_MS_MAX ? rq->wait_ms : WATCH_MS_MAX;
+
+	if (cl == NULL || rq->epoch > a->c->view.epoch) {
+		fab_reply(a->rq, cl == NULL ? -EPERM : -EINVAL, NULL, 0);
+		return;
+	}
+	watch_answer(a->c, cl, 0); /* one at a time */
+	if (cl->acked < rq->epoch)
+		cl->acked = rq->epoch;
+	cl->watch = a->rq;
+	cl->watch_epoch = rq->epoch;
+	cl->watch_until = 0;
+	cl->watch_ms = ms;
+	if (rq->epoch < a->c->view.epoch)
+		watch_answer(a->c, cl, 0);
+	coord_kick(a->c);
+}
+
+static void serve_suspect(struct ask *a)
+{
+	const struct proto_suspect *rq = a->req;
+
+	if (rq->node < a->c->view.nodes) {
+		a->c->suspect |= UINT64_C(1) << rq->node;
+		coord_kick(a->c);
+	}
+	fab_reply(a->rq, 0, NULL, 0);
+}
+
+static void serve_status(struct ask *a)
+{
+	struct coord_asker *s = calloc(1, sizeof(*s));
+
+	if (s == NULL) {
+		fab_reply(a->rq, -ENOMEM, NULL, 0);
+		return;
+	}
+	s->rq = a->rq;
+	coord_status_ask(a->c, s);
+}
+
+static void serve_leave(struct ask *a)
+{
+	if (a->who->client != NULL)
+		coord_client_gone(a->c, a->who->client);
+	fab_reply(a->rq, 0, NULL, 0);
+}
+
+static const struct serve {
+	uint16_t type;
+	size_t req;
+	void (*fn)(struct ask *a);
+} serves[] = {
+	{PROTO_JOIN, sizeof(struct proto_join), serve_join},
+	{PROTO_WATCH, sizeof(struct proto_watch), serve_watch},
+	{PROTO_SUSPECT, sizeof(struct proto_suspect), serve_suspect},
+	{PROTO_STATUS, 0, serve_status},
+	{PROTO_LEAVE, 0, serve_leave},
+};
+
+static void on_call(void *arg, struct fab_request *rq, uint16_t type,
+		    const void *req, size_t len)
+{
+	struct ask a = {.c = arg, .rq = rq, .req = req};
+	size_t i;
+
+	a.peer = fab_request_peer(rq);
+	a.who = fab_peer_get(a.peer);
+	for (i = 0; i < sizeof(serves) / sizeof(serves[0]); i++)
+		if (serves[i].type == type && serves[i].req == len) {
+			pthread_mutex_lock(&a.c->lock);
+			serves[i].fn(&a);
+			pthread_mutex_unlock(&a.c->lock);
+			return;
+		}
+	fab_reply(rq, -EPROTO, NULL, 0);
+}
+
+/* --- watchers that wait --------------------------------------------------- */
+
+static bool watch_due(const struct coord *c, struct coord_client *cl,
+		      uint64_t now, uint64_t *again)
+{
+	if (cl->watch == NULL)
+		return false;
+	if (cl->watch_epoch < c->view.epoch)
+		return true;
+	/* The server's thread has no clock: the wait begins here. */
+	if (cl->watch_until == 0)
+		cl->watch_until = now + cl->watch_ms * COORD_MS;
+	if (now >= cl->watch_until)
+		return true;
+	coord_again(again, cl->watch_until);
+	return false;
+}
+
+int coord_watch_step(struct coord *c, uint64_t now, uint64_t *again)
+{
+	struct coord_client *cl;
+	int did = 0;
+
+	pthread_mutex_lock(&c->lock);
+	TAILQ_FOREACH (cl, &c->clients, link)
+		if (watch_due(c, cl, now, again)) {
+			watch_answer(c, cl, 0);
+			did = 1;
+		}
+	pthread_mutex_unlock(&c->lock);
+	return did;
+}
+
+/* --- connections ---------------------------------------------------------- */
+
+static bool is_zero(const uint8_t uuid[16])
+{
+	static const uint8_t zero[16];
+
+	return memcmp(uuid, zero, sizeof(zero)) == 0;
+}
+
+static int on_hello(void *arg, struct fab_peer *peer, const void *hello,
+		    size_t len)
+{
+	const struct proto_hello *h = hello;
+	struct coord *c = arg;
+	struct coord_peer *p;
+
+	if (len != sizeof(*h) || h->magic != PROTO_MAGIC ||
+	    h->version != PROTO_VERSION)
+		return -EPROTO;
+	if (h->role != PROTO_CLIENT && h->role != PROTO_TOOL)
+		return -EPROTO;
+	if (!is_zero(h->uuid) &&
+	    memcmp(h->uuid, c->opts.super.uuid, sizeof(h->uuid)) != 0)
+		return -EACCES;
+	p = calloc(1, sizeof(*p));
+	if (p == NULL)
+		return -ENOMEM;
+	p->role = h->role;
+	fab_peer_set(peer, p);
+	return 0;
+}
+
+static void on_gone(void *arg, struct fab_peer *peer)
+{
+	struct coord_peer *p = fab_peer_get(peer);
+	struct coord *c = arg;
+
+	pthread_mutex_lock(&c->lock);
+	if (p->client != NULL)
+		coord_client_gone(c, p->client);
+	pthread_mutex_unlock(&c->lock);
+	free(p);
+}
+
+int coord_serve_open(struct coord *c)
+{
+	struct fab_server_opts o = {
+		.region_fd = -1,
+		.address = c->address,
+		.arg = c,
+		.on_hello = on_hello,
+		.on_call = on_call,
+		.on_gone = on_gone,
+	};
+
+	return fab_server_open(&o, &c->server);
+}

@@ -1,0 +1,243 @@
+/* kv/node/coord_status.c - the pool's state as JSON: docs/status.md.
+ *
+ * A round asks all nodes that are up for their numbers; whoever asks for the
+ * status meanwhile waits for the next round. A node that does not answer in
+ * time is shown with the last numbers it gave. */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv/node/coord_impl.h"
+
+#ifndef ACESO_VERSION
+#define ACESO_VERSION "unknown"
+#endif
+
+/* --- JSON ----------------------------------------------------------------- */
+
+struct sums {
+	uint64_t capacity, used, raw_capacity, raw_used;
+	uint64_t slots, slots_used, tombs, backlog, dead;
+};
+
+static void add_node(struct sums *sum, const struct proto_stats *s)
+{
+	sum->capacity += s->data_total * s->block_bytes;
+	sum->used += (s->data_total - s->data_free) * s->block_bytes;
+	sum->raw_capacity += s->capacity;
+	sum->raw_used += s->used;
+	sum->slots += s->slots;
+	sum->slots_used += s->slots_used;
+	sum->tombs += s->tombs;
+	sum->backlog += s->fold_backlog;
+	sum->dead += s->dead_bytes;
+}
+
+static const char *redundancy(const struct view *v)
+{
+	uint32_t s;
+	bool full = view_down(v) == 0;
+
+	for (s = 0; s < v->nodes; s++) {
+		if (v->shard[s] == VIEW_SHARD_LOST)
+			return "lost";
+		if (v->shard[s] != VIEW_SHARD_SERVING)
+			full = false;
+	}
+	if (view_down(v) > v->m)
+		return "lost";
+	return full ? "full" : "degraded";
+}
+
+static json_t *node_json(const struct coord *c, uint32_t id)
+{
+	const struct coord_node *node = &c->node[id];
+	bool up = c->view.node[id] == VIEW_NODE_UP;
+	const struct proto_stats *s = &node->stats;
+
+	return json_pack("{s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I}", "id",
+			 (int)id, "pid", (int)node->pid, "state",
+			 up ? "up" : "down", "capacity",
+			 (json_int_t)(up ? s->capacity : 0), "used",
+			 (json_int_t)(up ? s->used : 0), "fold_backlog",
+			 (json_int_t)(up ? s->fold_backlog : 0), "dead",
+			 (json_int_t)(up ? s->dead_bytes : 0), "rss_beyond",
+			 (json_int_t)(up ? s->rss_beyond : 0));
+}
+
+static json_t *nodes_json(const struct coord *c, struct sums *sum)
+{
+	json_t *list = json_array();
+	uint32_t id;
+
+	for (id = 0; id < c->view.nodes; id++) {
+		json_array_append_new(list, node_json(c, id));
+		if (c->view.node[id] == VIEW_NODE_UP)
+			add_node(sum, &c->node[id].stats);
+	}
+	return list;
+}
+
+static json_t *shard_json(const struct coord *c, uint32_t shard)
+{
+	static const char *const names[] = {"none", "serving", "rebuilding",
+					    "lost", "settling"};
+	uint8_t state = c->view.shard[shard];
+	uint32_t host = c->view.host[shard];
+	const struct proto_stats *s = &c->node[host].stats;
+	bool going = c->view.shard[shard] == VIEW_SHARD_REBUILDING;
+
+	return json_pack("{s:i, s:i, s:s, s:I, s:I}", "id", (int)shard, "host",
+			 (int)host, "state",
+			 names[state <= VIEW_SHARD_SETTLING ? state : 0],
+			 "done", (json_int_t)(going ? s->rebuild_done : 0),
+			 "total", (json_int_t)(going ? s->rebuild_total : 0));
+}
+
+static json_t *shards_json(const struct coord *c)
+{
+	json_t *list = json_array();
+	uint32_t s;
+
+	for (s = 0; s < c->view.nodes; s++)
+		json_array_append_new(list, shard_json(c, s));
+	return list;
+}
+
+static json_t *clients_json(const struct coord *c)
+{
+	json_t *list = json_array();
+	const struct coord_client *cl;
+
+	TAILQ_FOREACH (cl, &c->clients, link)
+		json_array_append_new(list, json_pack("{s:I, s:i, s:s}", "id",
+						      (json_int_t)cl->id, "pid",
+						      (int)cl->pid, "what",
+						      cl->what));
+	return list;
+}
+
+static void put_int(json_t *o, const char *name, uint64_t value)
+{
+	json_object_set_new(o, name, json_integer((json_int_t)value));
+}
+
+static void put_sums(json_t *o, const struct sums *sum)
+{
+	put_int(o, "capacity", sum->capacity);
+	put_int(o, "used", sum->used);
+	put_int(o, "raw_capacity", sum->raw_capacity);
+	put_int(o, "raw_used", sum->raw_used);
+	put_int(o, "slots", sum->slots);
+	put_int(o, "slots_used", sum->slots_used);
+	put_int(o, "tombstones", sum->tombs);
+	put_int(o, "fold_backlog", sum->backlog);
+	put_int(o, "dead", sum->dead);
+}
+
+/* Locked. free() it; NULL: no memory. */
+static char *status_json(const struct coord *c)
+{
+	const struct group *g = coord_group(c);
+	struct sums sum = {0};
+	json_t *nodes = nodes_json(c, &sum);
+	char code[32], *text;
+	json_t *o;
+
+	snprintf(code, sizeof(code), "%u+%u", g->k, g->m);
+	o = json_pack("{s:s, s:s, s:s, s:s, s:s}", "pool", c->pool, "version",
+		      ACESO_VERSION, "code", code, "redundancy",
+		      redundancy(&c->view), "transport", c->transport);
+	put_sums(o, &sum);
+	put_int(o, "block_bytes", g->block_bytes);
+	put_int(o, "epoch", c->view.epoch);
+	put_int(o, "index_version", c->view.index_version);
+	json_object_set_new(o, "nodes", nodes);
+	json_object_set_new(o, "shards", shards_json(c));
+	json_object_set_new(o, "clients", clients_json(c));
+	text = json_dumps(o, JSON_COMPACT);
+	json_decref(o);
+	return text;
+}
+
+/* --- rounds: locked ------------------------------------------------------- */
+
+void coord_status_ask(struct coord *c, struct coord_asker *a)
+{
+	TAILQ_INSERT_TAIL(&c->askers, a, link);
+	coord_kick(c);
+}
+
+static void answer(struct coord *c, struct coord_asker *a, int status)
+{
+	char *json = status == 0 ? status_json(c) : NULL;
+
+	if (status == 0 && json == NULL)
+		status = -ENOMEM;
+	if (a->rq == NULL) { /* coord_status() waits, and frees it */
+		a->json = json;
+		a->status = status;
+		pthread_cond_broadcast(&c->told);
+		return;
+	}
+	if (status == 0 && strlen(json) > FAB_CALL_BYTES_MAX)
+		status = -EMSGSIZE;
+	fab_reply(a->rq, status, json, status == 0 ? strlen(json) : 0);
+	free(json);
+	free(a);
+}
+
+static void answer_all(struct coord *c, struct coord_askers *list, int status)
+{
+	struct coord_asker *a;
+
+	while ((a = TAILQ_FIRST(list)) != NULL) {
+		TAILQ_REMOVE(list, a, link);
+		answer(c, a, status);
+	}
+}
+
+void coord_status_drop(struct coord *c)
+{
+	answer_all(c, &c->asking, -ECANCELED);
+	answer_all(c, &c->askers, -ECANCELED);
+}
+
+static void stats_end(struct coord *c, struct coord_call *call, int status)
+{
+	c->stats_out &= ~(UINT64_C(1) << call->node);
+	if (status == 0)
+		c->node[call->node].stats = call->reply.stats;
+	if (c->stats_out == 0)
+		answer_all(c, &c->asking, 0);
+}
+
+static void stats_ask(struct coord *c, uint32_t id)
+{
+	struct coord_call *call = coord_call_new(c, id, PROTO_STATS, stats_end);
+
+	if (call == NULL)
+		return;
+	call->timeout_ns = COORD_STATS_NS;
+	c->stats_out |= UINT64_C(1) << id;
+}
+
+int coord_status_step(struct coord *c, uint64_t now)
+{
+	uint32_t id;
+	int did = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->stats_out == 0 && !TAILQ_EMPTY(&c->askers)) {
+		TAILQ_CONCAT(&c->asking, &c->askers, link);
+		for (id = 0; id < c->view.nodes; id++)
+			if (c->view.node[id] == VIEW_NODE_UP)
+				stats_ask(c, id);
+		if (c->stats_out == 0)
+			answer_all(c, &c->asking, 0);
+		did = 1;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return did;
+}

@@ -1,0 +1,211 @@
+/* kv/node/coord_sweep.c - when to sweep (kv/node/sweep.c), and step by step.
+ *
+ *   SNAPSHOT  every index host notes the tombstones it has now
+ *   WAIT      what began before is over
+ *   MARK      every node marks the leftovers in the blocks it answers for
+ *   ADOPT     index version + 1, adopted by all: what is inserted from now on
+ *             has a higher version than anything before
+ *   DROP      the tombstones that are still as they were go
+ *
+ * It begins when tombstones take much of what is used, and backs off when it
+ * gains little. A death ends it; nothing of it needs to be undone. */
+#include <errno.h>
+
+#include "kv/node/coord_impl.h"
+
+#define SWEEP_TOMBS_MIN	 64u
+#define SWEEP_TOMBS_MANY 4096u
+#define SWEEP_SHARE	 4u /* of the slots in use: one in so many */
+
+enum { PHASE_SNAPSHOT = 1, PHASE_MARK = 2, PHASE_DROP = 3 };
+
+/* --- CALLs: locked -------------------------------------------------------- */
+
+static void sweep_end(struct coord *c, struct coord_call *call, int status)
+{
+	struct coord_sweep *s = &c->sweep;
+
+	if (call->tag != s->round)
+		return;
+	s->out &= ~(UINT64_C(1) << call->node);
+	if (status != 0)
+		s->failed = true;
+	else if (s->state == SWEEP_SNAPSHOT)
+		s->found += call->reply.swept.tombs;
+	else if (s->state == SWEEP_DROP)
+		s->dropped += call->reply.swept.tombs;
+	coord_kick(c);
+}
+
+static void sweep_call(struct coord *c, uint32_t id, uint32_t phase)
+{
+	struct coord_call *call = coord_call_new(c, id, PROTO_SWEEP, sweep_end);
+
+	if (call == NULL) {
+		c->sweep.failed = true;
+		return;
+	}
+	call->tag = c->sweep.round;
+	call->timeout_ns = COORD_LONG_NS;
+	call->req.sweep =
+		(struct proto_sweep){.epoch = c->view.epoch, .phase = phase};
+	c->sweep.out |= UINT64_C(1) << id;
+}
+
+static void sweep_phase(struct coord *c, enum sweep_state state, uint32_t phase)
+{
+	uint32_t id;
+
+	c->sweep.state = state;
+	c->sweep.round++;
+	c->sweep.out = 0;
+	for (id = 0; id < c->view.nodes; id++)
+		if (c->sweep.up >> id & 1)
+			sweep_call(c, id, phase);
+}
+
+/* --- when ----------------------------------------------------------------- */
+
+static bool all_serve(const struct coord *c)
+{
+	uint32_t s;
+
+	for (s = 0; s < c->view.nodes; s++)
+		if (c->view.shard[s] == VIEW_SHARD_REBUILDING ||
+		    c->view.shard[s] == VIEW_SHARD_SETTLING)
+			return false;
+	return true;
+}
+
+static bool worth_it(const struct coord *c)
+{
+	uint64_t used = 0, tombs = 0;
+	uint32_t id;
+
+	for (id = 0; id < c->view.nodes; id++)
+		if (c->view.node[id] == VIEW_NODE_UP) {
+			used += c->node[id].stats.slots_used;
+			tombs += c->node[id].stats.tombs;
+		}
+	return tombs >= SWEEP_TOMBS_MIN && all_serve(c) &&
+	       (tombs >= SWEEP_TOMBS_MANY || tombs >= used / SWEEP_SHARE);
+}
+
+static void sweep_begin(struct coord *c)
+{
+	c->sweep.up = view_up(&c->view);
+	c->sweep.found = 0;
+	c->sweep.dropped = 0;
+	c->sweep.failed = false;
+	sweep_phase(c, SWEEP_SNAPSHOT, PHASE_SNAPSHOT);
+}
+
+/* Little gained: they are held up by blocks that are still open; look again
+ * later and later. */
+static void sweep_over(struct coord *c, uint64_t now)
+{
+	struct coord_sweep *s = &c->sweep;
+	bool good = !s->failed && s->dropped >= s->found / 2;
+
+	s->state = SWEEP_IDLE;
+	s->every_ns = good ? COORD_SWEEP_EVERY_NS : s->every_ns * 2;
+	if (s->every_ns > COORD_SWEEP_EVERY_MAX_NS)
+		s->every_ns = COORD_SWEEP_EVERY_MAX_NS;
+	s->at_ns = now + s->every_ns;
+}
+
+/* --- step by step --------------------------------------------------------- */
+
+static void look_end(struct coord *c, struct coord_call *call, int status)
+{
+	if (status == 0)
+		c->node[call->node].stats = call->reply.stats;
+	c->sweep.looking &= ~(UINT64_C(1) << call->node);
+	if (c->sweep.looking == 0 && c->sweep.state == SWEEP_IDLE &&
+	    worth_it(c))
+		sweep_begin(c);
+	coord_kick(c);
+}
+
+/* Nobody is there to delete anything: nothing to look at. */
+static int sweep_look(struct coord *c, uint64_t now)
+{
+	uint32_t id;
+
+	c->sweep.at_ns = now + c->sweep.every_ns;
+	if (TAILQ_EMPTY(&c->clients) || c->sweep.looking != 0)
+		return 0;
+	for (id = 0; id < c->view.nodes; id++)
+		if (c->view.node[id] == VIEW_NODE_UP &&
+		    coord_call_new(c, id, PROTO_STATS, look_end) != NULL)
+			c->sweep.looking |= UINT64_C(1) << id;
+	return 1;
+}
+
+static void sweep_adopt(struct coord *c)
+{
+	c->sweep.state = SWEEP_ADOPT;
+	c->view.index_version++;
+	c->view.epoch++;
+	c->sweep.epoch = c->view.epoch;
+	coord_view_changed(c);
+}
+
+/* The CALLs of a phase have ended. */
+static void sweep_next(struct coord *c, uint64_t now)
+{
+	struct coord_sweep *s = &c->sweep;
+
+	if (s->failed || s->state == SWEEP_DROP ||
+	    (s->state == SWEEP_SNAPSHOT && s->found == 0)) {
+		sweep_over(c, now);
+	} else if (s->state == SWEEP_SNAPSHOT) {
+		s->state = SWEEP_WAIT;
+		s->at_ns = now + c->opts.settle_ms * COORD_MS;
+	} else {
+		sweep_adopt(c);
+	}
+}
+
+static int sweep_go_on(struct coord *c, uint64_t now, uint64_t *again)
+{
+	struct coord_sweep *s = &c->sweep;
+
+	switch (s->state) {
+	case SWEEP_IDLE:
+	case SWEEP_WAIT:
+		if (now < s->at_ns) {
+			coord_again(again, s->at_ns);
+			return 0;
+		}
+		if (s->state == SWEEP_IDLE)
+			return sweep_look(c, now);
+		sweep_phase(c, SWEEP_MARK, PHASE_MARK);
+		return 1;
+	case SWEEP_ADOPT:
+		if (!coord_settled(c, s->epoch))
+			return 0;
+		sweep_phase(c, SWEEP_DROP, PHASE_DROP);
+		return 1;
+	default:
+		if (s->out != 0)
+			return 0;
+		sweep_next(c, now);
+		return 1;
+	}
+}
+
+int coord_sweep_step(struct coord *c, uint64_t now, uint64_t *again)
+{
+	int did;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->sweep.state != SWEEP_IDLE && c->sweep.up != view_up(&c->view)) {
+		c->sweep.round++; /* answers to come mean nothing now */
+		c->sweep.failed = true;
+		sweep_over(c, now);
+	}
+	did = sweep_go_on(c, now, again);
+	pthread_mutex_unlock(&c->lock);
+	return did;
+}

@@ -1,0 +1,286 @@
+/* kv/node/coord_view.c - deaths make views; views are told; who does not adopt
+ * them is fenced. */
+#include <errno.h>
+#include <string.h>
+
+#include "kv/node/coord_impl.h"
+
+/* The view has a new epoch: everyone is to hear of it. */
+void coord_view_changed(struct coord *c)
+{
+	c->announce = true;
+	coord_kick(c);
+}
+
+static bool node_up(const struct coord *c, uint32_t id)
+{
+	return c->view.node[id] == VIEW_NODE_UP;
+}
+
+bool coord_settled(struct coord *c, uint64_t epoch)
+{
+	const struct coord_client *cl;
+	uint32_t id;
+
+	for (id = 0; id < c->view.nodes; id++)
+		if (node_up(c, id) && c->node[id].acked < epoch)
+			return false;
+	TAILQ_FOREACH (cl, &c->clients, link)
+		if (cl->acked < epoch)
+			return false;
+	return true;
+}
+
+/* --- deaths --------------------------------------------------------------- */
+
+/* The suspects to be looked at now: each at most every COORD_RETRY_NS. */
+static uint64_t take_suspects(struct coord *c, uint64_t now, uint64_t *again)
+{
+	uint64_t set = 0;
+	uint32_t id;
+
+	pthread_mutex_lock(&c->lock);
+	c->suspect &= view_up(&c->view);
+	for (id = 0; id < c->view.nodes; id++) {
+		if (!(c->suspect >> id & 1))
+			continue;
+		if (now < c->node[id].look_at) {
+			coord_again(again, c->node[id].look_at);
+			continue;
+		}
+		c->node[id].look_at = now + COORD_RETRY_NS;
+		set |= UINT64_C(1) << id;
+	}
+	c->suspect &= ~set;
+	pthread_mutex_unlock(&c->lock);
+	return set;
+}
+
+/* Ask whoever knows about processes; nobody: the connection tells. */
+static bool is_alive(struct coord *c, uint32_t id)
+{
+	if (c->opts.node_is_alive != NULL)
+		return c->opts.node_is_alive(c->opts.arg, id);
+	return fab_net_up(c->net, (uint8_t)id);
+}
+
+/* It lives, but does it answer? Not if it was asked too often in vain. */
+static bool is_hopeless(struct coord *c, uint32_t id)
+{
+	bool hopeless;
+
+	pthread_mutex_lock(&c->lock);
+	hopeless = c->node[id].strikes >= COORD_STRIKES;
+	pthread_mutex_unlock(&c->lock);
+	if (!hopeless || c->opts.kill_node == NULL)
+		return false;
+	return c->opts.kill_node(c->opts.arg, id) == 0;
+}
+
+static void ping_end(struct coord *c, struct coord_call *call, int status)
+{
+	struct coord_node *node = &c->node[call->node];
+
+	node->pinging = false;
+	if (status == 0) {
+		node->strikes = 0;
+		return;
+	}
+	node->strikes++;
+	c->suspect |= UINT64_C(1) << call->node;
+	coord_kick(c);
+}
+
+static void ping(struct coord *c, uint32_t id)
+{
+	pthread_mutex_lock(&c->lock);
+	if (!c->node[id].pinging &&
+	    coord_call_new(c, id, PROTO_STATS, ping_end) != NULL)
+		c->node[id].pinging = true;
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void look_at_suspects(struct coord *c, uint64_t now, uint64_t *again)
+{
+	uint64_t set = take_suspects(c, now, again);
+	uint32_t id;
+
+	for (id = 0; id < FAB_NODES_MAX; id++)
+		if (!(set >> id & 1))
+			continue;
+		else if (!is_alive(c, id) || is_hopeless(c, id))
+			coord_node_died(c, id);
+		else
+			ping(c, id);
+}
+
+static void bury(struct coord *c, uint32_t id, uint64_t now)
+{
+	if (view_node_dies(&c->view, id) != 0)
+		return;
+	c->barrier = c->view.epoch;
+	c->barrier_at = now + c->opts.lease_ms * COORD_MS;
+	c->rebuild_round++;
+	c->rebuilding = 0;
+	c->rebuild_at = 0;
+	coord_view_changed(c);
+}
+
+static uint64_t take_dead(struct coord *c, uint64_t now)
+{
+	uint64_t dead;
+	uint32_t id;
+
+	pthread_mutex_lock(&c->lock);
+	dead = c->dead & view_up(&c->view);
+	c->dead = 0;
+	for (id = 0; id < c->view.nodes; id++)
+		if (dead >> id & 1)
+			bury(c, id, now);
+	pthread_mutex_unlock(&c->lock);
+	return dead;
+}
+
+int coord_deaths_step(struct coord *c, uint64_t now, uint64_t *again)
+{
+	uint64_t dead;
+	uint32_t id;
+
+	look_at_suspects(c, now, again);
+	dead = take_dead(c, now);
+	for (id = 0; id < FAB_NODES_MAX; id++)
+		if (dead >> id & 1)
+			fab_net_cut(c->net, (uint8_t)id);
+	return dead != 0;
+}
+
+/* --- telling the nodes ---------------------------------------------------- */
+
+static void tell_end(struct coord *c, struct coord_call *call, int status)
+{
+	struct coord_node *node = &c->node[call->node];
+
+	node->telling = false;
+	if (status == 0) {
+		node->strikes = 0;
+		if (node->acked < call->tag)
+			node->acked = call->tag;
+		coord_kick(c);
+		return;
+	}
+	if (status == -ETIMEDOUT)
+		node->strikes++;
+	node->tell_at = fab_now(c->fab) + COORD_RETRY_NS;
+	c->suspect |= UINT64_C(1) << call->node;
+	coord_kick(c);
+}
+
+static int tell(struct coord *c, uint32_t id)
+{
+	struct coord_call *call = coord_call_new(c, id, PROTO_VIEW, tell_end);
+	uint32_t i;
+
+	if (call == NULL)
+		return -ENOMEM;
+	call->tag = c->view.epoch;
+	call->req.view->view = c->view;
+	for (i = 0; i < c->view.nodes; i++)
+		memcpy(call->req.view->address[i], c->node[i].address,
+		       PROTO_ADDRESS_BYTES);
+	c->node[id].telling = true;
+	return 0;
+}
+
+static void announce(struct coord *c)
+{
+	struct view v;
+	bool due;
+
+	pthread_mutex_lock(&c->lock);
+	due = c->announce;
+	c->announce = false;
+	v = c->view;
+	pthread_mutex_unlock(&c->lock);
+	if (due && c->opts.on_view != NULL)
+		c->opts.on_view(c->opts.arg, &v);
+}
+
+int coord_tell_step(struct coord *c, uint64_t now, uint64_t *again)
+{
+	struct coord_node *node;
+	uint32_t id;
+	int did = 0;
+
+	announce(c);
+	pthread_mutex_lock(&c->lock);
+	for (id = 0; id < c->view.nodes; id++) {
+		node = &c->node[id];
+		if (!node_up(c, id) || node->telling ||
+		    node->acked >= c->view.epoch)
+			continue;
+		if (now >= node->tell_at && tell(c, id) == 0)
+			did = 1;
+		else
+			coord_again(again, now + COORD_RETRY_NS);
+	}
+	pthread_mutex_unlock(&c->lock);
+	return did;
+}
+
+/* --- fencing [I6] --------------------------------------------------------- */
+
+/* A client that is late, and whom it would take to end. */
+static bool find_late(struct coord *c, uint64_t now, uint32_t *id, int32_t *pid,
+		      uint64_t *again)
+{
+	const struct coord_client *cl;
+	bool found = false;
+
+	pthread_mutex_lock(&c->lock);
+	TAILQ_FOREACH (cl, &c->clients, link) {
+		if (cl->acked >= c->barrier)
+			continue;
+		if (now < c->barrier_at) {
+			coord_again(again, c->barrier_at);
+			break;
+		}
+		*id = cl->id;
+		*pid = cl->pid;
+		found = true;
+		break;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return found;
+}
+
+static void drop_client(struct coord *c, uint32_t id)
+{
+	struct coord_client *cl;
+
+	pthread_mutex_lock(&c->lock);
+	TAILQ_FOREACH (cl, &c->clients, link)
+		if (cl->id == id) {
+			fab_peer_cut(cl->peer);
+			coord_client_gone(c, cl);
+			break;
+		}
+	pthread_mutex_unlock(&c->lock);
+}
+
+int coord_fence_step(struct coord *c, uint64_t now, uint64_t *again)
+{
+	uint32_t id;
+	int32_t pid;
+
+	if (!find_late(c, now, &id, &pid, again))
+		return 0;
+	if (c->opts.kill_client != NULL && pid != 0 &&
+	    c->opts.kill_client(c->opts.arg, pid) == 0) {
+		drop_client(c, id);
+		return 1;
+	}
+	/* It cannot be ended from here: nothing is rebuilt until it adopts the
+	 * view or its connection breaks. */
+	coord_again(again, now + c->opts.lease_ms * COORD_MS);
+	return 0;
+}

@@ -1,0 +1,139 @@
+/* kv/node/node_impl.h - private to the node's files: what they share.
+ *
+ * Two threads meet here: the server's (serve.c) and the worker (fold, retire,
+ * recover, sweep). @lock guards what they share and all calls of ec/alloc.h;
+ * it is held for microseconds and never across a fab_ call: in the simulator
+ * that would be a deadlock, elsewhere a stall. */
+#ifndef ACESO_KV_NODE_NODE_IMPL_H
+#define ACESO_KV_NODE_NODE_IMPL_H
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "ec/alloc.h"
+#include "ec/code.h"
+#include "kv/node/node.h"
+
+struct recover; /* shards being brought back: recover.c */
+struct sweep;	/* tombstones and leftovers: sweep.c */
+
+/* Work is cut into slices of about this many bytes. */
+#define NODE_SLICE_BYTES (256u * 1024)
+/* How long a CALL to another node may take before it is tried again. */
+#define NODE_CALL_NS UINT64_C(1000000000)
+/* What failed (a peer that is not there yet) is tried again after this. */
+#define NODE_RETRY_NS UINT64_C(20000000)
+#define NODE_NEVER    UINT64_MAX
+
+/* Who is at the other end of a connection: fab_peer_get(). */
+struct node_peer {
+	uint32_t role; /* enum proto_role */
+	uint32_t client;
+	LIST_ENTRY(node_peer) link; /* in the node's peers */
+};
+
+/* The one retirement under way: retire.c. */
+struct retire {
+	bool active, rows;
+	uint64_t stripe;
+	uint32_t role, life;
+	uint64_t up;	   /* under which it was begun */
+	uint64_t again_ns; /* when to ask the others again */
+	uint32_t asked;	   /* how often */
+};
+
+/* Counting an index shard costs a pass over it: stats.c. */
+struct slot_count {
+	uint64_t at_ns; /* when; 0: never */
+	uint64_t used, tombs;
+};
+
+struct node {
+	struct node_opts opts;
+	uint32_t id;
+	struct layout_super super;
+	struct code *code;
+	struct fab_server *server;
+	struct fab_net *net; /* to the peers */
+	struct fab *fab;     /* the worker's; made in its thread */
+	pthread_t thread;
+	bool threaded;
+
+	pthread_mutex_t lock; /* of all below, but what a comment exempts */
+	pthread_cond_t wake;
+	uint64_t kicks; /* reasons to look for work, counted */
+	bool stop;
+	struct alloc *alloc;
+	struct proto_view_set view; /* epoch 0: none yet */
+	LIST_HEAD(, node_peer) peers;
+	unsigned coords, users; /* connections by role */
+	struct recover *recover;
+	struct sweep *sweep;
+	uint64_t rebuild_done, rebuild_total; /* bytes */
+	uint32_t reserve;		      /* blocks; set at open */
+	struct slot_count count;
+
+	/* the worker's own: */
+	uint64_t attached; /* bit n: peer n */
+	uint64_t seen_epoch;
+	struct retire retire;
+	uint64_t fold_again_ns;
+};
+
+static inline const struct group *node_group(const struct node *n)
+{
+	return &n->super.layout.group;
+}
+
+/* There is something to do for the worker. Locked. */
+void node_kick(struct node *n);
+
+/* The view's epoch and the nodes up, as of now. */
+uint64_t node_view_up(struct node *n, uint64_t *epoch);
+
+/* --- serve.c -------------------------------------------------------------- */
+
+int serve_open(struct node *n);
+void serve_close(struct node *n);
+
+/* --- slices of the worker: each returns 1 if it did something, and lowers
+ * *again to when it wants to be called again ------------------------------ */
+
+int peers_work(struct node *n, uint64_t *again);
+int fold_slice(struct node *n, uint64_t *again);
+int retire_work(struct node *n, uint64_t *again);
+int recover_work(struct node *n, uint64_t *again);
+int sweep_work(struct node *n, uint64_t *again);
+
+static inline void node_again(uint64_t *again, uint64_t at)
+{
+	if (at < *again)
+		*again = at;
+}
+
+/* CALL @id, waiting for the answer. For the worker. */
+int peer_call(struct node *n, uint32_t id, uint16_t type, const void *req,
+	      uint32_t len, void *reply, uint32_t cap);
+
+/* The nodes that keep a record of (stripe, role) - its data node and the
+ * parities - as bits; of ROWS all of the stripe's. */
+uint64_t node_members(const struct group *g, uint64_t stripe, uint32_t role,
+		      bool rows);
+/* The first parity node of @stripe that is in @up; -1: none. */
+int node_leader(const struct group *g, uint64_t stripe, uint64_t up);
+
+/* --- recover.c ------------------------------------------------------------ */
+
+int recover_open(struct node *n);
+void recover_close(struct node *n);
+/* In the server's thread, locked. @rq is answered at the end. */
+int recover_ask(struct node *n, struct fab_request *rq, uint32_t shard);
+
+/* --- sweep.c -------------------------------------------------------------- */
+
+int sweep_open(struct node *n);
+void sweep_close(struct node *n);
+/* Likewise; @rq is answered when the phase is done. */
+int sweep_ask(struct node *n, struct fab_request *rq, uint32_t phase);
+int sweep_keep(struct node *n, const struct proto_keep *keep);
+
+#endif

@@ -1,0 +1,83 @@
+/* kv/node/peers.c - the way to the other nodes, and to this one: everything
+ * below reads any node's memory in the same way. */
+#include <errno.h>
+#include <string.h>
+
+#include "kv/node/node_impl.h"
+
+int peer_call(struct node *n, uint32_t id, uint16_t type, const void *req,
+	      uint32_t len, void *reply, uint32_t cap)
+{
+	uint32_t got = 0;
+	int rc;
+
+	rc = fab_call_run(n->fab, (uint8_t)id, type, req, len, reply, cap, &got,
+			  NODE_CALL_NS);
+	return rc == 0 && got != cap ? -EPROTO : rc;
+}
+
+/* In the worker, not in the server's thread: two nodes that attach to each
+ * other at once must both go on serving meanwhile. */
+static int peer_attach(struct node *n, uint32_t id, const char *address)
+{
+	struct proto_hello hello = {
+		.magic = PROTO_MAGIC,
+		.version = PROTO_VERSION,
+		.role = PROTO_NODE,
+		.client = n->id,
+	};
+
+	memcpy(hello.uuid, n->super.uuid, sizeof(hello.uuid));
+	return fab_net_attach(n->net, (uint8_t)id, address, &hello,
+			      sizeof(hello));
+}
+
+/* The address of @id if it should be attached now, else "". */
+static void peer_wanted(struct node *n, uint32_t id, char *address)
+{
+	pthread_mutex_lock(&n->lock);
+	memcpy(address, n->view.address[id], PROTO_ADDRESS_BYTES);
+	pthread_mutex_unlock(&n->lock);
+	address[PROTO_ADDRESS_BYTES - 1] = '\0';
+}
+
+static int peer_update(struct node *n, uint32_t id, bool up)
+{
+	uint64_t bit = UINT64_C(1) << id;
+	char address[PROTO_ADDRESS_BYTES];
+	int rc;
+
+	if (up == !!(n->attached & bit))
+		return 0;
+	if (!up) {
+		fab_net_cut(n->net, (uint8_t)id);
+		n->attached &= ~bit;
+		return 0;
+	}
+	peer_wanted(n, id, address);
+	if (address[0] == '\0')
+		return 0;
+	rc = peer_attach(n, id, address);
+	if (rc == 0)
+		n->attached |= bit;
+	return rc;
+}
+
+int peers_work(struct node *n, uint64_t *again)
+{
+	uint32_t id, nodes = node_group(n)->nodes;
+	uint64_t epoch, up;
+	bool all = true;
+
+	up = node_view_up(n, &epoch);
+	if (epoch == n->seen_epoch)
+		return 0;
+	for (id = 0; id < nodes; id++)
+		if (peer_update(n, id, up >> id & 1) != 0)
+			all = false;
+	if (all)
+		n->seen_epoch = epoch;
+	else
+		node_again(again, fab_now(n->fab) + NODE_RETRY_NS);
+	return all;
+}

@@ -1,0 +1,206 @@
+/* kv/node/replay.c - a few images are on their way while one is looked at. */
+#include "kv/node/replay.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv/hash.h"
+#include "kv/node/image.h"
+#include "kv/node/newest.h"
+#include "kv/node/place.h"
+#include "kv/node/walk.h"
+
+#define REPLAY_AHEAD 3u /* images under way at once */
+
+struct replay {
+	struct replay_opts o;
+	struct walk *walk;
+	bool walked; /* no more blocks to begin */
+	struct image *image[REPLAY_AHEAD];
+	uint32_t head, ahead; /* oldest under way; how many are */
+	struct newest *shard[FAB_NODES_MAX]; /* NULL: not asked for */
+	uint64_t records, bytes;
+};
+
+static const struct group *group_of(const struct replay *r)
+{
+	return &r->o.super->layout.group;
+}
+
+static int open_parts(struct replay *r)
+{
+	uint32_t i;
+	int rc;
+
+	rc = walk_open(group_of(r), r->o.up, &r->walk);
+	for (i = 0; i < REPLAY_AHEAD && rc == 0; i++)
+		rc = image_open(group_of(r), r->o.code, &r->image[i]);
+	for (i = 0; i < group_of(r)->nodes && rc == 0; i++)
+		if (r->o.shards >> i & 1)
+			rc = newest_open(r->o.super->secret, &r->shard[i]);
+	return rc;
+}
+
+int replay_open(const struct replay_opts *opts, struct replay **out)
+{
+	struct replay *r = calloc(1, sizeof(*r));
+	int rc;
+
+	if (r == NULL)
+		return -ENOMEM;
+	r->o = *opts;
+	rc = open_parts(r);
+	if (rc != 0) {
+		replay_close(r);
+		return rc;
+	}
+	*out = r;
+	return 0;
+}
+
+static struct image *take_oldest(struct replay *r)
+{
+	struct image *img = r->image[r->head];
+
+	r->head = (r->head + 1) % REPLAY_AHEAD;
+	r->ahead--;
+	return img;
+}
+
+void replay_close(struct replay *r)
+{
+	uint32_t i;
+
+	if (r == NULL)
+		return;
+	while (r->ahead > 0)
+		image_finish(take_oldest(r), r->o.fab);
+	for (i = 0; i < FAB_NODES_MAX; i++)
+		newest_close(r->shard[i]);
+	for (i = 0; i < REPLAY_AHEAD; i++)
+		image_close(r->image[i]);
+	walk_close(r->walk);
+	free(r);
+}
+
+/* --- scanning ------------------------------------------------------------- */
+
+static int begin_one(struct replay *r)
+{
+	uint32_t free_at = (r->head + r->ahead) % REPLAY_AHEAD;
+	struct walk_block wb;
+	int rc;
+
+	do {
+		rc = walk_next(r->walk, r->o.fab, &wb);
+		if (rc <= 0) {
+			r->walked = true;
+			return rc;
+		}
+	} while (wb.rec.kind != BLOCK_RECORDS);
+	rc = image_start(r->image[free_at], r->o.fab, r->o.up, &wb);
+	if (rc == 0)
+		r->ahead++;
+	return rc;
+}
+
+static int scan(struct replay *r, const struct image *img)
+{
+	const struct walk_block *wb = image_block(img);
+	const struct group *g = group_of(r);
+	uint32_t at = 0, unit, shard;
+	struct object o;
+	int rc = 0;
+
+	while (rc == 0 && image_next(img, r->o.super->secret, &at, &unit, &o)) {
+		shard = hash_shard(o.hdr.hash, g->nodes);
+		if (r->shard[shard] == NULL)
+			continue;
+		if (image_dead(img, unit, o.hdr.units)) /* R2 */
+			continue;
+		r->records++;
+		rc = newest_add(r->shard[shard],
+				group_addr(g, wb->stripe, wb->role,
+					   unit * GROUP_UNIT_BYTES),
+				&o);
+	}
+	r->bytes += image_bytes(img);
+	return rc;
+}
+
+int replay_step(struct replay *r)
+{
+	struct image *img;
+	int rc;
+
+	while (!r->walked && r->ahead < REPLAY_AHEAD) {
+		rc = begin_one(r);
+		if (rc != 0)
+			return rc;
+	}
+	if (r->ahead == 0)
+		return 0;
+	img = take_oldest(r);
+	rc = image_finish(img, r->o.fab);
+	if (rc == -ENODATA) /* given back meanwhile: R1 */
+		return 1;
+	if (rc == 0)
+		rc = scan(r, img);
+	return rc == 0 ? 1 : rc;
+}
+
+void replay_progress(const struct replay *r, uint64_t *done, uint64_t *total)
+{
+	walk_progress(r->walk, done, total);
+	*done *= group_of(r)->block_bytes;
+	*total *= group_of(r)->block_bytes;
+}
+
+/* --- placing -------------------------------------------------------------- */
+
+/* Those whose record is COMMITTED come first: they have been in the index
+ * together and so fit (P1). One that is PENDING may never have been: if it does
+ * not fit, it was not, and its writer is told that its operation failed. */
+static int place_fate(const struct newest *t, struct place *p, bool committed,
+		      uint64_t *keys)
+{
+	const struct newest_rec *rec;
+	const struct newest_key *k;
+	size_t i;
+	int rc;
+
+	for (i = 0; i < newest_room(t); i++) {
+		k = newest_at(t, i);
+		rec = k != NULL ? newest_choose(k) : NULL;
+		if (rec == NULL || (rec == &k->committed) != committed)
+			continue;
+		rc = place_add(p, k->hash, rec->word, rec->version, rec->slot);
+		if (rc == -ENOSPC && !committed)
+			continue;
+		if (rc != 0)
+			return rc;
+		(*keys)++;
+	}
+	return 0;
+}
+
+int replay_place(struct replay *r, uint32_t shard, void *room,
+		 struct proto_rebuilt *out)
+{
+	const struct newest *t = r->shard[shard];
+	struct place *p;
+	int rc;
+
+	*out = (struct proto_rebuilt){.records = r->records, .bytes = r->bytes};
+	rc = place_open(r->o.super->layout.index_groups, &p);
+	if (rc != 0)
+		return rc;
+	rc = place_fate(t, p, true, &out->keys);
+	if (rc == 0)
+		rc = place_fate(t, p, false, &out->keys);
+	if (rc == 0)
+		place_write(p, room);
+	place_close(p);
+	return rc;
+}

@@ -1,0 +1,51 @@
+/* kv/node/replay.h - index shards from the records in the blocks of all nodes,
+ * decoded where their node is lost: the full scan that an empty checkpoint
+ * needs.
+ *
+ * No client changes the shards meanwhile: they are REBUILDING, and every client
+ * has settled what it had under way (kv/client/member.h). Everything else goes
+ * on: blocks are opened, written, folded, given back.
+ *
+ * R1. A record of these shards that counts (newest.h) lies in a block that was
+ *     in use when the scan began and stays where it is until it ends: it is
+ *     not superseded, as nothing can be.
+ * R2. A record whose units are all marked obsolete by a member is passed over:
+ *     marks are sent when what replaced it is safe; and a deleted key's must
+ *     not come back when its tombstone has gone (sweep.c).
+ *
+ * Threads: one at a time per struct. */
+#ifndef ACESO_KV_NODE_REPLAY_H
+#define ACESO_KV_NODE_REPLAY_H
+#include <stdint.h>
+
+#include "ec/code.h"
+#include "kv/layout.h"
+#include "kv/proto.h"
+#include "rdma/fabric.h"
+
+struct replay;
+
+struct replay_opts {
+	const struct layout_super *super;
+	const struct code *code;
+	struct fab *fab;
+	uint64_t up;	 /* nodes that are, bit n; all attached to */
+	uint64_t shards; /* which to rebuild, bit n */
+};
+
+int replay_open(const struct replay_opts *opts, struct replay **out);
+void replay_close(struct replay *r); /* NULL is fine */
+
+/* Go on, for about a block. Returns 1 if there is more to do, 0 at the end;
+ * -EHOSTDOWN, -ETIMEDOUT a node failed: begin again in another view; -EIO some
+ * block is lost, so that nobody can say which keys there were; -ENOMEM. */
+int replay_step(struct replay *r);
+
+void replay_progress(const struct replay *r, uint64_t *done, uint64_t *total);
+
+/* At the end: place what was found of @shard into @room (zeroed). @out: records
+ * met, bytes scanned, keys brought back. Errors: -ENOMEM; -ENOSPC. */
+int replay_place(struct replay *r, uint32_t shard, void *room,
+		 struct proto_rebuilt *out);
+
+#endif

@@ -1,0 +1,473 @@
+/* kv/node/serve.c - who may ask what, and the answers: each a thin call.
+ *
+ * Epochs: ALLOC and OPEN must come from the very view this node goes by, as
+ * leaders follow from it: -ESTALE tells a client to adopt the next view first,
+ * -EAGAIN that this node has yet to. The others say what stays true in any
+ * view (owner and life guard them). */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ec/fold.h"
+#include "kv/node/node_impl.h"
+
+#define BIT(role)   (1u << (role))
+#define SERVE_LATER 1 /* whoever took the request answers it */
+
+union answer {
+	struct proto_grant grant;
+	struct proto_opened opened;
+	struct proto_stats stats;
+	struct proto_retired retired;
+};
+
+struct ask {
+	struct node *n;
+	struct node_peer *peer;
+	struct fab_request *rq;
+	const void *req;
+	size_t len;
+	union answer out;
+};
+
+/* --- blocks: locked ------------------------------------------------------- */
+
+static int epoch_check(struct node *n, uint64_t epoch)
+{
+	if (epoch < n->view.view.epoch)
+		return -ESTALE;
+	return epoch > n->view.view.epoch ? -EAGAIN : 0;
+}
+
+/* A client asks for itself only. */
+static int owner_check(struct ask *a, uint32_t owner)
+{
+	if (owner == 0)
+		return -EINVAL;
+	if (a->peer->role == PROTO_CLIENT && a->peer->client != owner)
+		return -EPERM;
+	return 0;
+}
+
+static int serve_alloc(struct ask *a)
+{
+	const struct proto_alloc *rq = a->req;
+	struct node *n = a->n;
+	uint64_t iv = n->view.view.index_version;
+	struct alloc_grant grant;
+	int rc;
+
+	rc = epoch_check(n, rq->epoch);
+	if (rc == 0)
+		rc = owner_check(a, rq->owner);
+	if (rc != 0)
+		return rc;
+	rc = alloc_block(n->alloc, rq->kind, rq->owner, (uint32_t)rq->epoch, iv,
+			 rq->urgent != 0, rq->avoid, &grant);
+	if (rc == -EAGAIN)
+		node_kick(n); /* delta blocks come back by folding */
+	if (rc != 0)
+		return rc;
+	a->out.grant = (struct proto_grant){
+		.stripe = grant.stripe,
+		.opened = iv,
+		.role = grant.role,
+		.delta = grant.delta,
+		.life = grant.life,
+	};
+	return 0;
+}
+
+static int serve_open_block(struct ask *a)
+{
+	const struct proto_open *rq = a->req;
+	struct node *n = a->n;
+	int rc;
+
+	rc = epoch_check(n, rq->epoch);
+	if (rc == 0)
+		rc = owner_check(a, rq->owner);
+	if (rc != 0)
+		return rc;
+	a->out.opened = (struct proto_opened){0};
+	rc = alloc_open_block(n->alloc, rq->stripe, rq->role, rq->kind,
+			      rq->owner, (uint32_t)rq->epoch, rq->opened,
+			      rq->life, &a->out.opened.delta);
+	if (rc == -EAGAIN)
+		node_kick(n);
+	return rc;
+}
+
+static int serve_cancel(struct ask *a)
+{
+	const struct proto_seal *rq = a->req;
+	int rc;
+
+	rc = owner_check(a, rq->owner);
+	if (rc != 0)
+		return rc;
+	node_kick(a->n);
+	return alloc_cancel(a->n->alloc, rq->stripe, rq->role, rq->owner,
+			    rq->life);
+}
+
+static int serve_seal(struct ask *a)
+{
+	const struct proto_seal *rq = a->req;
+	int rc;
+
+	rc = owner_check(a, rq->owner);
+	if (rc != 0)
+		return rc;
+	node_kick(a->n);
+	return alloc_seal(a->n->alloc, rq->stripe, rq->role, rq->owner,
+			  rq->life, rq->used, a->n->view.view.index_version);
+}
+
+/* What is stale or makes no sense is passed over: a mark is only a hint that
+ * space may be had back, and the rest of them should not be lost. */
+static int serve_mark(struct ask *a)
+{
+	const struct proto_mark *rq = a->req;
+	uint32_t i;
+
+	if (rq->n > PROTO_MARKS_MAX ||
+	    a->len != sizeof(*rq) + rq->n * sizeof(rq->mark[0]))
+		return -EPROTO;
+	for (i = 0; i < rq->n; i++) {
+		const struct proto_mark_one *m = &rq->mark[i];
+
+		alloc_mark(a->n->alloc, m->stripe, m->role, m->life, m->at,
+			   m->len);
+	}
+	node_kick(a->n);
+	return 0;
+}
+
+/* --- retirement, between nodes: locked ------------------------------------ */
+
+static int serve_retire(struct ask *a)
+{
+	const struct proto_retire *rq = a->req;
+	struct node *n = a->n;
+	int rc;
+
+	rc = fold_retire(n->alloc, rq->stripe, rq->role, rq->life);
+	if (rc != 0)
+		return rc;
+	a->out.retired = (struct proto_retired){
+		.done = fold_retired(n->alloc, rq->stripe, rq->role, rq->life),
+	};
+	if (!a->out.retired.done)
+		node_kick(n);
+	return 0;
+}
+
+static int serve_free(struct ask *a)
+{
+	const struct proto_retire *rq = a->req;
+
+	return fold_free(a->n->alloc, rq->stripe, rq->role, rq->life);
+}
+
+/* --- from the coordinator: locked ----------------------------------------- */
+
+static int serve_view(struct ask *a)
+{
+	const struct proto_view_set *rq = a->req;
+	const struct group *g = node_group(a->n);
+	struct node *n = a->n;
+
+	if (view_check(&rq->view) != 0 || rq->view.nodes != g->nodes ||
+	    rq->view.k != g->k || rq->view.m != g->m)
+		return -EINVAL;
+	if (rq->view.epoch <= n->view.view.epoch)
+		return 0;
+	n->view = *rq;
+	alloc_set_up(n->alloc, view_up(&rq->view));
+	node_kick(n);
+	return 0;
+}
+
+static int serve_rebuild(struct ask *a)
+{
+	const struct proto_rebuild *rq = a->req;
+	const struct view *v = &a->n->view.view;
+	int rc;
+
+	if (rq->epoch > v->epoch)
+		return -EAGAIN;
+	if (rq->shard >= v->nodes || v->host[rq->shard] != a->n->id ||
+	    v->shard[rq->shard] != VIEW_SHARD_REBUILDING)
+		return -EINVAL;
+	rc = recover_ask(a->n, a->rq, rq->shard);
+	if (rc != 0)
+		return rc;
+	node_kick(a->n);
+	return SERVE_LATER;
+}
+
+static int serve_sweep(struct ask *a)
+{
+	const struct proto_sweep *rq = a->req;
+	int rc;
+
+	rc = sweep_ask(a->n, a->rq, rq->phase);
+	if (rc != 0)
+		return rc;
+	node_kick(a->n);
+	return SERVE_LATER;
+}
+
+static int serve_keep(struct ask *a)
+{
+	const struct proto_keep *rq = a->req;
+
+	if (rq->n > PROTO_KEEPS_MAX ||
+	    a->len != sizeof(*rq) + rq->n * sizeof(rq->slot[0]))
+		return -EPROTO;
+	return sweep_keep(a->n, rq);
+}
+
+struct orphan {
+	uint64_t stripe;
+	uint32_t role, life;
+};
+
+struct orphans {
+	struct orphan *one;
+	size_t n, cap;
+	bool failed;
+};
+
+static void orphan_note(void *arg, uint64_t stripe, uint32_t role,
+			const struct block_rec *rec)
+{
+	struct orphans *o = arg;
+
+	if (o->n == o->cap) {
+		size_t cap = o->cap ? 2 * o->cap : 16;
+		struct orphan *more = realloc(o->one, cap * sizeof(*more));
+
+		if (more == NULL) {
+			o->failed = true;
+			return;
+		}
+		o->one = more;
+		o->cap = cap;
+	}
+	o->one[o->n++] = (struct orphan){stripe, role, rec->life};
+}
+
+/* Noted first, as closing one changes what alloc_owned() goes through. */
+static int serve_orphans(struct ask *a)
+{
+	const struct proto_orphans *rq = a->req;
+	struct orphans o = {0};
+	struct node *n = a->n;
+	size_t i;
+
+	if (rq->owner == 0)
+		return -EINVAL;
+	alloc_owned(n->alloc, rq->owner, orphan_note, &o);
+	for (i = 0; i < o.n; i++)
+		alloc_orphan(n->alloc, o.one[i].stripe, o.one[i].role,
+			     o.one[i].life, n->view.view.index_version);
+	free(o.one);
+	node_kick(n);
+	return o.failed ? -ENOMEM : 0;
+}
+
+/* --- not locked ----------------------------------------------------------- */
+
+static int serve_stats(struct ask *a)
+{
+	node_stats(a->n, &a->out.stats);
+	return 0;
+}
+
+static int serve_stop(struct ask *a)
+{
+	if (a->n->opts.on_stop != NULL)
+		a->n->opts.on_stop(a->n->opts.arg);
+	return 0;
+}
+
+/* --- dispatch ------------------------------------------------------------- */
+
+#define ANY_USER (BIT(PROTO_CLIENT) | BIT(PROTO_TOOL))
+
+static const struct serve {
+	int (*fn)(struct ask *a);
+	unsigned roles; /* who may ask */
+	size_t req;	/* its size; @more: at least */
+	size_t reply;
+	bool more, unlocked;
+} serves[] = {
+	[PROTO_ALLOC] = {serve_alloc, ANY_USER, sizeof(struct proto_alloc),
+			 sizeof(struct proto_grant), false, false},
+	[PROTO_OPEN] = {serve_open_block, ANY_USER, sizeof(struct proto_open),
+			sizeof(struct proto_opened), false, false},
+	[PROTO_CANCEL] = {serve_cancel, ANY_USER, sizeof(struct proto_seal), 0,
+			  false, false},
+	[PROTO_SEAL] = {serve_seal, ANY_USER, sizeof(struct proto_seal), 0,
+			false, false},
+	[PROTO_MARK] = {serve_mark, ANY_USER | BIT(PROTO_NODE),
+			sizeof(struct proto_mark), 0, true, false},
+	[PROTO_STATS] = {serve_stats, ANY_USER | BIT(PROTO_COORD), 0,
+			 sizeof(struct proto_stats), false, true},
+	[PROTO_VIEW] = {serve_view, BIT(PROTO_COORD),
+			sizeof(struct proto_view_set), 0, false, false},
+	[PROTO_REBUILD] = {serve_rebuild, BIT(PROTO_COORD),
+			   sizeof(struct proto_rebuild), 0, false, false},
+	[PROTO_RETIRE] = {serve_retire, BIT(PROTO_NODE),
+			  sizeof(struct proto_retire),
+			  sizeof(struct proto_retired), false, false},
+	[PROTO_FREE] = {serve_free, BIT(PROTO_NODE),
+			sizeof(struct proto_retire), 0, false, false},
+	[PROTO_STOP] = {serve_stop, BIT(PROTO_COORD), 0, 0, false, true},
+	[PROTO_SWEEP] = {serve_sweep, BIT(PROTO_COORD),
+			 sizeof(struct proto_sweep), 0, false, false},
+	[PROTO_ORPHANS] = {serve_orphans, BIT(PROTO_COORD),
+			   sizeof(struct proto_orphans), 0, false, false},
+	[PROTO_KEEP] = {serve_keep, BIT(PROTO_NODE), sizeof(struct proto_keep),
+			0, true, false},
+};
+
+static int serve_check(const struct serve *s, const struct node_peer *peer,
+		       size_t len)
+{
+	if (!(s->roles & BIT(peer->role)))
+		return -EPERM;
+	if (s->more ? len < s->req : len != s->req)
+		return -EPROTO;
+	return 0;
+}
+
+static int serve_do(const struct serve *s, struct ask *a)
+{
+	int rc;
+
+	if (s->unlocked)
+		return s->fn(a);
+	pthread_mutex_lock(&a->n->lock);
+	rc = s->fn(a);
+	pthread_mutex_unlock(&a->n->lock);
+	return rc;
+}
+
+static void on_call(void *arg, struct fab_request *rq, uint16_t type,
+		    const void *req, size_t len)
+{
+	struct ask a = {.n = arg, .rq = rq, .req = req, .len = len};
+	const struct serve *s = NULL;
+	int rc = -EPROTO;
+
+	a.peer = fab_peer_get(fab_request_peer(rq));
+	if (type < sizeof(serves) / sizeof(serves[0]) &&
+	    serves[type].fn != NULL)
+		s = &serves[type];
+	if (s != NULL)
+		rc = serve_check(s, a.peer, len);
+	if (rc == 0)
+		rc = serve_do(s, &a);
+	if (rc != SERVE_LATER)
+		fab_reply(rq, rc, &a.out, rc == 0 ? s->reply : 0);
+}
+
+/* --- connections ---------------------------------------------------------- */
+
+static int hello_check(struct node *n, struct fab_peer *peer,
+		       const struct proto_hello *h, size_t len)
+{
+	if (len != sizeof(*h) || h->magic != PROTO_MAGIC ||
+	    h->version != PROTO_VERSION)
+		return -EPROTO;
+	if (memcmp(h->uuid, n->super.uuid, sizeof(h->uuid)) != 0)
+		return -EACCES;
+	if (h->role < PROTO_CLIENT || h->role > PROTO_TOOL)
+		return -EPROTO;
+	/* On one host, only the pool's own user gives orders. */
+	if (h->role == PROTO_COORD && fab_peer_pid(peer) != 0 &&
+	    fab_peer_uid(peer) != geteuid())
+		return -EACCES;
+	return 0;
+}
+
+static void peer_count(struct node *n, uint32_t role, int by)
+{
+	if (role == PROTO_COORD)
+		n->coords += (unsigned)by;
+	else if (role != PROTO_NODE)
+		n->users += (unsigned)by;
+}
+
+static int on_hello(void *arg, struct fab_peer *peer, const void *hello,
+		    size_t len)
+{
+	const struct proto_hello *h = hello;
+	struct node *n = arg;
+	struct node_peer *p;
+	int rc;
+
+	rc = hello_check(n, peer, h, len);
+	if (rc != 0)
+		return rc;
+	p = malloc(sizeof(*p));
+	if (p == NULL)
+		return -ENOMEM;
+	*p = (struct node_peer){.role = h->role, .client = h->client};
+	fab_peer_set(peer, p);
+	pthread_mutex_lock(&n->lock);
+	LIST_INSERT_HEAD(&n->peers, p, link);
+	peer_count(n, p->role, 1);
+	pthread_mutex_unlock(&n->lock);
+	return 0;
+}
+
+static void on_gone(void *arg, struct fab_peer *peer)
+{
+	struct node_peer *p = fab_peer_get(peer);
+	struct node *n = arg;
+	bool lonely;
+
+	pthread_mutex_lock(&n->lock);
+	LIST_REMOVE(p, link);
+	peer_count(n, p->role, -1);
+	lonely = n->coords == 0 && n->users == 0 && p->role != PROTO_NODE &&
+		 !n->stop;
+	pthread_mutex_unlock(&n->lock);
+	free(p);
+	if (lonely && n->opts.on_lonely != NULL)
+		n->opts.on_lonely(n->opts.arg);
+}
+
+int serve_open(struct node *n)
+{
+	struct fab_server_opts o = {
+		.region = n->opts.region,
+		.size = n->super.layout.size,
+		.region_fd = n->opts.region_fd,
+		.address = n->opts.address,
+		.arg = n,
+		.on_hello = on_hello,
+		.on_call = on_call,
+		.on_gone = on_gone,
+	};
+
+	return fab_server_open(&o, &n->server);
+}
+
+/* Mostly everyone is gone when the server is: not if it was cut down, as in a
+ * simulation. */
+void serve_close(struct node *n)
+{
+	struct node_peer *p;
+
+	fab_server_close(n->server);
+	while ((p = LIST_FIRST(&n->peers)) != NULL) {
+		LIST_REMOVE(p, link);
+		free(p);
+	}
+}

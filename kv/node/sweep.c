@@ -1,0 +1,357 @@
+/* kv/node/sweep.c - what deletes leave behind, and how it goes.
+ *
+ * A deleted key's slot names a tombstone record, so that a replay does not
+ * bring older records of the key back. It may go when none of those is left:
+ *   1 each index host notes the tombstones in its shards
+ *   2 each node goes through the records of its blocks (and of those on dead
+ *     nodes whose stripe it leads) and marks all that are left over, with every
+ *     member of the stripe: a replay passes over what is marked. Where it may
+ *     not mark (open blocks), it has the tombstone kept.
+ *   3 each host takes those of its noted tombstones that nobody wants kept, and
+ *     that are still there, out of their slots, and marks their records.
+ * The coordinator says when (coord_sweep.c); between 2 and 3 all clients adopt
+ * a new index version. One slice at a time, in the worker.
+ *
+ * T1. A tombstone leaves its slot only after every older record of its key is
+ *     marked with all members that are up.
+ * T2. No mark is set on units that may be written again under the same life. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv/node/sweep_impl.h"
+#include "kv/slot.h"
+
+enum { PHASE_NOTE = 1, PHASE_MARK = 2, PHASE_DROP = 3 };
+
+int sweep_open(struct node *n)
+{
+	struct sweep *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return -ENOMEM;
+	s->record = malloc(OBJECT_BYTES_MAX);
+	if (s->record == NULL) {
+		free(s);
+		return -ENOMEM;
+	}
+	n->sweep = s;
+	return 0;
+}
+
+/* Free what phase 2 needs. */
+static void scan_end(struct node *n)
+{
+	struct sweep *s = n->sweep;
+
+	walk_close(s->walk);
+	image_close(s->image);
+	s->walk = NULL;
+	s->image = NULL;
+	sweep_marks_drop(n);
+}
+
+void sweep_close(struct node *n)
+{
+	struct sweep *s = n->sweep;
+
+	if (s->asked != NULL)
+		fab_reply(s->asked, -ECANCELED, NULL, 0);
+	if (s->rq != NULL)
+		fab_reply(s->rq, -ECANCELED, NULL, 0);
+	scan_end(n);
+	free(s->tomb);
+	free(s->record);
+	free(s);
+}
+
+/* --- in the server's thread, locked --------------------------------------- */
+
+int sweep_ask(struct node *n, struct fab_request *rq, uint32_t phase)
+{
+	struct sweep *s = n->sweep;
+
+	if (phase < PHASE_NOTE || phase > PHASE_DROP)
+		return -EINVAL;
+	if (s->asked != NULL)
+		fab_reply(s->asked, -ECANCELED, NULL, 0);
+	s->asked = rq;
+	s->asked_phase = phase;
+	return 0;
+}
+
+static int tomb_cmp(const void *a, const void *b)
+{
+	const struct sweep_tomb *x = a, *y = b;
+
+	if (x->shard != y->shard)
+		return x->shard < y->shard ? -1 : 1;
+	return x->slot < y->slot ? -1 : x->slot > y->slot;
+}
+
+int sweep_keep(struct node *n, const struct proto_keep *rq)
+{
+	struct sweep *s = n->sweep;
+	struct sweep_tomb *t;
+	uint32_t i;
+
+	for (i = 0; i < rq->n && s->tombs > 0; i++) {
+		struct sweep_tomb key = {.shard = rq->shard,
+					 .slot = rq->slot[i]};
+
+		t = bsearch(&key, s->tomb, s->tombs, sizeof(*t), tomb_cmp);
+		if (t != NULL)
+			t->keep = true;
+	}
+	return 0;
+}
+
+/* --- phase 1 -------------------------------------------------------------- */
+
+static int note_shard(struct node *n, uint32_t shard, struct sweep_tomb *tomb,
+		      size_t *tombs)
+{
+	const char *base = (const char *)n->opts.region +
+			   sweep_slot_off(n, shard, n->id, 0);
+	uint32_t slot, slots;
+	uint64_t word;
+
+	slots = n->super.layout.index_groups * BUCKET_GROUP * BUCKET_SLOTS;
+	for (slot = 0; slot < slots && *tombs < SWEEP_TOMBS_MAX; slot++) {
+		word = __atomic_load_n(
+			(const uint64_t *)(base + slot * sizeof(struct slot)),
+			__ATOMIC_RELAXED);
+		if (!(word & SLOT_TOMB) || (word & SLOT_TENTATIVE))
+			continue;
+		tomb[(*tombs)++] = (struct sweep_tomb){
+			.word = word, .shard = shard, .slot = slot};
+	}
+	return 0;
+}
+
+static int note(struct node *n)
+{
+	struct sweep *s = n->sweep;
+	struct sweep_tomb *tomb = malloc(SWEEP_TOMBS_MAX * sizeof(*tomb)), *fit;
+	uint32_t shard;
+	size_t tombs = 0;
+
+	if (tomb == NULL)
+		return -ENOMEM;
+	for (shard = 0; shard < s->view.nodes; shard++)
+		if (s->view.host[shard] == n->id &&
+		    s->view.shard[shard] == VIEW_SHARD_SERVING)
+			note_shard(n, shard, tomb, &tombs);
+	fit = realloc(tomb, (tombs + 1) * sizeof(*tomb));
+	pthread_mutex_lock(&n->lock);
+	free(s->tomb);
+	s->tomb = fit != NULL ? fit : tomb;
+	s->tombs = tombs;
+	pthread_mutex_unlock(&n->lock);
+	s->up = view_up(&s->view);
+	s->out.tombs = tombs;
+	return 0;
+}
+
+/* --- phase 2 -------------------------------------------------------------- */
+
+/* Does this node answer for the block? */
+static bool is_mine(const struct node *n, const struct walk_block *wb)
+{
+	if (wb->rec.kind != BLOCK_RECORDS)
+		return false;
+	if (wb->up)
+		return wb->node == n->id;
+	return node_leader(node_group(n), wb->stripe, n->sweep->up) ==
+	       (int)n->id;
+}
+
+/* The record of (stripe, role) in this very node, as it is now. */
+static void load_rec(struct node *n, struct walk_block *wb)
+{
+	const struct group *g = node_group(n);
+	uint32_t r, node, block;
+
+	for (r = 0; r < group_width(g); r++) {
+		if (r < g->k && r != wb->role)
+			continue;
+		group_member(g, wb->stripe, r, &node, &block);
+		if (node != n->id)
+			continue;
+		block_load((const struct block_rec *)((char *)n->opts.region +
+						      group_rec_off(g, block,
+								    wb->role)),
+			   &wb->rec);
+		return;
+	}
+}
+
+/* T2: the state is looked at before the bytes: those of a block that is not
+ * open any more do not change. One that is being given back needs no marks. */
+static int mark_block(struct node *n, struct walk_block *wb)
+{
+	struct sweep *s = n->sweep;
+	int rc;
+
+	load_rec(n, wb);
+	if (wb->rec.state == BLOCK_FREE || wb->rec.state == BLOCK_RETIRING)
+		return 0;
+	rc = image_start(s->image, n->fab, s->up, wb);
+	if (rc == 0)
+		rc = image_finish(s->image, n->fab);
+	if (rc == -ENODATA)
+		return 0;
+	return rc != 0 ? rc : sweep_look(n, wb->rec.state == BLOCK_OPEN);
+}
+
+static int mark_begin(struct node *n)
+{
+	struct sweep *s = n->sweep;
+	int rc;
+
+	rc = walk_open(node_group(n), s->up, &s->walk);
+	if (rc == 0)
+		rc = image_open(node_group(n), n->code, &s->image);
+	return rc != 0 ? rc : 1;
+}
+
+static int mark_step(struct node *n)
+{
+	struct walk_block wb;
+	int rc;
+
+	if (n->sweep->walk == NULL)
+		return mark_begin(n);
+	do {
+		rc = walk_next(n->sweep->walk, n->fab, &wb);
+		if (rc <= 0)
+			return rc;
+	} while (!is_mine(n, &wb));
+	rc = mark_block(n, &wb);
+	return rc != 0 ? rc : 1;
+}
+
+/* --- phase 3 -------------------------------------------------------------- */
+
+static int cas_out(struct node *n, const struct sweep_tomb *t, bool *won)
+{
+	struct fab_op op;
+	struct fab_batch b = {.ops = &op, .n = 1};
+	int rc;
+
+	fab_cas(&op, (uint8_t)n->id,
+		sweep_slot_off(n, t->shard, n->id, t->slot), t->word, 0);
+	rc = fab_run(n->fab, &b);
+	if (rc == 0)
+		rc = op.status;
+	*won = rc == 0 && op.old == t->word;
+	return rc;
+}
+
+/* What it says of itself is read before it goes; whoever takes it out of the
+ * slot, and only that one, marks it. */
+static int drop(struct node *n, const struct sweep_tomb *t)
+{
+	uint64_t stripe;
+	uint32_t role, at;
+	struct object o;
+	bool won;
+	int rc;
+
+	rc = sweep_fetch(n, t->word, &o);
+	if (rc == -EBADMSG || rc == -ENODATA)
+		return 0; /* replaced meanwhile */
+	if (rc == 0)
+		rc = group_locate(node_group(n), slot_addr(t->word), &stripe,
+				  &role, &at);
+	if (rc == 0)
+		rc = cas_out(n, t, &won);
+	if (rc != 0 || !won)
+		return rc;
+	n->sweep->out.tombs++;
+	return sweep_mark(n, stripe, role, o.hdr.life, at / GROUP_UNIT_BYTES,
+			  o.hdr.units);
+}
+
+static bool next_tomb(struct node *n, struct sweep_tomb *out)
+{
+	struct sweep *s = n->sweep;
+	bool found = false;
+
+	pthread_mutex_lock(&n->lock);
+	while (s->at < s->tombs && s->tomb[s->at].keep)
+		s->at++;
+	found = s->at < s->tombs;
+	if (found)
+		*out = s->tomb[s->at++];
+	pthread_mutex_unlock(&n->lock);
+	return found;
+}
+
+static int drop_step(struct node *n)
+{
+	struct sweep_tomb t;
+	uint32_t i;
+	int rc = 0;
+
+	for (i = 0; i < SWEEP_SLICE && rc == 0; i++) {
+		if (!next_tomb(n, &t))
+			return sweep_marks_flush(n);
+		rc = drop(n, &t);
+	}
+	return rc != 0 ? rc : 1;
+}
+
+/* --- in the worker -------------------------------------------------------- */
+
+static bool sweep_take(struct node *n)
+{
+	struct sweep *s = n->sweep;
+
+	pthread_mutex_lock(&n->lock);
+	s->rq = s->asked;
+	s->phase = s->asked_phase;
+	s->asked = NULL;
+	pthread_mutex_unlock(&n->lock);
+	s->at = 0;
+	s->out = (struct proto_swept){0};
+	return s->rq != NULL;
+}
+
+static void sweep_end(struct node *n, int rc)
+{
+	struct sweep *s = n->sweep;
+
+	scan_end(n);
+	if (rc != 0 || s->phase == PHASE_DROP)
+		s->up = 0; /* the next one begins anew */
+	fab_reply(s->rq, rc, &s->out, sizeof(s->out));
+	s->rq = NULL;
+}
+
+static int sweep_step(struct node *n)
+{
+	struct sweep *s = n->sweep;
+
+	if (s->phase == PHASE_NOTE)
+		return note(n);
+	if (s->up != view_up(&s->view))
+		return -ESTALE; /* a death since: T1 would not hold */
+	return s->phase == PHASE_MARK ? mark_step(n) : drop_step(n);
+}
+
+int sweep_work(struct node *n, uint64_t *again)
+{
+	struct sweep *s = n->sweep;
+	int rc;
+
+	if (s->rq == NULL && !sweep_take(n))
+		return 0;
+	pthread_mutex_lock(&n->lock);
+	s->view = n->view.view;
+	pthread_mutex_unlock(&n->lock);
+	rc = sweep_step(n);
+	if (rc <= 0)
+		sweep_end(n, rc);
+	return 1;
+}

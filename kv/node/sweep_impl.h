@@ -1,0 +1,66 @@
+/* kv/node/sweep_impl.h - private to kv/node/sweep*.c. */
+#ifndef ACESO_KV_NODE_SWEEP_IMPL_H
+#define ACESO_KV_NODE_SWEEP_IMPL_H
+#include "kv/node/image.h"
+#include "kv/node/node_impl.h"
+#include "kv/node/walk.h"
+#include "kv/object.h"
+#include "kv/slot.h"
+
+#define SWEEP_TOMBS_MAX 65536u /* dropped in one sweep, of one node's shards   \
+				*/
+#define SWEEP_SLICE 64u	       /* tombstones, or records looked up at once */
+
+/* A tombstone as it was in phase 1. In order of (shard, slot). */
+struct sweep_tomb {
+	uint64_t word;
+	uint32_t shard, slot;
+	bool keep;
+};
+
+struct sweep {
+	/* under the node's lock: */
+	struct fab_request *asked; /* not begun; NULL: none */
+	uint32_t asked_phase;
+	struct sweep_tomb *tomb;
+	size_t tombs;
+	/* the worker's: */
+	struct fab_request *rq; /* under way; NULL: nothing is */
+	uint32_t phase;
+	uint64_t up;	   /* under which phase 1 was; 0: none valid */
+	struct walk *walk; /* phase 2 */
+	struct image *image;
+	size_t at; /* phase 3: the next tombstone */
+	struct proto_mark *marks[FAB_NODES_MAX]; /* to be sent; NULL: none */
+	struct proto_swept out;
+	char *record;	  /* room for one */
+	struct view view; /* as of now */
+};
+
+static inline uint64_t sweep_slot_off(const struct node *n, uint32_t shard,
+				      uint32_t host, uint64_t slot)
+{
+	return layout_shard_off(&n->super.layout, shard, host) +
+	       slot * sizeof(struct slot);
+}
+
+/* --- sweep_look.c --------------------------------------------------------- */
+
+/* Read the record that @word names into s->record: 0; -EBADMSG if it is not a
+ * right one (any more); -errno if it cannot be read. */
+int sweep_fetch(struct node *n, uint64_t word, struct object *out);
+
+/* Mark what is superseded in the block in s->image; or have the tombstones
+ * kept that cover what cannot be marked, as the block is @open. */
+int sweep_look(struct node *n, bool open);
+
+/* --- sweep_marks.c -------------------------------------------------------- */
+
+/* Mark units obsolete with every member that is up. Sent when there are many,
+ * or by sweep_marks_flush(). Errors: a member could not be told. */
+int sweep_mark(struct node *n, uint64_t stripe, uint32_t role, uint32_t life,
+	       uint32_t unit, uint32_t units);
+int sweep_marks_flush(struct node *n);
+void sweep_marks_drop(struct node *n);
+
+#endif

@@ -1,0 +1,246 @@
+/* kv/node/sweep_look.c - which records of a block does no slot need?
+ *
+ * A record is left over if its key's slot names another record of the key with
+ * a version at least its own: versions only grow, so this stays true. */
+#include <errno.h>
+#include <string.h>
+
+#include "ec/stripe.h"
+#include "kv/hash.h"
+#include "kv/node/sweep_impl.h"
+#include "kv/slot.h"
+
+#define SWEEP_READ_NS UINT64_C(5000000000)
+
+/* A record of the image, and the buckets where its key may be. */
+struct look {
+	struct object o;
+	uint32_t unit;
+	uint64_t first[2]; /* slot numbers */
+	struct slot slot[2][BUCKET_PAIR_SLOTS];
+};
+
+/* --- reading -------------------------------------------------------------- */
+
+static int fetch_bytes(struct node *n, fab_addr addr, uint32_t len)
+{
+	struct sweep *s = n->sweep;
+	struct fab_op op;
+	struct fab_batch b = {.ops = &op, .n = 1};
+	int rc;
+
+	if (!(s->up >> fab_addr_node(addr) & 1))
+		return stripe_read_run(n->fab, node_group(n), n->code, addr,
+				       len, s->up, s->record,
+				       fab_now(n->fab) + SWEEP_READ_NS);
+	fab_read(&op, fab_addr_node(addr), fab_addr_offset(addr), s->record,
+		 len);
+	rc = fab_run(n->fab, &b);
+	return rc != 0 ? rc : op.status;
+}
+
+/* No record crosses the end of its block. */
+static uint32_t room_at(const struct group *g, fab_addr addr)
+{
+	uint64_t stripe;
+	uint32_t role, at;
+
+	if (group_locate(g, addr, &stripe, &role, &at) != 0)
+		return 0;
+	return g->block_bytes - at;
+}
+
+int sweep_fetch(struct node *n, uint64_t word, struct object *out)
+{
+	uint32_t units = slot_units(word), room, len;
+	fab_addr addr = slot_addr(word);
+	int rc;
+
+	room = room_at(node_group(n), addr);
+	len = units != 0 ? units * GROUP_UNIT_BYTES : GROUP_UNIT_BYTES;
+	if (len > room)
+		return -EBADMSG;
+	rc = fetch_bytes(n, addr, len);
+	if (rc != 0)
+		return rc;
+	rc = object_decode(n->sweep->record, len, n->super.secret, addr, out);
+	if (rc != -ERANGE || units != 0)
+		return rc == -ERANGE ? -EBADMSG : rc;
+	len = (uint32_t)out->hdr.units * GROUP_UNIT_BYTES;
+	if (len > room)
+		return -EBADMSG;
+	rc = fetch_bytes(n, addr, len);
+	if (rc != 0)
+		return rc;
+	return object_decode(n->sweep->record, len, n->super.secret, addr, out);
+}
+
+static int read_buckets(struct node *n, struct look *l, uint32_t count)
+{
+	const struct view *v = &n->sweep->view;
+	struct fab_op ops[2 * SWEEP_SLICE];
+	struct fab_batch b = {.ops = ops};
+	uint32_t i, p, shard;
+	int rc;
+
+	for (i = 0; i < count; i++) {
+		shard = hash_shard(l[i].o.hdr.hash, v->nodes);
+		slot_places(l[i].o.hdr.hash, n->super.layout.index_groups,
+			    l[i].first);
+		for (p = 0; p < 2; p++)
+			fab_read(&ops[b.n++], v->host[shard],
+				 sweep_slot_off(n, shard, v->host[shard],
+						l[i].first[p]),
+				 l[i].slot[p], BUCKET_PAIR_BYTES);
+	}
+	rc = fab_run(n->fab, &b);
+	for (i = 0; i < b.n && rc == 0; i++)
+		rc = ops[i].status;
+	return rc;
+}
+
+/* --- deciding ------------------------------------------------------------- */
+
+static bool same_key(const struct object *a, const struct object *b)
+{
+	return a->hdr.key_len == b->hdr.key_len &&
+	       memcmp(a->key, b->key, a->hdr.key_len) == 0;
+}
+
+/* Is @word another, newer record of the same key? 1, 0 or -errno. */
+static int supersedes(struct node *n, const struct look *l, uint64_t word)
+{
+	struct object now;
+	int rc;
+
+	if (!slot_taken(word) || slot_print(word) != hash_print(l->o.hdr.hash))
+		return 0;
+	rc = sweep_fetch(n, word, &now);
+	if (rc == -EBADMSG || rc == -ENODATA)
+		return 0; /* changing just now: then leave it */
+	if (rc != 0)
+		return rc;
+	return same_key(&now, &l->o) && now.hdr.version >= l->o.hdr.version;
+}
+
+static bool is_named(const struct look *l, fab_addr addr)
+{
+	uint32_t p, i;
+
+	for (p = 0; p < 2; p++)
+		for (i = 0; i < BUCKET_PAIR_SLOTS; i++)
+			if (l->slot[p][i].word != 0 &&
+			    slot_addr(l->slot[p][i].word) == addr)
+				return true;
+	return false;
+}
+
+static int keep(struct node *n, uint32_t shard, uint64_t slot)
+{
+	uint32_t host = n->sweep->view.host[shard];
+	struct {
+		struct proto_keep head;
+		uint32_t slot;
+	} rq = {.head = {.shard = shard, .n = 1}, .slot = (uint32_t)slot};
+	int rc;
+
+	node_view_up(n, &rq.head.epoch);
+	if (host != n->id)
+		return peer_call(n, host, PROTO_KEEP, &rq,
+				 sizeof(rq.head) + sizeof(rq.slot), NULL, 0);
+	pthread_mutex_lock(&n->lock);
+	rc = sweep_keep(n, &rq.head);
+	pthread_mutex_unlock(&n->lock);
+	return rc;
+}
+
+static int mark_it(struct node *n, const struct look *l)
+{
+	const struct walk_block *wb = image_block(n->sweep->image);
+
+	n->sweep->out.marked++;
+	return sweep_mark(n, wb->stripe, wb->role, wb->rec.life, l->unit,
+			  l->o.hdr.units);
+}
+
+/* It is left over, as slot @slot (which holds @word) says. Its bytes in an
+ * open block may be used again at any time, so no mark may be set there; then
+ * a tombstone that covers it must stay. */
+static int leave_over(struct node *n, const struct look *l, uint64_t slot,
+		      uint64_t word, bool open)
+{
+	uint32_t shard = hash_shard(l->o.hdr.hash, n->sweep->view.nodes);
+
+	if (!open)
+		return mark_it(n, l);
+	return word & SLOT_TOMB ? keep(n, shard, slot) : 0;
+}
+
+static int decide(struct node *n, const struct look *l, bool open)
+{
+	const struct walk_block *wb = image_block(n->sweep->image);
+	uint32_t p, i;
+	int rc;
+
+	if (is_named(l, group_addr(node_group(n), wb->stripe, wb->role,
+				   l->unit * GROUP_UNIT_BYTES)))
+		return 0;
+	if (l->o.hdr.fate == OBJECT_KILLED && !open)
+		return mark_it(n, l);
+	for (p = 0; p < 2; p++)
+		for (i = 0; i < BUCKET_PAIR_SLOTS; i++) {
+			rc = supersedes(n, l, l->slot[p][i].word);
+			if (rc < 0)
+				return rc;
+			if (rc > 0)
+				return leave_over(n, l, l->first[p] + i,
+						  l->slot[p][i].word, open);
+		}
+	return 0;
+}
+
+/* --- a block -------------------------------------------------------------- */
+
+static bool wanted(struct node *n, const struct look *l)
+{
+	const struct view *v = &n->sweep->view;
+	uint32_t shard = hash_shard(l->o.hdr.hash, v->nodes);
+
+	return v->shard[shard] == VIEW_SHARD_SERVING &&
+	       !image_dead(n->sweep->image, l->unit, l->o.hdr.units);
+}
+
+static int decide_all(struct node *n, struct look *l, uint32_t count, bool open)
+{
+	uint32_t i;
+	int rc;
+
+	if (count == 0)
+		return 0;
+	rc = read_buckets(n, l, count);
+	for (i = 0; i < count && rc == 0; i++)
+		rc = decide(n, &l[i], open);
+	return rc;
+}
+
+int sweep_look(struct node *n, bool open)
+{
+	struct sweep *s = n->sweep;
+	struct look l[SWEEP_SLICE];
+	uint32_t at = 0, count = 0;
+	int rc = 0;
+
+	while (rc == 0 && image_next(s->image, n->super.secret, &at,
+				     &l[count].unit, &l[count].o)) {
+		s->out.records++;
+		if (!wanted(n, &l[count]))
+			continue;
+		if (++count < SWEEP_SLICE)
+			continue;
+		rc = decide_all(n, l, count, open);
+		count = 0;
+	}
+	if (rc == 0)
+		rc = decide_all(n, l, count, open);
+	return rc == 0 ? sweep_marks_flush(n) : rc;
+}

@@ -1,0 +1,88 @@
+/* kv/node/sweep_marks.c - telling all members of a stripe what is obsolete. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "kv/node/sweep_impl.h"
+
+static int mark_here(struct node *n, const struct proto_mark *rq)
+{
+	uint32_t i;
+
+	pthread_mutex_lock(&n->lock);
+	for (i = 0; i < rq->n; i++)
+		alloc_mark(n->alloc, rq->mark[i].stripe, rq->mark[i].role,
+			   rq->mark[i].life, rq->mark[i].at, rq->mark[i].len);
+	node_kick(n);
+	pthread_mutex_unlock(&n->lock);
+	return 0;
+}
+
+static int marks_send(struct node *n, uint32_t id)
+{
+	struct proto_mark *rq = n->sweep->marks[id];
+	int rc;
+
+	if (rq == NULL || rq->n == 0)
+		return 0;
+	node_view_up(n, &rq->epoch);
+	if (id == n->id)
+		rc = mark_here(n, rq);
+	else
+		rc = peer_call(
+			n, id, PROTO_MARK, rq,
+			(uint32_t)(sizeof(*rq) + rq->n * sizeof(rq->mark[0])),
+			NULL, 0);
+	rq->n = 0;
+	return rc;
+}
+
+static int mark_at(struct node *n, uint32_t id, const struct proto_mark_one *m)
+{
+	struct proto_mark **rq = &n->sweep->marks[id];
+
+	if (*rq == NULL)
+		*rq = calloc(1, sizeof(**rq) + PROTO_MARKS_MAX * sizeof(*m));
+	if (*rq == NULL)
+		return -ENOMEM;
+	(*rq)->mark[(*rq)->n++] = *m;
+	return (*rq)->n == PROTO_MARKS_MAX ? marks_send(n, id) : 0;
+}
+
+int sweep_mark(struct node *n, uint64_t stripe, uint32_t role, uint32_t life,
+	       uint32_t unit, uint32_t units)
+{
+	struct proto_mark_one m = {.stripe = stripe,
+				   .role = role,
+				   .life = life,
+				   .at = unit,
+				   .len = units};
+	uint64_t members =
+		node_members(node_group(n), stripe, role, false) & n->sweep->up;
+	uint32_t id;
+	int rc = 0;
+
+	for (id = 0; id < node_group(n)->nodes && rc == 0; id++)
+		if (members >> id & 1)
+			rc = mark_at(n, id, &m);
+	return rc;
+}
+
+int sweep_marks_flush(struct node *n)
+{
+	uint32_t id;
+	int rc = 0;
+
+	for (id = 0; id < node_group(n)->nodes && rc == 0; id++)
+		rc = marks_send(n, id);
+	return rc;
+}
+
+void sweep_marks_drop(struct node *n)
+{
+	uint32_t id;
+
+	for (id = 0; id < FAB_NODES_MAX; id++) {
+		free(n->sweep->marks[id]);
+		n->sweep->marks[id] = NULL;
+	}
+}

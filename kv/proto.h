@@ -1,0 +1,189 @@
+/* kv/proto.h - the messages: client to node, client to coordinator,
+ * coordinator to node. Little-endian structs, sizes checked by the receiver
+ * (-EPROTO), values by the handler (-EINVAL). Answers follow their question. */
+#ifndef ACESO_KV_PROTO_H
+#define ACESO_KV_PROTO_H
+#include <stdint.h>
+
+#include "kv/layout.h"
+#include "kv/view.h"
+
+#define PROTO_MAGIC   0x4f534341u
+#define PROTO_VERSION 1u
+
+enum proto_role { PROTO_CLIENT = 1, PROTO_NODE, PROTO_COORD, PROTO_TOOL };
+
+/* What an attaching process says first (fab_net_attach's hello). */
+struct proto_hello {
+	uint32_t magic, version;
+	uint32_t role;	    /* enum proto_role */
+	uint32_t client;    /* its id, once it has one */
+	uint64_t epoch;
+	uint8_t uuid[16];   /* of the pool; zeros: not known yet (JOIN) */
+};
+
+enum proto_call {
+	/* to a node */
+	PROTO_ALLOC = 1, /* proto_alloc -> proto_grant          leader only */
+	PROTO_OPEN,	 /* proto_open -> proto_opened */
+	PROTO_CANCEL,	 /* proto_seal (used ignored) -> nothing */
+	PROTO_SEAL,	 /* proto_seal -> nothing */
+	PROTO_MARK,	 /* proto_mark -> nothing; skips what is stale */
+	PROTO_STATS,	 /* nothing -> proto_stats */
+	PROTO_VIEW,	 /* proto_view_set -> nothing     from the coordinator */
+	PROTO_REBUILD,	 /* proto_rebuild -> proto_rebuilt    answered at the end */
+	PROTO_RETIRE,	 /* proto_retire -> proto_retired     between nodes */
+	PROTO_FREE,	 /* proto_retire -> nothing           between nodes */
+	PROTO_STOP,	 /* nothing -> nothing            from the coordinator */
+	PROTO_SWEEP,	 /* proto_sweep -> proto_swept    from the coordinator */
+	PROTO_ORPHANS,	 /* proto_orphans -> nothing      from the coordinator */
+	PROTO_KEEP,	 /* proto_keep -> nothing         between nodes */
+	/* to the coordinator */
+	PROTO_JOIN = 64, /* proto_join -> proto_joined */
+	PROTO_WATCH,	 /* proto_watch -> view           when newer than known */
+	PROTO_SUSPECT,	 /* proto_suspect -> nothing */
+	PROTO_STATUS,	 /* nothing -> JSON text, see docs/status.md */
+	PROTO_LEAVE,	 /* nothing -> nothing */
+};
+
+struct proto_alloc {
+	uint64_t epoch;
+	uint64_t avoid;	   /* data nodes rather not, bit n */
+	uint32_t owner;
+	uint8_t kind;	   /* enum block_kind */
+	uint8_t urgent;
+	uint16_t pad;
+};
+
+struct proto_grant {
+	uint64_t stripe;
+	uint64_t opened;   /* index version */
+	uint32_t role, delta, life, pad;
+};
+
+struct proto_open {
+	uint64_t epoch, stripe, opened;
+	uint32_t role, owner, life;
+	uint8_t kind, pad[3];
+};
+
+struct proto_opened {
+	uint32_t delta; /* + 1; 0 on the data node */
+	uint32_t pad;
+};
+
+struct proto_seal {
+	uint64_t epoch, stripe;
+	uint32_t role, owner, life, used;
+};
+
+#define PROTO_MARKS_MAX 1024u
+
+struct proto_mark_one {
+	uint64_t stripe;
+	uint32_t role, life;
+	uint32_t at, len; /* in units */
+};
+
+struct proto_mark {
+	uint64_t epoch;
+	uint32_t n, pad;
+	struct proto_mark_one mark[]; /* n <= PROTO_MARKS_MAX */
+};
+
+struct proto_stats {
+	uint64_t capacity, used;     /* bytes of this node: blocks; in use */
+	uint64_t data_total, data_free; /* blocks it leads */
+	uint64_t delta_total, delta_used; /* blocks */
+	uint64_t dead_bytes;
+	uint64_t slots, slots_used, tombs;
+	uint64_t folds, retires, fold_backlog;
+	uint64_t rebuild_done, rebuild_total; /* bytes, while REBUILDING */
+	uint64_t rss_beyond;	     /* resident bytes beyond the region */
+	uint32_t block_bytes, open_blocks;
+	uint64_t reserve;	     /* blocks it leads, for urgent asks only */
+};
+
+#define PROTO_ADDRESS_BYTES 108u
+
+struct proto_view_set {
+	struct view view;
+	char address[64][PROTO_ADDRESS_BYTES]; /* of the nodes; "" none */
+};
+
+struct proto_rebuild {
+	uint64_t epoch;
+	uint32_t shard, pad;
+};
+
+struct proto_rebuilt {
+	uint64_t records, bytes, keys; /* read, scanned, brought back */
+};
+
+struct proto_retire {
+	uint64_t epoch, stripe;
+	uint32_t role, life;
+};
+
+struct proto_retired {
+	uint32_t done, pad;
+};
+
+/* Find records that no slot points to and mark them dead; then drop the
+ * tombstones that were there when phase 1 began. See kv/node/sweep.c. */
+struct proto_sweep {
+	uint64_t epoch;
+	uint32_t phase, pad;
+};
+
+struct proto_swept {
+	uint64_t records, marked, tombs;
+};
+
+/* The client @owner is dead and cut off [I6]: close the blocks it left open.
+ * Asking again is harmless. */
+struct proto_orphans {
+	uint64_t epoch;
+	uint32_t owner, pad;
+};
+
+#define PROTO_KEEPS_MAX 1024u
+
+/* To the host of @shard, from a node that sweeps: not to be dropped now are
+ * the tombstones in these slots (numbers within the shard), for a record that
+ * they cover lies where it cannot be marked yet. */
+struct proto_keep {
+	uint64_t epoch;
+	uint32_t shard, n;
+	uint32_t slot[]; /* n <= PROTO_KEEPS_MAX */
+};
+
+struct proto_join {
+	struct proto_hello hello;
+	int32_t pid;
+	uint32_t pad;
+	char what[64]; /* for people: "aceso-fuse /mnt/x" */
+};
+
+struct proto_joined {
+	uint32_t client; /* the id given; never used before in this pool */
+	uint32_t lease_ms;
+	struct layout_super super;
+	struct view view;
+	char address[64][PROTO_ADDRESS_BYTES];
+};
+
+/* "I have adopted @epoch: no operation of mine under way touches a node that
+ * is DOWN in it, and my commit marks and kills are written." Answered with
+ * the next view; or with the same one after @wait_ms. */
+struct proto_watch {
+	uint64_t epoch;
+	uint32_t wait_ms, pad;
+};
+
+struct proto_suspect {
+	uint64_t epoch;
+	uint32_t node, pad;
+};
+
+#endif

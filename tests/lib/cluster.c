@@ -1,0 +1,500 @@
+/* tests/lib/cluster.c - see cluster.h. Clients are in cluster_client.c. */
+#include "tests/lib/cluster.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "tests/lib/cluster_impl.h"
+
+void cluster_ok(int rc, const char *file, int line)
+{
+	if (rc < 0)
+		print_error("cluster: %s\n", strerror(-rc));
+	_assert_true(rc >= 0, "the cluster works", file, line);
+}
+
+/* --- waiting -------------------------------------------------------------- */
+
+void cluster_sleep(struct cluster *c, uint64_t ns)
+{
+	fab_sleep(c->probe, ns);
+}
+
+/* Short sleeps do it in and out of fibers alike. */
+void cluster_await(struct cluster *c, const int *word)
+{
+	while (!__atomic_load_n(word, __ATOMIC_ACQUIRE))
+		cluster_sleep(c, CLUSTER_TICK_NS / 10);
+}
+
+void cluster_daemon(struct cluster *c, const char *name, void (*fn)(void *),
+		    void *arg)
+{
+	CLUSTER_OK(sim_spawn(c->sim, name, fn, arg));
+}
+
+/* Until @again, but never longer than a tick: a CALL may come any time. */
+static void daemon_rest(struct cluster *c, uint64_t again)
+{
+	uint64_t now = sim_now(c->sim), ns = CLUSTER_TICK_NS;
+
+	if (again <= now)
+		ns = 1;
+	else if (again - now < ns)
+		ns = again - now;
+	sim_pause(c->sim, ns);
+}
+
+/* --- parts ---------------------------------------------------------------- */
+
+static int open_net(void *arg, struct fab_net **out)
+{
+	struct cluster_node *cn = arg;
+	char name[16];
+	int rc;
+
+	if (cn->c->sim == NULL)
+		return fab_shm_open(out);
+	snprintf(name, sizeof(name), "node%u", cn->id);
+	rc = sim_net_open(cn->c->sim, name, out);
+	if (rc == 0)
+		cn->net = *out;
+	return rc;
+}
+
+static int open_coord_net(void *arg, struct fab_net **out)
+{
+	struct cluster *c = arg;
+
+	if (c->sim == NULL)
+		return fab_shm_open(out);
+	return sim_net_open(c->sim, "coord", out);
+}
+
+static bool node_is_alive(void *arg, uint32_t id)
+{
+	struct cluster *c = arg;
+
+	return !__atomic_load_n(&c->node[id].killed, __ATOMIC_ACQUIRE);
+}
+
+static int kill_client(void *arg, int32_t pid)
+{
+	struct cluster *c = arg;
+
+	return c->o.kill_client != NULL ? c->o.kill_client(c->o.kill_arg, pid)
+					: -EPERM;
+}
+
+/* From the coordinator: only simulated nodes can be ended from there. */
+static int end_node(void *arg, uint32_t id)
+{
+	struct cluster *c = arg;
+
+	if (c->sim == NULL || c->node[id].killed)
+		return -EPERM;
+	c->node[id].killed = true;
+	sim_server_kill(c->sim, c->node[id].address);
+	sim_net_kill(c->sim, c->node[id].net);
+	return 0;
+}
+
+void cluster_hang_node(struct cluster *c, uint32_t id)
+{
+	assert_non_null(c->sim);
+	sim_server_pause(c->sim, c->node[id].address);
+}
+
+static void node_fiber(void *arg)
+{
+	struct cluster_node *cn = arg;
+	uint64_t again;
+
+	while (!cn->c->stopping && !cn->killed)
+		if (node_work(cn->node, &again) == 0)
+			daemon_rest(cn->c, again);
+		else
+			sim_pause(cn->c->sim, 0);
+	cn->ended = 1;
+}
+
+static void coord_fiber(void *arg)
+{
+	struct cluster *c = arg;
+	uint64_t again;
+
+	while (!c->stopping)
+		if (coord_work(c->coord, &again) == 0)
+			daemon_rest(c, again);
+		else
+			sim_pause(c->sim, 0);
+	c->coord_ended = 1;
+}
+
+static void region_open(struct cluster *c, struct cluster_node *cn)
+{
+	uint64_t size = c->super.layout.size;
+
+	cn->fd = -1;
+	if (c->sim == NULL) {
+		CLUSTER_OK(
+			fab_region_open("cluster", size, &cn->region, &cn->fd));
+		return;
+	}
+	cn->region = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	CLUSTER_OK(cn->region == MAP_FAILED ? -ENOMEM : 0);
+}
+
+static void address_of(const struct cluster *c, const char *name, char *out)
+{
+	if (c->sim != NULL)
+		snprintf(out, PROTO_ADDRESS_BYTES, "sim:%s", name);
+	else
+		snprintf(out, PROTO_ADDRESS_BYTES, "%s/%s.sock", c->dir, name);
+}
+
+static void start_node(struct cluster *c, uint32_t id)
+{
+	struct cluster_node *cn = &c->node[id];
+	struct node_opts o = {.super = c->super, .net = open_net, .arg = cn};
+	char name[16];
+
+	cn->c = c;
+	cn->id = id;
+	snprintf(name, sizeof(name), "n%u", id);
+	address_of(c, name, cn->address);
+	region_open(c, cn);
+	o.super.node = id;
+	o.region = cn->region;
+	o.region_fd = cn->fd;
+	o.address = cn->address;
+	o.threads = c->sim == NULL;
+	CLUSTER_OK(node_open(&o, &cn->node));
+	if (c->sim != NULL)
+		cluster_daemon(c, name, node_fiber, cn);
+}
+
+static void start_coord(struct cluster *c)
+{
+	const char *address[FAB_NODES_MAX];
+	struct coord_opts o = {
+		.pool = "test",
+		.transport = c->sim != NULL ? "sim" : "shm",
+		.super = c->super,
+		.address = c->address,
+		.node_address = address,
+		.lease_ms = c->o.lease_ms,
+		.settle_ms = c->o.settle_ms,
+		.threads = c->sim == NULL,
+		.net = open_coord_net,
+		.arg = c,
+		.node_is_alive = node_is_alive,
+		.kill_node = end_node,
+		.kill_client = kill_client,
+	};
+	uint32_t id;
+
+	for (id = 0; id < c->o.nodes; id++)
+		address[id] = c->node[id].address;
+	address_of(c, "pool", c->address);
+	CLUSTER_OK(coord_open(&o, &c->coord));
+	if (c->sim != NULL)
+		cluster_daemon(c, "coord", coord_fiber, c);
+}
+
+/* --- open and close ------------------------------------------------------- */
+
+static void set_defaults(struct cluster_opts *o)
+{
+	if (o->nodes == 0) {
+		o->nodes = 5;
+		o->k = 3;
+		o->m = 2;
+	}
+	if (o->usable == 0)
+		o->usable = 32u << 20;
+	if (o->block_bytes == 0)
+		o->block_bytes = 64u << 10;
+	if (o->slots == 0)
+		o->slots = 4096;
+	if (o->clients == 0)
+		o->clients = 8;
+	if (o->lanes == 0)
+		o->lanes = o->mode == CLUSTER_SIM ? 1 : 2;
+}
+
+static void shape(struct cluster *c)
+{
+	struct layout_shape s = {
+		.nodes = c->o.nodes,
+		.k = c->o.k,
+		.m = c->o.m,
+		.usable = c->o.usable,
+		.block_bytes = c->o.block_bytes,
+		.slots = c->o.slots,
+		.clients = c->o.clients,
+	};
+
+	CLUSTER_OK(layout_of(&s, &c->super.layout));
+	c->super.secret = UINT64_C(0x5ec4e7) ^ c->o.seed;
+	memset(c->super.uuid, 0x5a, sizeof(c->super.uuid));
+}
+
+static void start_world(struct cluster *c)
+{
+	struct sim_opts so = {.seed = c->o.seed,
+			      .slow_permille = c->o.slow_permille,
+			      .drop_permille = c->o.drop_permille,
+			      .trace = getenv("SIM_TRACE") != NULL};
+
+	if (c->o.mode == CLUSTER_SIM) {
+		CLUSTER_OK(sim_open(&so, &c->sim));
+		CLUSTER_OK(sim_net_open(c->sim, "probe", &c->probe_net));
+	} else {
+		strcpy(c->dir, "/tmp/aceso-cluster-XXXXXX");
+		CLUSTER_OK(mkdtemp(c->dir) != NULL ? 0 : -errno);
+		CLUSTER_OK(fab_shm_open(&c->probe_net));
+	}
+	CLUSTER_OK(fab_open(c->probe_net, &c->probe));
+}
+
+struct cluster *cluster_open(const struct cluster_opts *opts)
+{
+	struct cluster *c = calloc(1, sizeof(*c));
+	uint32_t id;
+
+	assert_non_null(c);
+	c->o = *opts;
+	set_defaults(&c->o);
+	shape(c);
+	start_world(c);
+	for (id = 0; id < c->o.nodes; id++)
+		start_node(c, id);
+	start_coord(c);
+	return c;
+}
+
+static void await_daemons(struct cluster *c)
+{
+	uint32_t id;
+
+	cluster_await(c, &c->coord_ended);
+	for (id = 0; id < c->o.nodes; id++)
+		cluster_await(c, &c->node[id].ended);
+}
+
+static void free_node(struct cluster *c, struct cluster_node *cn)
+{
+	node_close(cn->node);
+	if (cn->fd >= 0)
+		fab_region_close(cn->region, c->super.layout.size, cn->fd);
+	else if (cn->region != NULL)
+		munmap(cn->region, c->super.layout.size);
+	cn->node = NULL;
+	cn->region = NULL;
+	cn->fd = -1;
+}
+
+static void end_world(struct cluster *c)
+{
+	fab_close(c->probe);
+	fab_net_close(c->probe_net);
+	if (c->sim != NULL) {
+		if (sim_run(c->sim, CLUSTER_SETTLE_NS) != 0)
+			print_error("stuck: %s\n", sim_stuck(c->sim));
+		sim_close(c->sim);
+	} else {
+		CLUSTER_OK(rmdir(c->dir) == 0 ? 0 : -errno);
+	}
+}
+
+void cluster_close(struct cluster *c)
+{
+	uint32_t id;
+
+	cluster_join(c);
+	cluster_clients_close(c);
+	c->stopping = true;
+	if (c->sim != NULL)
+		await_daemons(c);
+	coord_close(c->coord);
+	for (id = 0; id < c->o.nodes; id++)
+		free_node(c, &c->node[id]);
+	end_world(c);
+	free(c);
+}
+
+/* --- running a body ------------------------------------------------------- */
+
+static void body_fiber(void *arg)
+{
+	struct cluster *c = arg;
+
+	c->body(c, c->body_arg);
+	cluster_join(c);
+	cluster_clients_close(c);
+	c->stopping = true;
+}
+
+void cluster_run(const struct cluster_opts *opts,
+		 void (*body)(struct cluster *c, void *arg), void *arg)
+{
+	struct cluster *c = cluster_open(opts);
+	int rc;
+
+	c->body = body;
+	c->body_arg = arg;
+	if (c->sim == NULL) {
+		body_fiber(c);
+	} else {
+		cluster_daemon(c, "body", body_fiber, c);
+		rc = sim_run(c->sim, 0);
+		if (rc != 0)
+			print_error("stuck: %s\n", sim_stuck(c->sim));
+		CLUSTER_OK(rc);
+	}
+	cluster_close(c);
+}
+
+static void actor_fiber(void *arg)
+{
+	struct cluster_actor *a = arg;
+
+	a->fn(a->arg);
+	__atomic_store_n(&a->ended, 1, __ATOMIC_RELEASE);
+}
+
+static void *actor_thread(void *arg)
+{
+	actor_fiber(arg);
+	return NULL;
+}
+
+void cluster_spawn(struct cluster *c, void (*fn)(void *arg), void *arg)
+{
+	struct cluster_actor *a;
+
+	assert_true(c->actors < CLUSTER_ACTORS_MAX);
+	a = &c->actor[c->actors++];
+	*a = (struct cluster_actor){.c = c, .fn = fn, .arg = arg};
+	if (c->sim != NULL)
+		cluster_daemon(c, "actor", actor_fiber, a);
+	else
+		CLUSTER_OK(-pthread_create(&a->thread, NULL, actor_thread, a));
+}
+
+void cluster_join(struct cluster *c)
+{
+	for (; c->joined < c->actors; c->joined++)
+		if (c->sim != NULL)
+			cluster_await(c, &c->actor[c->joined].ended);
+		else
+			pthread_join(c->actor[c->joined].thread, NULL);
+	c->actors = 0;
+	c->joined = 0;
+}
+
+/* --- deaths --------------------------------------------------------------- */
+
+void cluster_kill_node(struct cluster *c, uint32_t id)
+{
+	struct cluster_node *cn = &c->node[id];
+
+	assert_false(cn->killed);
+	__atomic_store_n(&cn->killed, true, __ATOMIC_RELEASE);
+	if (c->sim != NULL) {
+		assert_true(sim_server_kill(c->sim, cn->address));
+		sim_net_kill(c->sim, cn->net);
+	} else {
+		free_node(c, cn);
+	}
+	coord_node_died(c->coord, id);
+}
+
+static bool shards_serve(struct cluster *c)
+{
+	struct view v;
+	uint32_t s;
+
+	coord_view(c->coord, &v);
+	for (s = 0; s < v.nodes; s++) {
+		if (v.shard[s] == VIEW_SHARD_REBUILDING ||
+		    v.shard[s] == VIEW_SHARD_SETTLING)
+			return false;
+		/* A death that the coordinator has yet to look at. */
+		if (c->node[s].killed && v.node[s] != VIEW_NODE_DOWN)
+			return false;
+	}
+	return true;
+}
+
+static bool nodes_rest(struct cluster *c)
+{
+	struct proto_stats st;
+	struct view v;
+	uint32_t id;
+
+	coord_view(c->coord, &v);
+	for (id = 0; id < c->o.nodes; id++) {
+		if (c->node[id].killed)
+			continue;
+		node_stats(c->node[id].node, &st);
+		if (st.fold_backlog != 0 ||
+		    node_epoch(c->node[id].node) < v.epoch)
+			return false;
+	}
+	return true;
+}
+
+void cluster_settle(struct cluster *c)
+{
+	uint64_t end = fab_now(c->probe) + CLUSTER_SETTLE_NS;
+
+	while (!shards_serve(c) || !nodes_rest(c)) {
+		if (fab_now(c->probe) > end)
+			fail_msg("the cluster does not settle");
+		cluster_sleep(c, CLUSTER_TICK_NS);
+	}
+}
+
+/* --- looking in ----------------------------------------------------------- */
+
+struct node *cluster_node(struct cluster *c, uint32_t id)
+{
+	return c->node[id].killed ? NULL : c->node[id].node;
+}
+
+void *cluster_region(struct cluster *c, uint32_t id)
+{
+	return c->node[id].region;
+}
+
+const struct layout *cluster_layout(struct cluster *c)
+{
+	return &c->super.layout;
+}
+
+struct coord *cluster_coord(struct cluster *c)
+{
+	return c->coord;
+}
+
+struct sim *cluster_sim(struct cluster *c)
+{
+	return c->sim;
+}
+
+const char *cluster_address(struct cluster *c)
+{
+	return c->address;
+}

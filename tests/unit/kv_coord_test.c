@@ -1,0 +1,306 @@
+/* tests/unit/kv_coord_test.c - the coordinator: who is waited for, who is
+ * ended, sweeps, status; driven by a client's messages sent by hand. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "tests/lib/by_hand.h"
+
+#define MS UINT64_C(1000000)
+
+static const struct cluster_opts sim_opts = {.mode = CLUSTER_SIM, .seed = 1};
+
+/* As long as a client may still have an old operation under way, nothing is
+ * read for a rebuild. */
+static void rebuild_waits_for_every_client(struct cluster *c, void *arg)
+{
+	struct hand quick, slow;
+	struct view v;
+	unsigned i;
+
+	hand_open(c, &slow);
+	hand_open(c, &quick);
+	hand_watch(&slow, 1);
+	cluster_kill_node(c, 0);
+	hand_watch(&quick, 50);
+	hand_watch(&quick, 100);
+	coord_view(cluster_coord(c), &v);
+	assert_int_equal(v.shard[0], VIEW_SHARD_REBUILDING);
+	assert_int_equal(hand_stats(&quick, 1).rebuild_total, 0);
+	hand_watch(&slow, 50);
+	for (i = 0; i < 20; i++) {
+		hand_watch(&slow, 5); /* its ack */
+		hand_watch(&quick, 5);
+	}
+	hand_follow(&quick);
+	coord_view(cluster_coord(c), &v);
+	assert_int_equal(v.shard[0], VIEW_SHARD_SERVING);
+	assert_int_equal(v.host[0], 1);
+	hand_leave(&quick);
+	hand_leave(&slow);
+}
+
+/* It lives, but answers nothing: it is ended, and then counts as dead. */
+static void hung_node_is_ended(struct cluster *c, void *arg)
+{
+	struct proto_suspect rq = {.node = 4};
+	struct hand_block b;
+	struct hand h;
+
+	hand_open(c, &h);
+	assert_int_equal(hand_alloc(&h, 3, BLOCK_RECORDS, &b), 0);
+	hand_put_many(&h, &b, 50);
+	cluster_hang_node(c, 4);
+	hand_watch(&h, 5000); /* nobody misses it yet */
+	assert_int_equal(view_down(&h.joined.view), 0);
+	assert_int_equal(hand_call(&h, FAB_NODE_COORD, PROTO_SUSPECT, &rq,
+				   sizeof(rq), NULL, 0),
+			 0);
+	hand_watch(&h, 4000); /* no death after a moment of silence */
+	assert_int_equal(view_down(&h.joined.view), 0);
+	hand_watch(&h, 4000);
+	assert_int_equal(h.joined.view.node[4], VIEW_NODE_DOWN);
+	hand_follow(&h);
+	hand_expect_many(&h, 50);
+	hand_leave(&h);
+}
+
+/* A wrong suspicion does no harm. */
+static void suspect_that_answers_stays(struct cluster *c, void *arg)
+{
+	struct proto_suspect rq = {.node = 4};
+	struct hand h;
+	unsigned i;
+
+	hand_open(c, &h);
+	for (i = 0; i < 20; i++)
+		assert_int_equal(hand_call(&h, FAB_NODE_COORD, PROTO_SUSPECT,
+					   &rq, sizeof(rq), NULL, 0),
+				 0);
+	hand_watch(&h, 10000);
+	assert_int_equal(view_down(&h.joined.view), 0);
+	hand_leave(&h);
+}
+
+/* --- sweeping ------------------------------------------------------------- */
+
+static struct proto_stats sum_of(struct hand *h)
+{
+	struct proto_stats sum = {0};
+	uint32_t id;
+
+	for (id = 0; id < 5; id++)
+		if (h->joined.view.node[id] == VIEW_NODE_UP) {
+			sum.tombs += hand_stats(h, id).tombs;
+			sum.slots_used += hand_stats(h, id).slots_used;
+		}
+	return sum;
+}
+
+/* Keys 0..n-1 are deleted; records of theirs stay unmarked, as if the marks
+ * had been lost. */
+static void delete_some(struct hand *h, struct hand_block *b, unsigned n)
+{
+	unsigned i;
+
+	for (i = 0; i < n; i++) {
+		struct hand_record r = {.key = hand_key(i),
+					.val = "",
+					.version = i + 2,
+					.fate = OBJECT_COMMITTED,
+					.type = OBJECT_TOMB};
+
+		hand_put(h, b, &r);
+	}
+}
+
+static void watch_for(struct hand *h, uint64_t ns)
+{
+	uint64_t i;
+
+	for (i = 0; i < ns / (100 * MS); i++) {
+		hand_watch(h, 50);
+		cluster_sleep(h->c, 50 * MS);
+	}
+	hand_watch(h, 1);
+}
+
+static void tombstones_go(struct cluster *c, void *arg)
+{
+	uint64_t slot, word, version, before;
+	struct hand_block old, tombs;
+	uint32_t node;
+	struct hand h;
+	unsigned i;
+
+	hand_open(c, &h);
+	before = h.joined.view.index_version;
+	assert_int_equal(hand_alloc(&h, 3, BLOCK_RECORDS, &old), 0);
+	hand_put_many(&h, &old, 150);
+	hand_seal(&h, &old);
+	assert_int_equal(hand_alloc(&h, 4, BLOCK_RECORDS, &tombs), 0);
+	delete_some(&h, &tombs, 100);
+	assert_int_equal(sum_of(&h).tombs, 100);
+	assert_int_equal(sum_of(&h).slots_used, 150);
+	watch_for(&h, 25000 * MS);
+	assert_int_equal(sum_of(&h).tombs, 0);
+	assert_int_equal(sum_of(&h).slots_used, 50);
+	assert_int_equal(h.joined.view.index_version, before + 1);
+	/* and no replay brings a deleted key back */
+	cluster_kill_node(c, 0);
+	cluster_kill_node(c, 1);
+	hand_follow(&h);
+	for (i = 0; i < 150; i++)
+		assert_int_equal(hand_find(&h, hand_key(i), &node, &slot, &word,
+					   &version),
+				 i >= 100);
+	hand_leave(&h);
+}
+
+/* Their old records lie in a block that may be written again. */
+static void tombstones_over_open_blocks_stay(struct cluster *c, void *arg)
+{
+	struct hand_block old, tombs;
+	struct hand h;
+
+	hand_open(c, &h);
+	assert_int_equal(hand_alloc(&h, 3, BLOCK_RECORDS, &old), 0);
+	hand_put_many(&h, &old, 100);
+	assert_int_equal(hand_alloc(&h, 4, BLOCK_RECORDS, &tombs), 0);
+	delete_some(&h, &tombs, 100);
+	watch_for(&h, 25000 * MS);
+	assert_int_equal(sum_of(&h).tombs, 100);
+	assert_int_equal(h.joined.view.index_version, 2); /* it did sweep */
+	hand_seal(&h, &old);
+	watch_for(&h, 60000 * MS);
+	assert_int_equal(sum_of(&h).tombs, 0);
+	hand_leave(&h);
+}
+
+/* --- status --------------------------------------------------------------- */
+
+static json_t *status_of(struct hand *h)
+{
+	static char text[FAB_CALL_BYTES_MAX];
+	uint32_t len = 0;
+	json_t *o;
+
+	assert_int_equal(fab_call_run(h->fab, FAB_NODE_COORD, PROTO_STATUS,
+				      NULL, 0, text, sizeof(text), &len, 0),
+			 0);
+	o = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+	assert_non_null(o);
+	return o;
+}
+
+static json_int_t int_of(const json_t *o, const char *name)
+{
+	assert_true(json_is_integer(json_object_get(o, name)));
+	return json_integer_value(json_object_get(o, name));
+}
+
+static void expect_text(const json_t *o, const char *name, const char *want)
+{
+	assert_string_equal(json_string_value(json_object_get(o, name)), want);
+}
+
+static void expect_nodes(const json_t *o, uint64_t down)
+{
+	const json_t *nodes = json_object_get(o, "nodes");
+	json_int_t used = 0;
+	size_t i;
+
+	assert_int_equal(json_array_size(nodes), 5);
+	for (i = 0; i < 5; i++) {
+		const json_t *n = json_array_get(nodes, i);
+
+		assert_int_equal(int_of(n, "id"), i);
+		expect_text(n, "state", down >> i & 1 ? "down" : "up");
+		assert_true(int_of(n, "used") <= int_of(n, "capacity"));
+		used += int_of(n, "used");
+	}
+	assert_int_equal(int_of(o, "raw_used"), used);
+}
+
+static void status_says_what_is(struct cluster *c, void *arg)
+{
+	struct hand_block b;
+	struct hand h;
+	json_t *o;
+
+	hand_open(c, &h);
+	assert_int_equal(hand_alloc(&h, 3, BLOCK_RECORDS, &b), 0);
+	hand_put_many(&h, &b, 100);
+	o = status_of(&h);
+	expect_text(o, "pool", "test");
+	expect_text(o, "code", "3+2");
+	expect_text(o, "transport", "sim");
+	expect_text(o, "redundancy", "full");
+	expect_nodes(o, 0);
+	/* an open block, and on each parity node a delta and its parity */
+	assert_int_equal(int_of(o, "raw_used"), 5 * b.copies / 3 * 65536);
+	assert_int_equal(int_of(o, "used"), 65536);
+	assert_int_equal(int_of(o, "slots_used"), 100);
+	json_decref(o);
+	cluster_kill_node(c, 2);
+	hand_follow(&h);
+	o = status_of(&h);
+	expect_text(o, "redundancy", "degraded");
+	expect_nodes(o, 1 << 2);
+	json_decref(o);
+	cluster_kill_node(c, 3);
+	cluster_kill_node(c, 4);
+	hand_follow(&h);
+	o = status_of(&h);
+	expect_text(o, "redundancy", "lost");
+	json_decref(o);
+	hand_leave(&h);
+}
+
+static void run(void (*body)(struct cluster *, void *), void *arg)
+{
+	cluster_run(&sim_opts, body, arg);
+}
+
+static void test_waits(void **state)
+{
+	run(rebuild_waits_for_every_client, NULL);
+}
+
+static void test_hung(void **state)
+{
+	run(hung_node_is_ended, NULL);
+	run(suspect_that_answers_stays, NULL);
+}
+
+static void test_tombs(void **state)
+{
+	struct cluster_opts o = sim_opts;
+
+	o.settle_ms = 100;
+	cluster_run(&o, tombstones_go, NULL);
+	cluster_run(&o, tombstones_over_open_blocks_stay, NULL);
+}
+
+static void test_status(void **state)
+{
+	run(status_says_what_is, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_waits),
+		cmocka_unit_test(test_hung),
+		cmocka_unit_test(test_tombs),
+		cmocka_unit_test(test_status),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
