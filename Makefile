@@ -1,0 +1,159 @@
+# One Makefile. Objects lie in build/$(MODE)/ and mirror the tree.
+#   make            programs and library       make check      all tests
+#   make start      build and mount            make stop       unmount
+#   make help       the other targets
+MODE ?= release
+CC = gcc
+PKG_CONFIG ?= pkg-config
+DESTDIR ?=
+prefix ?= /usr/local
+B := build/$(MODE)
+
+PKGS := fuse3 libisal libxxhash jansson liblz4
+PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
+VERSION := $(shell cat VERSION 2>/dev/null || echo 0.1.0)
+
+OPT_release := -O2 -g
+OPT_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+OPT_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+OPT_cov := -O0 -g --coverage
+CFLAGS ?=
+ALL_CFLAGS := -std=gnu11 $(OPT_$(MODE)) -Wall -Wextra -Wshadow -Wstrict-prototypes \
+	-Wmissing-prototypes -Wno-unused-parameter -Werror -fvisibility=default \
+	-D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DACESO_VERSION='"$(VERSION)"' \
+	-msse4.2 -pthread -fPIC -iquote . $(PKG_CFLAGS) $(CFLAGS)
+LIBS := $(PKG_LIBS) -lpthread
+
+ROOMS := rdma ec checkpoint kv kv/client kv/node fs fs/ops
+ROOM_SRC := $(foreach r,$(ROOMS),$(wildcard $(r)/*.c))
+ROOM_OBJ := $(ROOM_SRC:%.c=$(B)/%.o)
+KV_OBJ := $(filter-out $(B)/fs/%,$(ROOM_OBJ))
+FS_OBJ := $(filter $(B)/fs/%,$(ROOM_OBJ))
+
+# A program is a file of mount-helper/ with a main(); the others are shared.
+MAINS := aceso-fuse aceso-node aceso mount.aceso
+DOOR_SRC := $(filter-out $(MAINS:%=mount-helper/%.c),$(wildcard mount-helper/*.c))
+DOOR_OBJ := $(DOOR_SRC:%.c=$(B)/%.o)
+PROGRAMS := $(foreach m,$(MAINS),$(if $(wildcard mount-helper/$(m).c),$(B)/bin/$(m)))
+
+# Test programs: every *_test.c is one. tests/fsmodel/ runs fs/ on a model of
+# the store (tests/lib/kv_model.c) and must not meet the real one.
+TLIB_SRC := $(filter-out tests/lib/kv_model.c,$(wildcard tests/lib/*.c)) \
+	$(wildcard tests/contract/fabric_*.c)
+# tests/lib/fault_alloc.c lets the n-th allocation of our own code fail
+FAULT_LINK := $(foreach f,malloc calloc realloc aligned_alloc posix_memalign \
+	strdup,-Wl,--wrap=$(f))
+TLIB_OBJ := $(TLIB_SRC:%.c=$(B)/%.o)
+SUITES := unit contract crash sim golden
+TEST_SRC := $(foreach s,$(SUITES),$(wildcard tests/$(s)/*_test.c))
+TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
+FSM_SRC := $(wildcard tests/fsmodel/*.c)
+FSM_BIN := $(FSM_SRC:%.c=$(B)/%)
+BENCH_SRC := $(wildcard tests/bench/*.c)
+BENCH_BIN := $(BENCH_SRC:%.c=$(B)/%)
+
+all: $(B)/libaceso.a $(PROGRAMS) links
+.PHONY: all links tests clean help
+.SECONDARY:
+
+# build/bin always shows the release programs
+links: $(PROGRAMS)
+ifeq ($(MODE),release)
+	@mkdir -p build/bin
+	@for p in $(PROGRAMS); do ln -sfn ../$(MODE)/bin/$$(basename $$p) build/bin/$$(basename $$p); done
+endif
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/libaceso.a: $(KV_OBJ)
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar qcs $@ $^
+
+$(B)/libfs.a: $(FS_OBJ)
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar qcs $@ $^
+
+$(B)/bin/%: $(B)/mount-helper/%.o $(DOOR_OBJ) $(B)/libfs.a $(B)/libaceso.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS) $(LIBS_$*)
+
+tests: $(TEST_BIN) $(FSM_BIN)
+
+$(B)/libtests.a: $(TLIB_OBJ)
+	@mkdir -p $(@D)
+	@rm -f $@
+	ar qcs $@ $^
+
+$(TEST_BIN): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libfs.a $(B)/libaceso.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Wl,--start-group $^ -Wl,--end-group -o $@ \
+		$(FAULT_LINK) $(LIBS) -lcmocka
+
+$(FSM_BIN): $(B)/%: $(B)/%.o $(B)/tests/lib/kv_model.o $(B)/tests/lib/fs_tree.o $(B)/libfs.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS) -lcmocka
+
+$(BENCH_BIN): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libfs.a $(B)/libaceso.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS)
+
+clean:
+	rm -rf build
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+# --- for people ---------------------------------------------------------------
+DIR ?= /mnt/aceso
+.PHONY: start stop check lint lint-format lint-cppcheck bench deps format
+
+deps:
+	@scripts/deps.sh build
+
+start: deps
+	@$(MAKE) --no-print-directory -j2 all
+	@scripts/start.sh $(DIR)
+
+stop:
+	@scripts/stop.sh $(DIR)
+
+# Everything. STAGES="lint programs" runs some: see tests/run.py --help.
+check:
+	@scripts/deps.sh test
+	@tests/run.py $(STAGES)
+
+lint:
+	@scripts/deps.sh test
+	@tests/run.py lint
+
+C_FILES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+
+format:
+	clang-format -i $(C_FILES)
+
+lint-format:
+	clang-format --dry-run -Werror $(C_FILES)
+
+lint-cppcheck:
+	cppcheck --quiet --std=c11 --language=c --error-exitcode=1 -j2 \
+		--inline-suppr --enable=warning,portability \
+		--suppress=missingIncludeSystem -I . -D_GNU_SOURCE \
+		--include=/usr/include/$(shell gcc -print-multiarch)/sys/queue.h \
+		$(wildcard rdma ec checkpoint kv fs mount-helper)
+
+bench: all $(BENCH_BIN)
+	@/usr/bin/python3 tests/bench/bench.py $(if $(SHORT),--short)
+
+help:
+	@echo 'start [DIR=/mnt/aceso]   install packages, build, mount an embedded pool'
+	@echo 'stop  [DIR=/mnt/aceso]   unmount and end it'
+	@echo 'check [STAGES=...]       all tests: build lint programs mount install asan tsan bench'
+	@echo 'bench [SHORT=1]          ratios to tmpfs and to passthrough_ll, in one run'
+	@echo 'install, uninstall       DESTDIR= prefix=/usr/local'
+	@echo 'format lint clean'
+
+-include install.mk

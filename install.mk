@@ -1,0 +1,78 @@
+# install.mk - what goes where: included by the Makefile after its variables.
+#   make install DESTDIR=/tmp/stage prefix=/usr
+# mount(8) looks for its helpers in /sbin only, so mountsbindir does not follow
+# prefix; say mountsbindir= yourself to have it elsewhere.
+exec_prefix ?= $(prefix)
+bindir ?= $(exec_prefix)/bin
+libdir ?= $(exec_prefix)/lib
+includedir ?= $(prefix)/include
+mandir ?= $(prefix)/share/man
+mountsbindir ?= /sbin
+INSTALL ?= install
+SCDOC ?= scdoc
+
+ABI := 0
+SOLIB := libaceso.so.$(ABI)
+MAP := mount-helper/libaceso.map
+MAN_SRC := $(wildcard mount-helper/*.scd)
+MAN := $(MAN_SRC:mount-helper/%.scd=$(B)/man/%)
+
+# The library that others link: only kv/kv.h's names are seen from outside.
+$(B)/$(SOLIB): $(KV_OBJ) $(MAP)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -shared -Wl,-soname,$(SOLIB) \
+		-Wl,--version-script,$(MAP) -Wl,-z,defs $(KV_OBJ) -o $@ $(LIBS_KV)
+
+LIBS_KV := $(shell $(PKG_CONFIG) --libs libisal libxxhash jansson) -lpthread
+
+$(B)/aceso.pc: mount-helper/aceso.pc.in VERSION install.mk
+	@mkdir -p $(@D)
+	sed -e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(libdir)|' \
+		-e 's|@includedir@|$(includedir)|' \
+		-e 's|@VERSION@|$(VERSION)|' $< > $@.tmp
+	mv $@.tmp $@
+
+$(B)/man/%: mount-helper/%.scd
+	@mkdir -p $(@D)
+	$(SCDOC) < $< > $@.tmp
+	mv $@.tmp $@
+
+man: $(MAN)
+
+install: all $(B)/$(SOLIB) $(MAN)
+	@rm -f $(B)/aceso.pc # prefix may have changed
+	@$(MAKE) --no-print-directory $(B)/aceso.pc
+	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(mountsbindir) \
+		$(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)/aceso \
+		$(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man8
+	$(INSTALL) -m 755 $(B)/bin/aceso-fuse $(B)/bin/aceso-node \
+		$(B)/bin/aceso $(DESTDIR)$(bindir)
+	$(INSTALL) -m 755 $(B)/bin/mount.aceso $(DESTDIR)$(mountsbindir)
+	$(INSTALL) -m 644 $(B)/libaceso.a $(DESTDIR)$(libdir)
+	$(INSTALL) -m 755 $(B)/$(SOLIB) $(DESTDIR)$(libdir)
+	ln -sf $(SOLIB) $(DESTDIR)$(libdir)/libaceso.so
+	$(INSTALL) -m 644 $(B)/aceso.pc $(DESTDIR)$(libdir)/pkgconfig
+	$(INSTALL) -m 644 kv/kv.h $(DESTDIR)$(includedir)/aceso
+	$(INSTALL) -m 644 $(filter %.1,$(MAN)) $(DESTDIR)$(mandir)/man1
+	$(INSTALL) -m 644 $(filter %.8,$(MAN)) $(DESTDIR)$(mandir)/man8
+ifeq ($(DESTDIR),)
+	-ldconfig
+endif
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(bindir)/,aceso-fuse aceso-node aceso) \
+		$(DESTDIR)$(mountsbindir)/mount.aceso \
+		$(addprefix $(DESTDIR)$(libdir)/,libaceso.a libaceso.so $(SOLIB)) \
+		$(DESTDIR)$(libdir)/pkgconfig/aceso.pc \
+		$(DESTDIR)$(includedir)/aceso/kv.h \
+		$(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(filter %.1,$(MAN)))) \
+		$(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(filter %.8,$(MAN))))
+	-rmdir $(DESTDIR)$(includedir)/aceso
+
+# Tests of this room see its files too. They lean on the archives, so those
+# are named once more behind them.
+DOOR_TESTS := $(filter $(B)/tests/unit/door_%,$(TEST_BIN))
+$(DOOR_TESTS): $(DOOR_OBJ)
+$(DOOR_TESTS): LIBS := $(B)/libfs.a $(B)/libaceso.a $(LIBS)
+
+.PHONY: man install uninstall

@@ -1,0 +1,146 @@
+/* mount-helper/aceso-node.c - one memory node, or the supervisor of a pool of
+ * them. People do not start it by hand: aceso-fuse does. */
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mount-helper/exitcode.h"
+#include "mount-helper/memnode.h"
+#include "mount-helper/program.h"
+#include "mount-helper/say.h"
+#include "mount-helper/size.h"
+#include "mount-helper/supervise.h"
+#include "rdma/fabric.h"
+
+struct args {
+	bool supervise;
+	bool has_id;
+	struct supervise_opts super;
+	struct memnode_opts node;
+};
+
+static const struct option longs[] = {
+	{"supervise", no_argument, NULL, 'S'},
+	{"pool", required_argument, NULL, 'p'},
+	{"id", required_argument, NULL, 'i'},
+	{"size", required_argument, NULL, 's'},
+	{"code", required_argument, NULL, 'c'},
+	{"nodes", required_argument, NULL, 'n'},
+	{"grace-ms", required_argument, NULL, 'g'},
+	{"foreground", no_argument, NULL, 'f'},
+	{"version", no_argument, NULL, 'V'},
+	{"help", no_argument, NULL, 'h'},
+	{NULL, 0, NULL, 0},
+};
+
+static void usage(FILE *f)
+{
+	fputs("usage: aceso-node --pool NAME --id N [--foreground]\n"
+	      "       aceso-node --supervise --pool NAME --size BYTES "
+	      "--code K+M --nodes N\n"
+	      "                  [--grace-ms MS] [--foreground]\n"
+	      "One memory node, or the supervisor of a pool of them. Both are "
+	      "started by\naceso-fuse(1), which gives them file 3 to talk "
+	      "over; see aceso-node(8).\n",
+	      f);
+}
+
+static int set_pool(struct args *a, const char *name)
+{
+	if (conf_check_name(name) < 0)
+		return -1;
+	strcpy(a->super.pool.name, name);
+	a->node.pool = a->super.pool.name;
+	return 0;
+}
+
+static int set_id(struct args *a, const char *text)
+{
+	a->has_id = true;
+	return size_parse_count(text, 0, FAB_NODES_MAX - 1, &a->node.id);
+}
+
+/* Returns 0 to go on, -1 for a bad value. */
+static int take(struct args *a, int letter, const char *value)
+{
+	struct conf_pool *p = &a->super.pool;
+
+	switch (letter) {
+	case 'S':
+		a->supervise = true;
+		return 0;
+	case 'p':
+		return set_pool(a, value);
+	case 'i':
+		return set_id(a, value);
+	case 's':
+		return size_parse(value, &p->size);
+	case 'c':
+		return size_parse_code(value, &p->k, &p->m);
+	case 'n':
+		return size_parse_count(value, 2, FAB_NODES_MAX, &p->nodes);
+	case 'g':
+		return size_parse_count(value, 0, 3600000, &a->super.grace_ms);
+	case 'f':
+		a->super.foreground = a->node.foreground = true;
+		return 0;
+	}
+	return -1;
+}
+
+static int parse(struct args *a, int argc, char **argv)
+{
+	int letter, at = 0;
+
+	while ((letter = getopt_long(argc, argv, "Vh", longs, &at)) != -1) {
+		if (letter == 'V') {
+			printf("aceso-node %s\n", ACESO_VERSION);
+			exit(EXIT_OK);
+		}
+		if (letter == 'h') {
+			usage(stdout);
+			exit(EXIT_OK);
+		}
+		if (letter == '?')
+			return -1; /* getopt said why */
+		if (take(a, letter, optarg) < 0) {
+			say_err("--%s '%s' makes no sense", longs[at].name,
+				optarg);
+			return -1;
+		}
+	}
+	return optind == argc ? 0 : -1;
+}
+
+static bool complete(const struct args *a)
+{
+	const struct conf_pool *p = &a->super.pool;
+
+	if (p->name[0] == '\0')
+		return false;
+	if (!a->supervise)
+		return a->has_id;
+	return p->size != 0 && p->k != 0 && p->nodes >= p->k + p->m;
+}
+
+int main(int argc, char **argv)
+{
+	struct args a = {0};
+
+	program_open_std();
+	say_init("aceso-node");
+	if (parse(&a, argc, argv) < 0 || !complete(&a)) {
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	if (fcntl(PROGRAM_LINK_FD, F_SETFD, FD_CLOEXEC) < 0) {
+		say_err("nobody to talk to: it is aceso-fuse that starts this");
+		return EXIT_USAGE;
+	}
+	program_raise_files();
+	if (!a.super.foreground)
+		say_to_syslog();
+	return a.supervise ? supervise(&a.super) : memnode(&a.node);
+}

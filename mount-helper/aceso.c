@@ -1,0 +1,134 @@
+/* mount-helper/aceso.c - the command line of a pool. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mount-helper/cmd.h"
+#include "mount-helper/conf.h"
+#include "mount-helper/program.h"
+#include "mount-helper/say.h"
+
+static int cmd_version(const char *pool, int argc, char **argv);
+
+static const struct command {
+	const char *name;
+	int (*run)(const char *pool, int argc, char **argv);
+	const char *help;
+} commands[] = {
+	{"status", cmd_status, "how the pool and its nodes are"},
+	{"df", cmd_df, "how much room there is"},
+	{"stats", cmd_stats, "what nodes and mounts have counted"},
+	{"ls", cmd_ls, "list a directory, or keys (--keys)"},
+	{"get", cmd_get, "print a key's value, or a file (/...)"},
+	{"put", cmd_put, "set a key, or write a file"},
+	{"rm", cmd_rm, "remove a key, or a file"},
+	{"explain", cmd_explain, "where a path or a key lies, down to nodes"},
+	{"pools", cmd_pools, "list the pools of this host"},
+	{"stop", cmd_stop, "unmount a pool everywhere and end it"},
+	{"umount", cmd_umount, "unmount, or say who keeps it busy"},
+	{"version", cmd_version, "print the version"},
+};
+
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static int cmd_version(const char *pool, int argc, char **argv)
+{
+	printf("aceso %s\n", ACESO_VERSION);
+	return CMD_OK;
+}
+
+static void usage(FILE *f)
+{
+	fputs("usage: aceso [-p POOL] COMMAND [ARGUMENT...]\n", f);
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].help);
+	fputs("POOL may be left out if only one is running "
+	      "(or say $ACESO_POOL). More: man aceso\n",
+	      f);
+}
+
+static int unknown(const char *word)
+{
+	const char *names[COMMANDS + 1], *near;
+
+	for (size_t i = 0; i < COMMANDS; i++)
+		names[i] = commands[i].name;
+	names[COMMANDS] = NULL;
+	near = conf_nearest(word, names);
+	if (near != NULL)
+		say_err("unknown command '%s': did you mean '%s'?", word, near);
+	else
+		say_err("unknown command '%s': see aceso --help", word);
+	return CMD_USAGE;
+}
+
+static int run(const char *pool, int argc, char **argv)
+{
+	for (size_t i = 0; i < COMMANDS; i++) {
+		if (strcmp(argv[0], commands[i].name) != 0)
+			continue;
+		optind = 0; /* getopt begins again, with the command's own */
+		return commands[i].run(pool, argc, argv);
+	}
+	return unknown(argv[0]);
+}
+
+/* -p may also stand behind the command: take it out. "--" ends the search. */
+static int take_pool(int argc, char **argv, const char **pool)
+{
+	int kept = 1;
+
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--") == 0) {
+			while (i < argc)
+				argv[kept++] = argv[i++];
+		} else if ((strcmp(argv[i], "-p") == 0 ||
+			    strcmp(argv[i], "--pool") == 0) &&
+			   i + 1 < argc) {
+			*pool = argv[++i];
+		} else if (strncmp(argv[i], "--pool=", 7) == 0) {
+			*pool = argv[i] + 7;
+		} else {
+			argv[kept++] = argv[i];
+		}
+	}
+	argv[kept] = NULL;
+	return kept;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"pool", required_argument, NULL, 'p'},
+		{"version", no_argument, NULL, 'V'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	const char *pool = getenv("ACESO_POOL");
+	int letter;
+
+	program_open_std();
+	say_init("aceso");
+	while ((letter = getopt_long(argc, argv, "+p:Vh", longs, NULL)) != -1) {
+		switch (letter) {
+		case 'p':
+			pool = optarg;
+			break;
+		case 'V':
+			return cmd_version(NULL, 0, NULL);
+		case 'h':
+			usage(stdout);
+			return CMD_OK;
+		default:
+			usage(stderr);
+			return CMD_USAGE;
+		}
+	}
+	if (optind == argc) {
+		usage(stderr);
+		return CMD_USAGE;
+	}
+	argc = take_pool(argc - optind, argv + optind, &pool);
+	return run(pool, argc, argv + optind);
+}

@@ -1,0 +1,51 @@
+/* mount-helper/ask.c - ask a running process of a pool about itself. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "kv/proto.h"
+#include "mount-helper/ask.h"
+#include "rdma/fabric.h"
+
+#define ASK_TIMEOUT_NS UINT64_C(5000000000)
+
+/* The call itself, over a queue that is open. */
+static int call(struct fab *f, json_t **out)
+{
+	char *text = malloc(FAB_CALL_BYTES_MAX);
+	uint32_t len;
+	int rc;
+
+	if (text == NULL)
+		return -ENOMEM;
+	rc = fab_call_run(f, FAB_NODE_COORD, PROTO_STATUS, NULL, 0, text,
+			  FAB_CALL_BYTES_MAX, &len, ASK_TIMEOUT_NS);
+	if (rc == 0) {
+		*out = json_loadb(text, len, 0, NULL);
+		rc = *out != NULL ? 0 : -EPROTO;
+	}
+	free(text);
+	return rc;
+}
+
+int ask_status(const char *sock, json_t **out)
+{
+	struct proto_hello hello = {.magic = PROTO_MAGIC,
+				    .version = PROTO_VERSION,
+				    .role = PROTO_TOOL};
+	struct fab_net *net;
+	struct fab *f;
+	int rc;
+
+	rc = fab_shm_open(&net);
+	if (rc < 0)
+		return rc;
+	rc = fab_net_attach(net, FAB_NODE_COORD, sock, &hello, sizeof(hello));
+	if (rc == 0)
+		rc = fab_open(net, &f);
+	if (rc == 0) {
+		rc = call(f, out);
+		fab_close(f);
+	}
+	fab_net_close(net);
+	return rc;
+}

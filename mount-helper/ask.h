@@ -1,0 +1,12 @@
+/* mount-helper/ask.h - ask a running process of a pool about itself: the
+ * coordinator, or a mount. Threads: any. */
+#ifndef ACESO_MOUNT_HELPER_ASK_H
+#define ACESO_MOUNT_HELPER_ASK_H
+#include <jansson.h>
+
+/* Send PROTO_STATUS to the server at socket @sock; *@out is its answer, the
+ * caller's. Errors: -ENOENT, -ECONNREFUSED nobody there; -EPROTO another
+ * version of us, or no JSON; -ETIMEDOUT; -ENOMEM. */
+int ask_status(const char *sock, json_t **out);
+
+#endif

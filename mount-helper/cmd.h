@@ -1,0 +1,57 @@
+/* mount-helper/cmd.h - the subcommands of aceso(1). Each takes the options
+ * that are its own from argv[1..] and returns an exit code; errors are said. */
+#ifndef ACESO_MOUNT_HELPER_CMD_H
+#define ACESO_MOUNT_HELPER_CMD_H
+#include <jansson.h>
+#include <stdint.h>
+
+#include "mount-helper/pool.h"
+
+struct kv;
+
+/* What status ends with: the pool's redundancy. */
+#define CMD_FULL     0
+#define CMD_DEGRADED 1
+#define CMD_LOST     2
+/* What the others end with. */
+#define CMD_OK	    0
+#define CMD_FAIL    1  /* not there, not possible */
+#define CMD_USAGE   64 /* the command line makes no sense */
+#define CMD_NO_POOL 69 /* no such pool, or it does not answer */
+
+int cmd_status(const char *pool, int argc, char **argv);
+int cmd_df(const char *pool, int argc, char **argv);
+int cmd_stats(const char *pool, int argc, char **argv);
+int cmd_ls(const char *pool, int argc, char **argv);
+int cmd_get(const char *pool, int argc, char **argv);
+int cmd_put(const char *pool, int argc, char **argv);
+int cmd_rm(const char *pool, int argc, char **argv);
+int cmd_explain(const char *pool, int argc, char **argv);
+int cmd_pools(const char *pool, int argc, char **argv);
+int cmd_stop(const char *pool, int argc, char **argv);
+int cmd_umount(const char *pool, int argc, char **argv);
+
+/* --- what they share: cmd_pool.c ------------------------------------ */
+
+/* The pool that @name means: that one, or the only one running if NULL. Says
+ * why not. 0 or CMD_NO_POOL. */
+int cmd_find(const char *name, struct pool_place *out);
+
+/* Its status, 0 or CMD_NO_POOL. json_decref() it. */
+int cmd_ask(const struct pool_place *p, json_t **out);
+
+/* Open its store, 0 or CMD_NO_POOL. kv_close() it. */
+int cmd_open(const struct pool_place *p, struct kv **out);
+
+/* The mount point of a living mount of @p into @out (PATH_MAX): 0 or -ENOENT.
+ */
+int cmd_mountpoint(const struct pool_place *p, char *out);
+
+/* Numbers and text out of JSON; 0 and "?" if they are not there. */
+uint64_t cmd_number(const json_t *o, const char *name);
+const char *cmd_text(const json_t *o, const char *name);
+
+/* A usage error: says "usage: aceso @how"; CMD_USAGE. */
+int cmd_usage(const char *how);
+
+#endif

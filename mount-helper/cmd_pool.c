@@ -1,0 +1,138 @@
+/* mount-helper/cmd_pool.c - what the subcommands share: which pool. */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kv/kv.h"
+#include "mount-helper/ask.h"
+#include "mount-helper/cmd.h"
+#include "mount-helper/say.h"
+
+int cmd_usage(const char *how)
+{
+	fprintf(stderr, "usage: aceso %s\n", how);
+	return CMD_USAGE;
+}
+
+/* The running pools: how many, and the last of them. */
+struct running {
+	unsigned n;
+	struct pool_place last;
+	char names[256];
+};
+
+static int count(void *arg, const struct pool_place *p)
+{
+	struct running *r = arg;
+	size_t at = strlen(r->names);
+
+	if (pool_supervisor(p) == 0)
+		return 0;
+	r->n++;
+	r->last = *p;
+	snprintf(r->names + at, sizeof(r->names) - at, "%s%s",
+		 at > 0 ? ", " : "", p->name);
+	return 0;
+}
+
+static int find_only(struct pool_place *out)
+{
+	struct running r = {0};
+	int rc = pool_each(count, &r);
+
+	if (rc < 0) {
+		say_err("the pools of this host cannot be listed: %s",
+			strerror(-rc));
+		return CMD_NO_POOL;
+	}
+	if (r.n == 0)
+		say_err("no pool is running%s: aceso-fuse DIR makes one",
+			geteuid() != 0 && access("/run/aceso", F_OK) == 0
+				? " as this user (with sudo you see root's)"
+				: "");
+	else if (r.n > 1)
+		say_err("%u pools are running: say which with -p NAME (%s)",
+			r.n, r.names);
+	*out = r.last;
+	return r.n == 1 ? 0 : CMD_NO_POOL;
+}
+
+int cmd_find(const char *name, struct pool_place *out)
+{
+	if (name == NULL)
+		return find_only(out);
+	if (pool_place(name, out) < 0) {
+		say_err("'%s' is no name of a pool: see aceso pools", name);
+		return CMD_NO_POOL;
+	}
+	if (pool_supervisor(out) != 0)
+		return 0;
+	if (pool_has_nodes(out))
+		say_err("pool %s has lost its supervisor; its mounts go on. "
+			"Unmount them to end it",
+			name);
+	else
+		say_err("no pool %s is running (for this user): see aceso "
+			"pools",
+			name);
+	return CMD_NO_POOL;
+}
+
+int cmd_ask(const struct pool_place *p, json_t **out)
+{
+	int rc = ask_status(p->sock, out);
+
+	if (rc == -EPROTO)
+		say_err("pool %s is of another version than this aceso (%s): "
+			"use that version's",
+			p->name, ACESO_VERSION);
+	else if (rc < 0)
+		say_err("pool %s does not answer: %s", p->name, strerror(-rc));
+	return rc < 0 ? CMD_NO_POOL : 0;
+}
+
+int cmd_open(const struct pool_place *p, struct kv **out)
+{
+	/* one lane: a tool does one thing at a time */
+	struct kv_opts o = {
+		.pool = p->sock, .lanes = 1, .cache_bytes = 1 << 20};
+
+	if (kv_open(&o, out) == 0)
+		return 0;
+	say_err("pool %s cannot be opened: %s", p->name, kv_error());
+	return CMD_NO_POOL;
+}
+
+/* Stops at the first mount that answers. */
+static int take_mountpoint(void *arg, pid_t pid, const char *sock)
+{
+	json_t *o;
+	int found;
+
+	if (ask_status(sock, &o) < 0)
+		return 0;
+	found = snprintf(arg, PATH_MAX, "%s", cmd_text(o, "mountpoint")) > 1;
+	json_decref(o);
+	return found;
+}
+
+int cmd_mountpoint(const struct pool_place *p, char *out)
+{
+	return pool_each_mount(p, take_mountpoint, out) == 1 ? 0 : -ENOENT;
+}
+
+uint64_t cmd_number(const json_t *o, const char *name)
+{
+	json_t *v = json_object_get(o, name);
+
+	return json_is_integer(v) ? (uint64_t)json_integer_value(v) : 0;
+}
+
+const char *cmd_text(const json_t *o, const char *name)
+{
+	const char *s = json_string_value(json_object_get(o, name));
+
+	return s != NULL ? s : "?";
+}

@@ -1,0 +1,198 @@
+/* mount-helper/cmd_pools.c - aceso pools, stop, umount. */
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "mount-helper/ask.h"
+#include "mount-helper/cmd.h"
+#include "mount-helper/mnt.h"
+#include "mount-helper/say.h"
+
+#define END_MS	15000 /* how long a pool may take to end */
+#define STEP_MS 50
+
+/* --- pools ---------------------------------------------------------- */
+
+static int print_mount(void *arg, pid_t pid, const char *sock)
+{
+	json_t *o;
+
+	if (ask_status(sock, &o) < 0)
+		return 0;
+	printf(" %s", cmd_text(o, "mountpoint"));
+	json_decref(o);
+	return 0;
+}
+
+static int print_pool(void *arg, const struct pool_place *p)
+{
+	pid_t pid = pool_supervisor(p);
+	const char *state = "dead", *code = "-";
+	json_t *o = NULL;
+
+	if (pid != 0 && ask_status(p->sock, &o) == 0) {
+		state = cmd_text(o, "redundancy");
+		code = cmd_text(o, "code");
+	} else if (pid != 0) {
+		state = "starting";
+	} else if (pool_has_nodes(p)) {
+		state = "orphaned"; /* ends with its last mount */
+	}
+	printf("%-24s %8d %-6s %-9s", p->name, (int)pid, code, state);
+	pool_each_mount(p, print_mount, NULL);
+	putchar('\n');
+	json_decref(o);
+	return 0;
+}
+
+int cmd_pools(const char *pool, int argc, char **argv)
+{
+	if (argc > 1)
+		return cmd_usage("pools");
+	printf("%-24s %8s %-6s %-9s %s\n", "pool", "pid", "code", "state",
+	       "mounts");
+	return pool_each(print_pool, NULL) < 0 ? CMD_FAIL : CMD_OK;
+}
+
+/* --- umount --------------------------------------------------------- */
+
+static int print_holder(void *arg, pid_t pid, const char *name,
+			const char *what)
+{
+	fprintf(stderr, "  %d (%s) uses %s\n", (int)pid, name, what);
+	return 0;
+}
+
+/* Unmount @dir, and say who is in the way. */
+static int unmount(const char *dir, bool lazy)
+{
+	int rc = mnt_unmount(dir, lazy);
+
+	if (rc == 0)
+		return CMD_OK;
+	if (rc == -EBUSY) {
+		say_err("%s: busy: end what uses it, or say --lazy:", dir);
+		mnt_holders(dir, print_holder, NULL);
+	} else {
+		say_err("%s: cannot be unmounted: %s", dir, strerror(-rc));
+	}
+	return CMD_FAIL;
+}
+
+static void sleep_step(void)
+{
+	struct timespec ts = {0, STEP_MS * 1000000L};
+
+	nanosleep(&ts, NULL);
+}
+
+/* An absolute path that is mounted but dead has no realpath(). */
+static const char *absolute(const char *dir, char *buf)
+{
+	char *real = realpath(dir, NULL);
+
+	if (real == NULL)
+		return dir;
+	snprintf(buf, PATH_MAX, "%s", real);
+	free(real);
+	return buf;
+}
+
+int cmd_umount(const char *pool, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"lazy", no_argument, NULL, 'l'},
+		{NULL, 0, NULL, 0},
+	};
+	char buf[PATH_MAX];
+	const char *dir;
+	bool lazy = false;
+	int letter;
+
+	while ((letter = getopt_long(argc, argv, "l", longs, NULL)) != -1) {
+		if (letter == '?')
+			return cmd_usage("umount [--lazy] DIR");
+		lazy = true;
+	}
+	if (argc - optind != 1)
+		return cmd_usage("umount [--lazy] DIR");
+	dir = absolute(argv[optind], buf);
+	if (!mnt_is_ours(dir)) {
+		say_err("%s: no aceso file system is mounted here", dir);
+		return CMD_FAIL;
+	}
+	return unmount(dir, lazy);
+}
+
+/* --- stop ----------------------------------------------------------- */
+
+struct stop {
+	bool force;
+	int failed;
+};
+
+static int stop_mount(void *arg, pid_t pid, const char *sock)
+{
+	struct stop *s = arg;
+	json_t *o;
+
+	if (ask_status(sock, &o) < 0)
+		return 0; /* left by a mount that was killed */
+	if (unmount(cmd_text(o, "mountpoint"), s->force) != CMD_OK)
+		s->failed = CMD_FAIL;
+	json_decref(o);
+	return 0;
+}
+
+static bool ended(const struct pool_place *p, int ms)
+{
+	for (; ms > 0 && pool_supervisor(p) != 0; ms -= STEP_MS)
+		sleep_step();
+	return pool_supervisor(p) == 0;
+}
+
+/* The mounts are gone: the pool ends by itself, or else it is told to. */
+static int end(const struct pool_place *p)
+{
+	pid_t pid;
+
+	if (ended(p, END_MS / 3))
+		return CMD_OK;
+	pid = pool_supervisor(p);
+	if (pid > 1)
+		kill(pid, SIGTERM);
+	if (ended(p, END_MS))
+		return CMD_OK;
+	say_err("pool %s does not end: its supervisor is pid %d", p->name,
+		(int)pid);
+	return CMD_FAIL;
+}
+
+int cmd_stop(const char *pool, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"force", no_argument, NULL, 'f'},
+		{NULL, 0, NULL, 0},
+	};
+	struct stop s = {0};
+	struct pool_place p;
+	int letter, rc;
+
+	while ((letter = getopt_long(argc, argv, "f", longs, NULL)) != -1) {
+		if (letter == '?')
+			return cmd_usage("stop [--force] [POOL]");
+		s.force = true;
+	}
+	if (argc - optind > 1)
+		return cmd_usage("stop [--force] [POOL]");
+	rc = cmd_find(optind < argc ? argv[optind] : pool, &p);
+	if (rc != 0)
+		return rc;
+	pool_each_mount(&p, stop_mount, &s);
+	return s.failed != 0 ? s.failed : end(&p);
+}

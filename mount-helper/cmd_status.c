@@ -1,0 +1,222 @@
+/* mount-helper/cmd_status.c - aceso status, aceso df. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "mount-helper/cmd.h"
+#include "mount-helper/say.h"
+#include "mount-helper/size.h"
+
+#define WATCH_S_MAX 86400.0
+
+struct look {
+	bool json, watch, colour;
+	double seconds;
+};
+
+static const char *paint(const struct look *l, const char *word)
+{
+	static const struct {
+		const char *word, *colour;
+	} table[] = {{"full", "\033[32m"},     {"up", "\033[32m"},
+		     {"degraded", "\033[33m"}, {"rebuilding", "\033[33m"},
+		     {"lost", "\033[1;31m"},   {"down", "\033[31m"}};
+
+	if (!l->colour)
+		return "";
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (strcmp(word, table[i].word) == 0)
+			return table[i].colour;
+	return "";
+}
+
+static const char *plain(const struct look *l)
+{
+	return l->colour ? "\033[0m" : "";
+}
+
+static int code_of(const json_t *o)
+{
+	const char *r = cmd_text(o, "redundancy");
+
+	if (strcmp(r, "full") == 0)
+		return CMD_FULL;
+	return strcmp(r, "degraded") == 0 ? CMD_DEGRADED : CMD_LOST;
+}
+
+static void print_head(const struct look *l, const json_t *o)
+{
+	char capacity[SIZE_TEXT_BYTES], used[SIZE_TEXT_BYTES],
+		raw[SIZE_TEXT_BYTES], all[SIZE_TEXT_BYTES];
+	const char *redundancy = cmd_text(o, "redundancy");
+
+	printf("pool        %s\n", cmd_text(o, "pool"));
+	printf("code        %s over %s\n", cmd_text(o, "code"),
+	       cmd_text(o, "transport"));
+	printf("redundancy  %s%s%s\n", paint(l, redundancy), redundancy,
+	       plain(l));
+	printf("used        %s of %s\n", size_text(cmd_number(o, "used"), used),
+	       size_text(cmd_number(o, "capacity"), capacity));
+	printf("memory      %s of %s hold data, parity and deltas\n",
+	       size_text(cmd_number(o, "raw_used"), raw),
+	       size_text(cmd_number(o, "raw_capacity"), all));
+	printf("clients     %zu\n",
+	       json_array_size(json_object_get(o, "clients")));
+}
+
+static void print_node(const struct look *l, const json_t *n)
+{
+	char capacity[SIZE_TEXT_BYTES], used[SIZE_TEXT_BYTES];
+	const char *state = cmd_text(n, "state");
+
+	printf("%4u %9d  %s%-10s%s %11s %11s\n", (unsigned)cmd_number(n, "id"),
+	       (int)cmd_number(n, "pid"), paint(l, state), state, plain(l),
+	       size_text(cmd_number(n, "used"), used),
+	       size_text(cmd_number(n, "capacity"), capacity));
+}
+
+/* Shards that are where they should be are not worth a line. */
+static void print_shards(const struct look *l, const json_t *o)
+{
+	json_t *shards = json_object_get(o, "shards");
+
+	for (size_t i = 0; i < json_array_size(shards); i++) {
+		json_t *s = json_array_get(shards, i);
+		const char *state = cmd_text(s, "state");
+		uint64_t total = cmd_number(s, "total");
+
+		if (strcmp(state, "serving") == 0)
+			continue;
+		printf("index shard %u: %s%s%s", (unsigned)cmd_number(s, "id"),
+		       paint(l, state), state, plain(l));
+		if (total > 0)
+			printf(" on node %u, %.0f%%",
+			       (unsigned)cmd_number(s, "host"),
+			       100.0 * (double)cmd_number(s, "done") /
+				       (double)total);
+		putchar('\n');
+	}
+}
+
+static void print_table(const struct look *l, const json_t *o)
+{
+	json_t *nodes = json_object_get(o, "nodes");
+
+	print_head(l, o);
+	printf("\n%4s %9s  %-10s %11s %11s\n", "node", "pid", "state", "used",
+	       "capacity");
+	for (size_t i = 0; i < json_array_size(nodes); i++)
+		print_node(l, json_array_get(nodes, i));
+	print_shards(l, o);
+}
+
+static int show(const struct look *l, const struct pool_place *p)
+{
+	json_t *o;
+	int rc = cmd_ask(p, &o);
+
+	if (rc != 0)
+		return rc;
+	if (l->watch && isatty(STDOUT_FILENO))
+		fputs("\033[H\033[J", stdout);
+	if (l->json) {
+		json_dumpf(o, stdout, l->watch ? JSON_COMPACT : JSON_INDENT(2));
+		putchar('\n');
+	} else {
+		print_table(l, o);
+	}
+	fflush(stdout);
+	rc = code_of(o);
+	json_decref(o);
+	return rc;
+}
+
+static int parse(struct look *l, int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{"json", no_argument, NULL, 'j'},
+		{"watch", optional_argument, NULL, 'w'},
+		{NULL, 0, NULL, 0},
+	};
+	int letter;
+
+	while ((letter = getopt_long(argc, argv, "jw::", longs, NULL)) != -1) {
+		if (letter == '?')
+			return -1;
+		l->json = l->json || letter == 'j';
+		if (letter != 'w')
+			continue;
+		l->watch = true;
+		if (optarg != NULL &&
+		    size_parse_seconds(optarg, WATCH_S_MAX, &l->seconds) < 0)
+			return -1;
+	}
+	if (l->watch && optind < argc) /* "--watch 2" */
+		return size_parse_seconds(argv[optind++], WATCH_S_MAX,
+					  &l->seconds) < 0 ||
+				       optind < argc
+			       ? -1
+			       : 0;
+	return optind < argc ? -1 : 0;
+}
+
+int cmd_status(const char *pool, int argc, char **argv)
+{
+	struct look l = {.seconds = 1,
+			 .colour = isatty(STDOUT_FILENO) &&
+				   getenv("NO_COLOR") == NULL};
+	struct pool_place p;
+	struct timespec pause;
+	int rc;
+
+	if (parse(&l, argc, argv) < 0)
+		return cmd_usage("status [--json] [--watch [SECONDS]]");
+	rc = cmd_find(pool, &p);
+	if (rc != 0)
+		return rc;
+	pause.tv_sec = (time_t)l.seconds;
+	pause.tv_nsec = (long)((l.seconds - (double)pause.tv_sec) * 1e9);
+	rc = show(&l, &p);
+	while (l.watch && rc != CMD_NO_POOL) {
+		nanosleep(&pause, NULL);
+		rc = show(&l, &p);
+	}
+	return rc;
+}
+
+int cmd_df(const char *pool, int argc, char **argv)
+{
+	char text[3][SIZE_TEXT_BYTES];
+	struct pool_place p;
+	uint64_t capacity, used, left, slots, slots_used;
+	json_t *o;
+	int rc;
+
+	if (argc > 1)
+		return cmd_usage("df");
+	rc = cmd_find(pool, &p);
+	if (rc == 0)
+		rc = cmd_ask(&p, &o);
+	if (rc != 0)
+		return rc;
+	capacity = cmd_number(o, "capacity");
+	used = cmd_number(o, "used");
+	slots = cmd_number(o, "slots");
+	slots_used = cmd_number(o, "slots_used");
+	left = capacity > used ? capacity - used : 0;
+	printf("%-24s %11s %11s %11s %5s\n", "pool", "size", "used", "left",
+	       "use%");
+	printf("%-24s %11s %11s %11s %4.0f%%\n", p.name,
+	       size_text(capacity, text[0]), size_text(used, text[1]),
+	       size_text(left, text[2]),
+	       capacity > 0 ? 100.0 * (double)used / (double)capacity : 0.0);
+	printf("%-24s %11llu %11llu %11llu %4.0f%%\n", "  keys",
+	       (unsigned long long)slots, (unsigned long long)slots_used,
+	       (unsigned long long)(slots - slots_used),
+	       slots > 0 ? 100.0 * (double)slots_used / (double)slots : 0.0);
+	json_decref(o);
+	return CMD_OK;
+}

@@ -1,0 +1,61 @@
+/* mount-helper/conf.h - the one reader of options: argv, -o lists, ACESO_*.
+ * Fills the options of each module; what it does not know it refuses, with the
+ * nearest name it does know. Threads: none, before any is started. */
+#ifndef ACESO_MOUNT_HELPER_CONF_H
+#define ACESO_MOUNT_HELPER_CONF_H
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fs/fs.h"
+#include "kv/kv.h"
+
+#define CONF_POOL_BYTES_MAX  48u /* of a pool's name */
+#define CONF_ERROR_BYTES_MAX 512u
+#define CONF_MOUNT_BYTES_MAX 4096u
+#define CONF_THREADS_MAX     256u
+
+/* The shape of a pool that is to be made. */
+struct conf_pool {
+	char name[CONF_POOL_BYTES_MAX + 1]; /* "": derive it */
+	uint64_t size;	/* bytes for users; 0: see percent */
+	double percent; /* of free memory, for all of the pool; 0: default */
+	uint32_t k, m;	/* the code; 0: 3+2 */
+	uint32_t nodes; /* 0: k + m */
+	bool shaped;	/* any of the above was asked for */
+};
+
+struct conf {
+	struct conf_pool pool;
+	struct fs_opts fs;
+	struct kv_opts kv;    /* .pool is not set here */
+	char *dir;	      /* as given; NULL: none */
+	uint32_t max_threads; /* 0: by the number of cpus */
+	bool clone_fd;
+	bool foreground, debug, single_threaded;
+	bool version, help;
+	bool allow_other; /* default: as root */
+	bool sloppy;	  /* unknown options are passed over */
+	/* What libfuse and the kernel get: "-o" text, values escaped. */
+	char mount[CONF_MOUNT_BYTES_MAX];
+	bool has_fsname, has_subtype;
+	char error[CONF_ERROR_BYTES_MAX]; /* one line, when reading failed */
+};
+
+/* Defaults, then ACESO_OPTIONS (as after -o), then the command line: the last
+ * word holds. On error @c->error says what and what to do. conf_free() is due
+ * in either case. Errors: -EINVAL; -ENOMEM. */
+int conf_read(struct conf *c, int argc, char **argv);
+void conf_free(struct conf *c);
+
+/* A pool's name: letters, digits, '.', '_', '-', not first a '.' or '-'.
+ * Errors: -EINVAL; -ENAMETOOLONG. */
+int conf_check_name(const char *name);
+
+/* The name of an embedded pool mounted at @dir (absolute): "/mnt/aceso" gives
+ * "mnt-aceso". Long or strange paths end in a hash. */
+void conf_name_of(const char *dir, char name[CONF_POOL_BYTES_MAX + 1]);
+
+/* The nearest of the NULL-ended @names to @word, NULL if none is near. */
+const char *conf_nearest(const char *word, const char *const *names);
+
+#endif

@@ -1,0 +1,18 @@
+/* mount-helper/memnode.h - one memory node as a process. */
+#ifndef ACESO_MOUNT_HELPER_MEMNODE_H
+#define ACESO_MOUNT_HELPER_MEMNODE_H
+#include <stdbool.h>
+#include <stdint.h>
+
+struct memnode_opts {
+	const char *pool; /* its name */
+	uint32_t id;
+	bool foreground; /* say things to stderr, not to syslog */
+};
+
+/* Read a struct layout_super from PROGRAM_LINK_FD, serve that node, say
+ * "ready" or "error CAUSE" there, and run until told to stop or until there is
+ * neither a coordinator nor a client. Returns an exit code. */
+int memnode(const struct memnode_opts *opts);
+
+#endif

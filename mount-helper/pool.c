@@ -1,0 +1,311 @@
+/* mount-helper/pool.c - a pool's place on this host. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "mount-helper/pool.h"
+
+#define BASE_BYTES 80
+
+static int base(char out[BASE_BYTES])
+{
+	const char *dir = getenv("ACESO_RUNTIME_DIR");
+	int n;
+
+	if (dir != NULL && dir[0] == '/')
+		n = snprintf(out, BASE_BYTES, "%s", dir);
+	else if (geteuid() == 0)
+		n = snprintf(out, BASE_BYTES, "/run/aceso");
+	else if ((dir = getenv("XDG_RUNTIME_DIR")) != NULL && dir[0] == '/')
+		n = snprintf(out, BASE_BYTES, "%s/aceso", dir);
+	else
+		n = snprintf(out, BASE_BYTES, "/tmp/aceso-%u", geteuid());
+	return n < BASE_BYTES ? 0 : -ENAMETOOLONG;
+}
+
+/* @dir is there and only we can write to it: /tmp is everybody's. */
+static int own_directory(const char *dir)
+{
+	struct stat st;
+
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	if (lstat(dir, &st) < 0)
+		return -errno;
+	if (!S_ISDIR(st.st_mode))
+		return -ENOTDIR;
+	if (st.st_uid != geteuid() || (st.st_mode & 022) != 0)
+		return -EPERM;
+	return 0;
+}
+
+int pool_place(const char *name, struct pool_place *out)
+{
+	char at[BASE_BYTES];
+	int rc;
+
+	rc = conf_check_name(name);
+	if (rc == 0)
+		rc = base(at);
+	if (rc < 0)
+		return rc;
+	strcpy(out->name, name);
+	snprintf(out->dir, sizeof(out->dir), "%s/%s", at, name);
+	if (strlen(out->dir) + sizeof("/mount.4294967295.sock") >
+	    POOL_PATH_BYTES)
+		return -ENAMETOOLONG;
+	strcat(strcpy(out->sock, out->dir), "/pool.sock");
+	return 0;
+}
+
+void pool_node_sock(const struct pool_place *p, uint32_t id,
+		    char out[POOL_PATH_BYTES])
+{
+	snprintf(out, POOL_PATH_BYTES, "%.80s/node%u.sock", p->dir, id);
+}
+
+void pool_mount_sock(const struct pool_place *p, pid_t pid,
+		     char out[POOL_PATH_BYTES])
+{
+	snprintf(out, POOL_PATH_BYTES, "%.80s/mount.%d.sock", p->dir, (int)pid);
+}
+
+/* --- the lock ------------------------------------------------------- */
+
+static void lock_path(const struct pool_place *p, char out[POOL_PATH_BYTES])
+{
+	snprintf(out, POOL_PATH_BYTES, "%.80s/lock", p->dir);
+}
+
+/* The file behind @fd is still the one at @path: its last holder may have
+ * removed it between our open and our flock. */
+static bool still_there(int fd, const char *path)
+{
+	struct stat by_fd, by_path;
+
+	return fstat(fd, &by_fd) == 0 && stat(path, &by_path) == 0 &&
+	       by_fd.st_ino == by_path.st_ino && by_fd.st_dev == by_path.st_dev;
+}
+
+static int lock_once(const struct pool_place *p, int *out)
+{
+	char path[POOL_PATH_BYTES];
+	int fd, rc;
+
+	rc = own_directory(p->dir);
+	if (rc < 0)
+		return rc;
+	lock_path(p, path);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return errno == ENOENT ? -EAGAIN : -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	else if (!still_there(fd, path))
+		rc = -EAGAIN;
+	if (rc < 0)
+		close(fd);
+	else
+		*out = fd;
+	return rc;
+}
+
+static int lock(const struct pool_place *p, int *out)
+{
+	int rc = -EAGAIN;
+
+	for (int i = 0; i < 100 && rc == -EAGAIN; i++)
+		rc = lock_once(p, out);
+	return rc == -EAGAIN ? -EBUSY : rc;
+}
+
+pid_t pool_supervisor(const struct pool_place *p)
+{
+	char path[POOL_PATH_BYTES], text[16] = "";
+	pid_t pid = 0;
+	int fd;
+
+	lock_path(p, path);
+	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return 0;
+	if (flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK &&
+	    read(fd, text, sizeof(text) - 1) > 0)
+		pid = atoi(text);
+	close(fd);
+	return pid;
+}
+
+/* --- what is in the directory --------------------------------------- */
+
+static bool is_socket_of(const char *file, const char *kind)
+{
+	size_t n = strlen(file);
+
+	return strncmp(file, kind, strlen(kind)) == 0 && n > 5 &&
+	       strcmp(file + n - 5, ".sock") == 0;
+}
+
+/* Somebody listens at @path. */
+static bool answers(const char *path)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	int sock, rc;
+
+	if (strlen(path) >= sizeof(sun.sun_path))
+		return false;
+	strcpy(sun.sun_path, path);
+	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		      0);
+	if (sock < 0)
+		return false;
+	rc = connect(sock, (struct sockaddr *)&sun, sizeof(sun));
+	rc = rc < 0 ? -errno : 0;
+	close(sock);
+	return rc == 0 || rc == -EAGAIN; /* its queue may be full */
+}
+
+bool pool_has_nodes(const struct pool_place *p)
+{
+	DIR *d = opendir(p->dir);
+	struct dirent *e;
+	bool found = false;
+
+	if (d == NULL)
+		return false;
+	while (!found && (e = readdir(d)) != NULL) {
+		char path[POOL_PATH_BYTES + 256];
+
+		snprintf(path, sizeof(path), "%s/%s", p->dir, e->d_name);
+		found = is_socket_of(e->d_name, "node") && answers(path);
+	}
+	closedir(d);
+	return found;
+}
+
+/* Unlink all sockets: the caller has the lock and no node lives. */
+static void clear(const struct pool_place *p)
+{
+	DIR *d = opendir(p->dir);
+	struct dirent *e;
+
+	if (d == NULL)
+		return;
+	while ((e = readdir(d)) != NULL)
+		if (is_socket_of(e->d_name, ""))
+			unlinkat(dirfd(d), e->d_name, 0);
+	closedir(d);
+}
+
+static int write_pid(int fd)
+{
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+
+	if (ftruncate(fd, 0) < 0 || pwrite(fd, text, (size_t)n, 0) != n)
+		return -errno;
+	return 0;
+}
+
+/* <base>, and what leads to it if it is ours to make (/run/aceso is). */
+static int make_base(void)
+{
+	char at[BASE_BYTES];
+	int rc = base(at);
+
+	if (rc == 0)
+		rc = own_directory(at);
+	return rc;
+}
+
+int pool_take(const struct pool_place *p, int *out)
+{
+	int fd = -1, rc;
+
+	rc = make_base();
+	if (rc == 0)
+		rc = lock(p, &fd);
+	if (rc < 0)
+		return rc;
+	rc = pool_has_nodes(p) ? -EADDRINUSE : write_pid(fd);
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	clear(p);
+	*out = fd;
+	return 0;
+}
+
+void pool_remove(const struct pool_place *p, int lock_fd)
+{
+	char path[POOL_PATH_BYTES];
+
+	clear(p);
+	lock_path(p, path);
+	unlink(path);
+	rmdir(p->dir);
+	close(lock_fd); /* last: who waits for the lock then sees it gone */
+}
+
+void pool_sweep(const struct pool_place *p)
+{
+	int fd;
+
+	if (pool_take(p, &fd) == 0)
+		pool_remove(p, fd);
+}
+
+/* --- lists ---------------------------------------------------------- */
+
+int pool_each(int (*each)(void *arg, const struct pool_place *p), void *arg)
+{
+	char at[BASE_BYTES];
+	struct pool_place p;
+	struct dirent *e;
+	int rc = base(at);
+	DIR *d;
+
+	if (rc < 0)
+		return rc;
+	d = opendir(at);
+	if (d == NULL)
+		return errno == ENOENT ? 0 : -errno;
+	while (rc == 0 && (e = readdir(d)) != NULL)
+		if (pool_place(e->d_name, &p) == 0)
+			rc = each(arg, &p);
+	closedir(d);
+	return rc;
+}
+
+int pool_each_mount(const struct pool_place *p,
+		    int (*each)(void *arg, pid_t pid, const char *sock),
+		    void *arg)
+{
+	char path[POOL_PATH_BYTES];
+	DIR *d = opendir(p->dir);
+	struct dirent *e;
+	int rc = 0;
+
+	if (d == NULL)
+		return 0;
+	while (rc == 0 && (e = readdir(d)) != NULL) {
+		pid_t pid;
+
+		if (!is_socket_of(e->d_name, "mount."))
+			continue;
+		pid = atoi(e->d_name + sizeof("mount.") - 1);
+		pool_mount_sock(p, pid, path);
+		rc = each(arg, pid, path);
+	}
+	closedir(d);
+	return rc;
+}

@@ -1,0 +1,64 @@
+/* mount-helper/pool.h - a pool's place on this host: one directory, mode 0700,
+ * that lives as long as the pool.
+ *
+ *	<base>/<name>/lock          held (flock) by the supervisor; its pid
+ *	<base>/<name>/pool.sock     the coordinator
+ *	<base>/<name>/node<N>.sock  memory node N
+ *	<base>/<name>/mount.<pid>.sock  a mount tells about itself: tell.h
+ *
+ * <base> is $ACESO_RUNTIME_DIR, else /run/aceso (root), else
+ * $XDG_RUNTIME_DIR/aceso, else /tmp/aceso-<uid>.
+ * Threads: any; a struct pool_place is plain data. */
+#ifndef ACESO_MOUNT_HELPER_POOL_H
+#define ACESO_MOUNT_HELPER_POOL_H
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "mount-helper/conf.h"
+
+#define POOL_PATH_BYTES 108 /* a socket's name is no longer */
+
+struct pool_place {
+	char name[CONF_POOL_BYTES_MAX + 1];
+	char dir[POOL_PATH_BYTES];
+	char sock[POOL_PATH_BYTES]; /* the coordinator's */
+};
+
+/* Where pool @name is, or would be; makes nothing.
+ * Errors: -EINVAL, -ENAMETOOLONG. */
+int pool_place(const char *name, struct pool_place *out);
+
+/* The path of node @id's socket, of process @pid's mount. */
+void pool_node_sock(const struct pool_place *p, uint32_t id,
+		    char out[POOL_PATH_BYTES]);
+void pool_mount_sock(const struct pool_place *p, pid_t pid,
+		     char out[POOL_PATH_BYTES]);
+
+/* Take the place for a new pool: make the directory, hold its lock through
+ * *@lock, clear away what a dead pool left. Whoever holds it ends with
+ * pool_remove(). Errors: -EBUSY a supervisor has it; -EADDRINUSE it has none,
+ * but nodes of it live; -EPERM the base is not safely ours; others of mkdir. */
+int pool_take(const struct pool_place *p, int *lock);
+void pool_remove(const struct pool_place *p, int lock);
+
+/* What the last process of a pool does whose supervisor was killed: as
+ * pool_take() and pool_remove(), if nobody else is there. */
+void pool_sweep(const struct pool_place *p);
+
+/* The supervisor's pid, 0 if there is none. */
+pid_t pool_supervisor(const struct pool_place *p);
+
+/* Does any memory node of it answer? */
+bool pool_has_nodes(const struct pool_place *p);
+
+/* Call @each for every directory under the base, until it returns non-zero
+ * (which is returned). 0 also if there is no base. */
+int pool_each(int (*each)(void *arg, const struct pool_place *p), void *arg);
+
+/* Call @each with the socket of every mount of @p, living or not. */
+int pool_each_mount(const struct pool_place *p,
+		    int (*each)(void *arg, pid_t pid, const char *sock),
+		    void *arg);
+
+#endif

@@ -1,0 +1,26 @@
+/* mount-helper/start.h - join a pool of this host, or make it first. */
+#ifndef ACESO_MOUNT_HELPER_START_H
+#define ACESO_MOUNT_HELPER_START_H
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "mount-helper/conf.h"
+#include "mount-helper/pool.h"
+
+struct start {
+	const struct pool_place *place;
+	struct conf_pool *pool; /* its size is settled if it is made */
+	const struct kv_opts *kv;
+	bool named;	 /* join a living pool of that name; else it must end */
+	bool foreground; /* the supervisor then says things to stderr */
+	char *error;	 /* out: the cause and the remedy, one line */
+	size_t cap;	 /* of error */
+	bool made;	 /* out: it was made, not joined */
+};
+
+/* Open the pool, which the caller closes. If it is made, its supervisor lives
+ * on until the last client has left.
+ * Errors: -EBUSY; -ENOMEM; -EPROTO; -EIO; those of kv_open(). */
+int start_pool(struct start *s, struct kv **out);
+
+#endif

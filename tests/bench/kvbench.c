@@ -1,0 +1,126 @@
+/* tests/bench/kvbench.c - the store itself: one thread, 1 KiB values.
+ *
+ *     kvbench POOL-SOCKET COUNT     prints JSON
+ *
+ * Beside the rate it prints what each call cost, counted by the client:
+ * round trips, one-sided operations, bytes over the fabric. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kv/kv.h"
+
+#define KEYS 20000
+#define VALUE 1024
+
+static struct kv *kv;
+static char value[VALUE], back[VALUE];
+static long count;
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static void must(int rc, const char *what)
+{
+	if (rc == 0)
+		return;
+	fprintf(stderr, "kvbench: %s: %s\n", what, strerror(-rc));
+	exit(1);
+}
+
+static size_t key_of(char *buf, long i)
+{
+	return (size_t)sprintf(buf, "ubench-%08ld", i);
+}
+
+static void do_insert(long i)
+{
+	char key[32];
+
+	must(kv_insert(kv, key, key_of(key, i), value, VALUE, NULL), "insert");
+}
+
+static void do_put(long i)
+{
+	char key[32];
+
+	must(kv_put(kv, key, key_of(key, random() % KEYS), value, VALUE, NULL),
+	     "put");
+}
+
+static void do_get(long i)
+{
+	char key[32];
+	size_t len;
+
+	must(kv_get(kv, key, key_of(key, random() % KEYS), back, VALUE, &len,
+		    NULL),
+	     "get");
+}
+
+static void do_del(long i)
+{
+	char key[32];
+
+	must(kv_del(kv, key, key_of(key, i), 0), "del");
+}
+
+static json_t *row(const char *name, void (*work)(long), long n,
+		   size_t offset)
+{
+	struct kv_stats stats;
+	struct kv_op_stats a, b;
+	double begin, took;
+
+	kv_stats(kv, &stats);
+	memcpy(&a, (char *)&stats + offset, sizeof(a));
+	begin = now();
+	for (long i = 0; i < n; i++)
+		work(i);
+	took = now() - begin;
+	kv_stats(kv, &stats);
+	memcpy(&b, (char *)&stats + offset, sizeof(b));
+	return json_pack("{s:s, s:f, s:f, s:f, s:f}", "op", name, "per_second",
+			 (double)n / took, "batches",
+			 (double)(b.batches - a.batches) / (double)n, "ops",
+			 (double)(b.ops - a.ops) / (double)n, "bytes",
+			 (double)(b.bytes - a.bytes) / (double)n);
+}
+
+int main(int argc, char **argv)
+{
+	struct kv_opts opts = { .pool = argc > 1 ? argv[1] : "" };
+	json_t *rows = json_array();
+	int rc;
+
+	if (argc != 3) {
+		fprintf(stderr, "usage: kvbench POOL-SOCKET COUNT\n");
+		return 2;
+	}
+	count = atol(argv[2]);
+	srandom(1);
+	memset(value, 'v', VALUE);
+	rc = kv_open(&opts, &kv);
+	if (rc != 0) {
+		fprintf(stderr, "kvbench: %s\n", kv_error());
+		return 1;
+	}
+	json_array_append_new(rows, row("insert", do_insert, KEYS,
+					offsetof(struct kv_stats, insert)));
+	json_array_append_new(
+		rows, row("put", do_put, count, offsetof(struct kv_stats, put)));
+	json_array_append_new(
+		rows, row("get", do_get, count, offsetof(struct kv_stats, get)));
+	json_array_append_new(
+		rows, row("delete", do_del, KEYS, offsetof(struct kv_stats, del)));
+	kv_close(kv);
+	json_dumpf(json_pack("{s:o}", "rows", rows), stdout, 0);
+	return 0;
+}

@@ -1,0 +1,110 @@
+#!/bin/sh
+# install.sh - install into a folder of its own; what others get from there
+# must do: pkg-config, the shared and the static library, the example, man
+# pages, mount -t aceso. Uninstall leaves nothing. Skips what needs root or
+# /dev/fuse when there is none.
+set -eu
+here=$(cd "$(dirname "$0")/.." && pwd)
+cd "$here"
+stage=$(mktemp -d)
+mnt=$stage/mnt
+ACESO_RUNTIME_DIR=$stage/r
+export ACESO_RUNTIME_DIR
+mkdir "$mnt" "$ACESO_RUNTIME_DIR"
+
+end() {
+	if mountpoint -q "$mnt" 2>/dev/null; then
+		umount "$mnt" || umount -l "$mnt"
+	fi
+	rm -rf "$stage"
+}
+trap end EXIT INT TERM
+
+fail() {
+	echo "install.sh: $*" >&2
+	exit 1
+}
+
+make -s install DESTDIR="$stage/root" prefix=/usr ${B:+B=$B} >"$stage/log" 2>&1 ||
+	{ cat "$stage/log" >&2; fail "make install failed"; }
+root=$stage/root
+
+for f in usr/bin/aceso usr/bin/aceso-fuse usr/bin/aceso-node \
+	sbin/mount.aceso usr/lib/libaceso.a usr/lib/libaceso.so \
+	usr/lib/libaceso.so.0 usr/lib/pkgconfig/aceso.pc \
+	usr/include/aceso/kv.h usr/share/man/man1/aceso.1 \
+	usr/share/man/man1/aceso-fuse.1 usr/share/man/man8/aceso-node.8 \
+	usr/share/man/man8/mount.aceso.8
+do
+	[ -s "$root/$f" ] || fail "$f is not there"
+done
+
+# Every name of kv.h is exported, and nothing else.
+sed -n 's/^[a-z].*[ *]\(kv_[a-z_]*\)(.*/\1/p' kv/kv.h | sort -u >"$stage/want"
+nm -D --defined-only "$root/usr/lib/libaceso.so.0" |
+	awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | sort -u >"$stage/have"
+diff "$stage/want" "$stage/have" >&2 ||
+	fail "libaceso.so does not export what kv.h declares"
+[ "$(wc -l <"$stage/want")" -ge 20 ] || fail "kv.h declares too little"
+
+# The example builds with pkg-config alone, both ways.
+PKG_CONFIG_PATH=$root/usr/lib/pkgconfig
+PKG_CONFIG_SYSROOT_DIR=$root
+PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
+PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1
+export PKG_CONFIG_PATH PKG_CONFIG_SYSROOT_DIR PKG_CONFIG_ALLOW_SYSTEM_LIBS \
+	PKG_CONFIG_ALLOW_SYSTEM_CFLAGS
+pkg-config --exists --print-errors aceso
+flags="-Wall -Wextra -Werror -std=c11 examples/kv_hello.c"
+# shellcheck disable=SC2086,SC2046
+gcc $flags $(pkg-config --cflags --libs aceso) -o "$stage/hello"
+# shellcheck disable=SC2086,SC2046
+gcc $flags $(pkg-config --cflags aceso) "$root/usr/lib/libaceso.a" \
+	$(PKG_CONFIG_SYSROOT_DIR='' pkg-config --static --libs aceso |
+		sed 's/-laceso//') -o "$stage/hello-static"
+
+for page in "$root"/usr/share/man/man*/*; do
+	! man --warnings -l "$page" 2>&1 >/dev/null | grep . ||
+		fail "$page has faults"
+done 2>/dev/null
+
+if [ -e /dev/fuse ] && [ "$(id -u)" = 0 ]; then
+	"$root/usr/bin/aceso-fuse" -o size=64m,pool=inst "$mnt"
+	sock=$ACESO_RUNTIME_DIR/inst/pool.sock
+	for h in hello hello-static; do
+		LD_LIBRARY_PATH=$root/usr/lib "$stage/$h" "$sock" "from $h" \
+			>"$stage/out"
+		grep -q "^from $h (version [0-9]*)" "$stage/out" ||
+			fail "$h says: $(cat "$stage/out")"
+	done
+	[ "$("$root/usr/bin/aceso" -p inst get hello)" = "from hello-static" ] ||
+		fail "aceso get does not see what the example put"
+	"$root/usr/bin/aceso" stop inst
+
+	# mount(8) finds its helper in /sbin: shown to it in a name space.
+	cat >"$stage/ns" <<-TEXT
+	set -eu
+	over() {
+		mount -t overlay -o "lowerdir=\$1:\$2" overlay "\$2" ||
+			{ echo skip; exit 0; }
+	}
+	over $root/sbin "\$(readlink -f /sbin)"
+	over $root/usr/bin /usr/bin
+	mount -t aceso -o size=64m,noauto none $mnt
+	echo works >$mnt/f
+	cat $mnt/f
+	grep -c "^none $mnt fuse.aceso " /proc/mounts
+	umount $mnt
+	TEXT
+	unshare -m --propagation private \
+		sh "$stage/ns" >"$stage/out" 2>&1 ||
+		fail "mount -t aceso: $(cat "$stage/out")"
+	grep -q skip "$stage/out" ||
+		[ "$(cat "$stage/out")" = "works
+1" ] || fail "mount -t aceso: $(cat "$stage/out")"
+fi
+
+make -s uninstall DESTDIR="$root" prefix=/usr ${B:+B=$B}
+[ -z "$(find "$root" ! -type d)" ] ||
+	fail "uninstall left $(find "$root" ! -type d | head -3)"
+echo "install: ok"

@@ -1,0 +1,189 @@
+"""A real mount for each test module, and what is needed to look at it and to
+harm it. ACESO_BIN names the programs' folder (default build/bin);
+ACESO_TEST_DIR=some/dir runs the tests that need no pool on that folder instead
+(for instance on tmpfs: the tests themselves must pass there)."""
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import zlib
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BIN = os.environ.get("ACESO_BIN", os.path.join(ROOT, "build", "bin"))
+FOREIGN = os.environ.get("ACESO_TEST_DIR")
+MODE = os.environ.get("ACESO_TEST_MODE", "release")
+SLOW = 1 if MODE == "release" else 8  # a sanitizer build is that much slower
+
+
+def aceso(*args, check=True, **kw):
+    return subprocess.run([os.path.join(BIN, "aceso"), *args], check=check, text=True,
+                          capture_output=True, timeout=60 * SLOW, **kw)
+
+
+def wait_for(what, seconds=20, step=0.05):
+    """Wait until what() is true; says whether it came true in time."""
+    end = time.monotonic() + seconds * SLOW
+    while time.monotonic() < end:
+        if what():
+            return True
+        time.sleep(step)
+    return bool(what())
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class Pool:
+    """A mounted embedded pool."""
+
+    def __init__(self, size="512m", options="", name=None):
+        self.base = tempfile.mkdtemp(prefix="aceso-test-")
+        self.dir = os.path.join(self.base, "mnt")
+        os.chmod(self.base, 0o755)
+        os.mkdir(self.dir)
+        self.name = name or f"t{os.getpid()}-{random.getrandbits(32):08x}"
+        self.extra = []
+        self.mount(self.dir, f"size={size}" + ("," + options if options else ""))
+
+    def mount(self, where, options=""):
+        opts = f"pool={self.name}" + ("," + options if options else "")
+        done = subprocess.run([os.path.join(BIN, "aceso-fuse"), "-o", opts, where], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60 * SLOW)
+        assert done.returncode == 0, done.stderr
+        assert os.path.ismount(where)
+
+    def second(self, options=""):
+        where = os.path.join(self.base, f"mnt{len(self.extra) + 2}")
+        os.mkdir(where)
+        self.mount(where, options)
+        self.extra.append(where)
+        return where
+
+    def status(self):
+        done = aceso("-p", self.name, "status", "--json", check=False)
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+    def node_pids(self):
+        return [n["pid"] for n in self.status()["nodes"] if n["state"] == "up"]
+
+    def kill_node(self, which):
+        """kill -9 node @which, wait until the pool knows and serves all again."""
+        node = self.status()["nodes"][which]
+        os.kill(node["pid"], signal.SIGKILL)
+        assert wait_for(lambda: self.status()["nodes"][which]["state"] == "down")
+        return node["pid"]
+
+    def settled(self):
+        """Nothing is being rebuilt."""
+        return wait_for(lambda: all(s["state"] == "serving" for s in self.status()["shards"]), 60)
+
+    def space(self):
+        st = os.statvfs(self.dir)
+        return st.f_bavail * st.f_frsize
+
+    def close(self):
+        for where in [*self.extra, self.dir]:
+            if os.path.ismount(where):
+                done = subprocess.run(["umount", where], capture_output=True, text=True)
+                assert done.returncode == 0, done.stderr
+        shutil.rmtree(self.base)
+
+
+def of_pool(name):
+    """pids of processes whose command line names the pool."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                if name.encode() in f.read() and int(pid) != os.getpid():
+                    found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
+def need_fuse():
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("no /dev/fuse on this machine")
+    if os.geteuid() != 0:
+        pytest.skip("not root: mounting with allow_other needs it")
+
+
+@pytest.fixture
+def pool():
+    """A pool of the test's own, which it may harm."""
+    need_fuse()
+    if FOREIGN:
+        pytest.skip("ACESO_TEST_DIR: no pool to harm")
+    made = Pool()
+    yield made
+    made.close()
+    assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """One pool for a whole module."""
+    if FOREIGN:
+        yield None
+        return
+    need_fuse()
+    made = Pool(size="1g")
+    yield made
+    made.close()
+    assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
+
+
+@pytest.fixture
+def mnt(shared):
+    """A fresh folder on the module's mount."""
+    base = FOREIGN or shared.dir
+    where = tempfile.mkdtemp(dir=base)
+    os.chmod(where, 0o755)
+    yield where
+    shutil.rmtree(where)
+    assert not os.path.exists(where)
+
+
+@pytest.fixture
+def seed(request):
+    """Printed, and settable by ACESO_SEED: a failing run can be had again."""
+    value = int(os.environ.get("ACESO_SEED", random.getrandbits(32)))
+    print(f"ACESO_SEED={value}")
+    return value
+
+
+def sh(cmd, cwd=None, timeout=300, env=None):
+    """Run a shell command, fail with its output."""
+    full = dict(os.environ, LC_ALL="C", GIT_CONFIG_NOSYSTEM="1", **(env or {}))
+    done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", cmd], cwd=cwd, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=full,
+                          timeout=timeout * SLOW)
+    assert done.returncode == 0, f"{cmd}\n{done.stdout[-4000:]}"
+    return done.stdout
+
+
+def pattern(rng, size):
+    """Bytes that are cheap to make and differ everywhere."""
+    block = rng.randbytes(min(size, 1 << 16) or 1)
+    return (block * (size // len(block) + 1))[:size]
+
+
+def checksum(path):
+    crc = 0
+    with open(path, "rb") as f:
+        while piece := f.read(1 << 20):
+            crc = zlib.crc32(piece, crc)
+    return crc

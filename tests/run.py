@@ -1,0 +1,198 @@
+#!/usr/bin/python3
+"""run.py - run the suites, count what they say, end with one summary line.
+
+    tests/run.py [stage ...]      no stage: all of them, in order
+
+Each suite's output goes to build/check/<name>.log; a failed one's end is shown.
+The exit code is 0 only if nothing failed. Skips are counted, with reasons.
+"""
+import argparse
+import glob
+import os
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LOGS = os.path.join(ROOT, "build", "check")
+SUITES = ("unit", "contract", "golden", "crash", "sim", "fsmodel")
+NOT_SUITES = ("fs_model_mount",)
+SANITIZER_ENV = {
+    "ASAN_OPTIONS": "abort_on_error=0:detect_leaks=1:halt_on_error=1",
+    "UBSAN_OPTIONS": "print_stacktrace=1",
+    "TSAN_OPTIONS": "halt_on_error=0:second_deadlock_stack=1:exitcode=66",
+}
+
+
+class Tally:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.reasons = []
+
+    def add(self, passed, failed, skipped):
+        self.passed += passed
+        self.failed += failed
+        self.skipped += skipped
+
+
+def run(name, argv, tally, timeout, count, env=None):
+    """Run one suite; @count(log text, exit code) -> (passed, failed, skipped)."""
+    log = os.path.join(LOGS, name.replace("/", "_") + ".log")
+    begin = time.monotonic()
+    print(f"  {name} ... ", end="", flush=True)
+    full = dict(os.environ, **SANITIZER_ENV, **(env or {}))
+    with open(log, "wb") as out:
+        try:
+            rc = subprocess.run(argv, cwd=ROOT, stdout=out, timeout=timeout, env=full,
+                                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode
+        except subprocess.TimeoutExpired:
+            rc = -1
+            out.write(f"\nrun.py: killed after {timeout} s\n".encode())
+        except OSError as e:
+            rc = 127
+            out.write(f"run.py: cannot run it: {e}\n".encode())
+    text = open(log, errors="replace").read()
+    passed, failed, skipped = count(text, rc)
+    if rc != 0 and failed == 0:
+        failed = 1
+    tally.add(passed, failed, skipped)
+    verdict = "ok" if failed == 0 else f"FAILED ({failed})"
+    note = f", {skipped} skipped" if skipped else ""
+    print(f"{verdict}: {passed} passed{note} ({time.monotonic() - begin:.1f} s)", flush=True)
+    if failed:
+        print("    " + "\n    ".join(text.splitlines()[-40:]), flush=True)
+        print(f"    whole log: {os.path.relpath(log, ROOT)}", flush=True)
+
+
+def cmocka(text, rc):
+    def total(word):
+        return sum(int(n) for n in re.findall(rf"\[\s*{word}\s*\] (\d+) test\(s\)", text))
+    failed = total("FAILED")
+    if rc < 0 or (rc != 0 and failed == 0):
+        failed += 1
+    return total("PASSED"), failed, total("SKIPPED")
+
+
+def one(text, rc):
+    return (1, 0, 0) if rc == 0 else (0, 1, 0)
+
+
+def make(*targets):
+    return ["make", f"-j{os.cpu_count() or 2}", "--no-print-directory", *targets]
+
+
+def test_programs(build):
+    found = []
+    for suite in SUITES:
+        for path in sorted(glob.glob(os.path.join(ROOT, "tests", suite, "*_test.c"))):
+            name = os.path.basename(path)[:-2]
+            if name not in NOT_SUITES:
+                found.append((f"{suite}/{name}", os.path.join(build, "tests", suite, name)))
+    return found
+
+
+def stage_build(tally):
+    run("build", make("all", "tests"), tally, 1200, one)
+
+
+def stage_lint(tally):
+    for tool in ("layers", "headers", "names"):
+        run(f"lint/{tool}", [f"tests/lint/{tool}.sh"], tally, 300, one)
+    run("lint/format", make("lint-format"), tally, 300, one)
+    run("lint/cppcheck", make("lint-cppcheck"), tally, 900, one)
+
+
+def programs(tally, mode, timeout):
+    if mode != "release":
+        run(f"{mode}/build", make(f"MODE={mode}", "all", "tests"), tally, 1800, one)
+    for name, path in test_programs(os.path.join("build", mode)):
+        label = name if mode == "release" else f"{mode}/{name}"
+        run(label, [path], tally, timeout, cmocka, {"ACESO_TEST_MODE": mode})
+
+
+def stage_programs(tally):
+    programs(tally, "release", 600)
+
+
+def pytest(tally, name, args, timeout, env=None):
+    report = os.path.join(LOGS, name.replace("/", "_") + ".xml")
+
+    def count(text, rc):
+        try:
+            suite = ET.parse(report).getroot().find("testsuite")
+        except (OSError, ET.ParseError):
+            return 0, 1, 0
+        n = {k: int(suite.get(k, 0)) for k in ("tests", "failures", "errors", "skipped")}
+        bad = n["failures"] + n["errors"]
+        for case in suite.iter("skipped"):
+            tally.reasons.append(f"{name}: {case.get('message')}")
+        return n["tests"] - bad - n["skipped"], bad, n["skipped"]
+
+    if os.path.exists(report):
+        os.unlink(report)
+    run(name, ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rs",
+               f"--junitxml={report}", *args], tally, timeout, count, env)
+
+
+def stage_mount(tally):
+    for path in sorted(glob.glob(os.path.join(ROOT, "tests", "mount", "test_*.py"))):
+        name = os.path.basename(path)[5:-3]
+        pytest(tally, f"mount/{name}", [os.path.relpath(path, ROOT)], 900)
+
+
+def sanitizer(tally, mode):
+    programs(tally, mode, 1200)
+    pytest(tally, f"{mode}/mount", ["tests/mount/test_smoke.py"], 900,
+           {"ACESO_BIN": os.path.join(ROOT, "build", mode, "bin"), "ACESO_TEST_MODE": mode})
+
+
+def stage_asan(tally):
+    sanitizer(tally, "asan")
+
+
+def stage_tsan(tally):
+    sanitizer(tally, "tsan")
+
+
+def stage_bench(tally):
+    run("bench/short", make("bench", "SHORT=1"), tally, 900, one)
+
+
+def stage_model(tally):
+    run("model", ["tests/model/check.sh"], tally, 300, one)
+
+
+def stage_install(tally):
+    run("install", ["tests/install.sh"], tally, 300, one)
+
+
+STAGES = {
+    "build": stage_build, "lint": stage_lint, "model": stage_model, "programs": stage_programs,
+    "mount": stage_mount, "install": stage_install,
+    "asan": stage_asan, "tsan": stage_tsan, "bench": stage_bench,
+}
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("stage", nargs="*", help=f"of: {' '.join(STAGES)}")
+    wanted = args.parse_args().stage or list(STAGES)
+    for name in wanted:
+        if name not in STAGES:
+            args.error(f"no stage {name!r}; there are: {' '.join(STAGES)}")
+    os.makedirs(LOGS, exist_ok=True)
+    tally = Tally()
+    begin = time.monotonic()
+    for at, name in enumerate(wanted, 1):
+        print(f"[{at}/{len(wanted)}] {name} ({time.monotonic() - begin:.0f} s so far)", flush=True)
+        STAGES[name](tally)
+    for reason in tally.reasons:
+        print(f"skipped: {reason}")
+    print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped")
+    return 1 if tally.failed or not tally.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
