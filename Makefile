@@ -16,7 +16,7 @@ VERSION := $(shell cat VERSION 2>/dev/null || echo 0.1.0)
 
 OPT_release := -O2 -g
 OPT_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-OPT_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+OPT_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer -Wno-tsan
 OPT_cov := -O0 -g --coverage
 CFLAGS ?=
 ALL_CFLAGS := -std=gnu11 $(OPT_$(MODE)) -Wall -Wextra -Wshadow -Wstrict-prototypes \
