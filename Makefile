@@ -148,11 +148,23 @@ lint-cppcheck:
 bench: all $(BENCH_BIN)
 	@/usr/bin/python3 tests/bench/bench.py $(if $(SHORT),--short)
 
+# Long runs of what check runs shortly. SEEDS=n EFFORT=factor FUZZ_ROUNDS=n
+.PHONY: sim-soak fuzz
+SEEDS ?= 1000
+sim-soak: $(B)/tests/sim/store_seeds_test $(B)/tests/sim/fs_seeds_test
+	for t in $^; do SEEDS=$(SEEDS) $$t || exit 1; done
+
+FUZZ_ROUNDS ?= 2000000
+fuzz: $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*fuzz*_test.c))
+	for t in $^; do FUZZ_ROUNDS=$(FUZZ_ROUNDS) $$t || exit 1; done
+
 help:
 	@echo 'start [DIR=/mnt/aceso]   install packages, build, mount an embedded pool'
 	@echo 'stop  [DIR=/mnt/aceso]   unmount and end it'
 	@echo 'check [STAGES=...]       all tests: build lint programs mount install asan tsan bench'
 	@echo 'bench [SHORT=1]          ratios to tmpfs and to passthrough_ll, in one run'
+	@echo 'sim-soak [SEEDS=1000]    whole clusters from seeds, with deaths'
+	@echo 'fuzz [FUZZ_ROUNDS=n]     every decoder, hostile bytes'
 	@echo 'install, uninstall       DESTDIR= prefix=/usr/local'
 	@echo 'format lint clean'
 

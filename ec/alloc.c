@@ -149,6 +149,10 @@ int alloc_open(const struct alloc_opts *opts, struct alloc **out)
 	pthread_mutex_init(&a->lock, NULL);
 	rc = rows_open(a);
 	if (rc == 0)
+		rc = bits_open(&a->warm, opts->group->blocks);
+	if (rc == 0)
+		rc = bits_open(&a->touched, opts->group->blocks);
+	if (rc == 0)
 		rc = delta_open(a);
 	if (rc == 0)
 		rc = adopt_all(a);
@@ -167,6 +171,8 @@ void alloc_close(struct alloc *a)
 	if (a == NULL)
 		return;
 	delta_close(a);
+	bits_close(&a->warm);
+	bits_close(&a->touched);
 	rows_close(a);
 	pthread_mutex_destroy(&a->lock);
 	pthread_mutex_destroy(&a->work);

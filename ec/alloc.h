@@ -104,6 +104,13 @@ struct alloc_usage {
 };
 void alloc_usage(struct alloc *a, struct alloc_usage *out);
 
+/* Blocks that are FREE may keep their memory, cleared, for the next writer: it
+ * is what a fresh page costs that bounds large writes. Give one such block's
+ * back to the system; false: there is none. */
+bool alloc_cool(struct alloc *a);
+/* Grows with every change of any block: while it does, memory is wanted. */
+uint64_t alloc_moves(struct alloc *a);
+
 /* Blocks of @owner not sealed yet, for its recovery: calls @each. */
 void alloc_owned(struct alloc *a, uint32_t owner,
 		 void (*each)(void *arg, uint64_t stripe, uint32_t role,

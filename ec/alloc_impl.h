@@ -19,6 +19,10 @@
  * back to the system between uses. */
 #define ALLOC_WARM_DELTAS 8u
 
+/* The same for blocks of the stripe area: this part of them. Memory that has to
+ * be had anew costs its next writer many times what clearing costs here. */
+#define ALLOC_WARM_PART 4u
+
 /* One record kept here: of data block @role, in row @parity (or at home). */
 struct alloc_at {
 	uint64_t stripe;
@@ -88,6 +92,8 @@ struct alloc {
 	struct alloc_delta *delta; /* [deltas] */
 	struct alloc_deltas free, queue, dirty;
 	uint32_t free_deltas, warm_deltas, queued;
+	struct bits warm;	  /* blocks that are FREE and have memory */
+	struct bits touched;	  /* blocks with memory that is mapped here */
 	uint32_t kept;		  /* free delta blocks for retiring only */
 	struct alloc_copy leaver; /* its delta block is not in its record yet */
 	struct alloc_copy orphan;
@@ -96,6 +102,7 @@ struct alloc {
 	bool turn;		      /* which of fold and retire goes first */
 	uint64_t own_taken, own_dead; /* data blocks here */
 	uint64_t folds, retires;
+	uint64_t moves; /* changes of records */
 };
 
 /* --- alloc_rec.c: records ------------------------------------------------- */

@@ -114,6 +114,8 @@ void alloc_count(struct alloc *a, const struct alloc_at *at,
 {
 	struct alloc_row *row;
 
+	if (sign > 0 && rec->state != BLOCK_FREE)
+		bits_put(&a->warm, at->block, false);
 	if (at->parity < 0) {
 		count_own(a, rec, sign);
 		return;
@@ -139,6 +141,7 @@ void alloc_move(struct alloc *a, const struct alloc_at *at,
 	assert(old.state == rec->state ||
 	       block_may_move(old.state, rec->state));
 	block_publish(at->rec, rec);
+	a->moves++;
 	if (old.state == rec->state && old.dead == rec->dead &&
 	    is_leaving(at, &old) == is_leaving(at, rec))
 		return;
@@ -196,6 +199,14 @@ void alloc_judge(struct alloc *a, const struct alloc_at *at)
 		bits_put(&row->victim[0], at->period, rows_dead(a, *at));
 }
 
+/* Bytes of a data block that may be other than zero. */
+static uint32_t written(const struct alloc *a, const struct block_rec *rec)
+{
+	if (rec->sealed == UINT64_MAX)
+		return a->o.group->block_bytes;
+	return alloc_fold_end(rec);
+}
+
 /* FREE: nobody's and nothing but its life. Lock held. */
 static void set_free(struct alloc *a, const struct alloc_at *at)
 {
@@ -208,20 +219,90 @@ static void set_free(struct alloc *a, const struct alloc_at *at)
 				       group_map_off(g, at->block, at->role)),
 		       0, g->block_bytes / GROUP_UNIT_BYTES / 8);
 	if (rec.delta != 0)
-		delta_drop(a, rec.delta - 1,
-			   rec.sealed == UINT64_MAX ? g->block_bytes
-						    : alloc_fold_end(&rec));
+		delta_drop(a, rec.delta - 1, written(a, &rec));
 	empty.life = rec.life;
 	alloc_move(a, at, &empty);
 	alloc_judge(a, at);
 }
 
-static void discard_block(struct alloc *a, uint32_t block)
+static void zero_warm(struct alloc *a, uint32_t block, uint32_t bytes,
+		      bool touched)
+{
+	uint64_t off = group_block_off(a->o.group, block);
+
+	if (bytes == 0)
+		return;
+	if (!touched)
+		fab_region_map(a->o.region, off, bytes);
+	memset(alloc_region_at(a, off), 0, bytes);
+}
+
+/* Zero block @block, of which nothing beyond @bytes was written. */
+static void zero_block(struct alloc *a, uint32_t block, uint32_t bytes)
 {
 	const struct group *g = a->o.group;
+	bool warm, touched;
 
-	fab_region_discard(a->o.region, a->o.region_fd,
-			   group_block_off(g, block), g->block_bytes);
+	pthread_mutex_lock(&a->lock);
+	warm = a->warm.n < g->blocks / ALLOC_WARM_PART;
+	touched = bits_has(&a->touched, block);
+	pthread_mutex_unlock(&a->lock);
+	if (warm)
+		zero_warm(a, block, bytes, touched);
+	else
+		fab_region_discard(a->o.region, a->o.region_fd,
+				   group_block_off(g, block), g->block_bytes);
+	pthread_mutex_lock(&a->lock);
+	bits_put(&a->warm, block, warm);
+	bits_put(&a->touched, block, warm);
+	pthread_mutex_unlock(&a->lock);
+}
+
+/* Nobody has written to @block since it was zeroed. Lock held. */
+static bool is_unused(struct alloc *a, uint32_t block)
+{
+	uint32_t mine = block % a->w;
+	struct block_rec rec;
+	struct alloc_at at;
+
+	alloc_at_block(a, block, mine < a->k ? mine : 0, &at);
+	if (at.parity >= 0)
+		return a->row[at.parity].taken[at.period] == 0 &&
+		       !bits_has(&a->row[at.parity].coded, at.period);
+	block_load(at.rec, &rec);
+	return rec.state == BLOCK_FREE;
+}
+
+/* The lock is held throughout, so that nobody opens the block meanwhile. What
+ * became warm while it was opened again is left alone. */
+bool alloc_cool(struct alloc *a)
+{
+	const struct group *g = a->o.group;
+	uint32_t block;
+
+	pthread_mutex_lock(&a->lock);
+	block = bits_next(&a->warm, 0);
+	if (block != BITS_NONE) {
+		bits_put(&a->warm, block, false);
+		if (is_unused(a, block)) {
+			bits_put(&a->touched, block, false);
+			fab_region_discard(a->o.region, a->o.region_fd,
+					   group_block_off(g, block),
+					   g->block_bytes);
+		}
+	}
+	pthread_mutex_unlock(&a->lock);
+	return block != BITS_NONE;
+}
+
+uint64_t alloc_moves(struct alloc *a)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&a->lock);
+	n = a->moves;
+	pthread_mutex_unlock(&a->lock);
+	return n;
 }
 
 /* True if the parity block must be zeroed when @n roles become FREE. */
@@ -245,7 +326,7 @@ static void clear_parity(struct alloc *a, struct alloc_at *at, uint32_t n)
 	pthread_mutex_lock(&a->work);
 	ends = parity_ends(a, at, n);
 	if (ends)
-		discard_block(a, at->block);
+		zero_block(a, at->block, a->o.group->block_bytes);
 	pthread_mutex_lock(&a->lock);
 	if (ends)
 		bits_put(&a->row[at->parity].coded, at->period, false);
@@ -266,7 +347,7 @@ void alloc_clear(struct alloc *a, struct alloc_at *at)
 		clear_parity(a, at, n);
 		return;
 	}
-	discard_block(a, at->block);
+	zero_block(a, at->block, written(a, &rec));
 	pthread_mutex_lock(&a->lock);
 	set_free(a, at);
 	pthread_mutex_unlock(&a->lock);

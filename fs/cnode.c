@@ -189,6 +189,22 @@ int fs_cnode_store(struct fs *fs, uint64_t ino, uint64_t first, size_t n,
 	return rc;
 }
 
+int fs_cnode_store_with(struct fs *fs, uint64_t ino, uint64_t chunk,
+			struct fs_cnode *node, struct kv_req *with)
+{
+	struct fs_key key = fs_key_chunk(ino, 0, chunk);
+	uint8_t val[FS_CNODE_BYTES_MAX];
+	struct kv_req req[2] = {*with, {.klen = key.len, .key = key.byte}};
+	int rc;
+
+	store_fill(&req[1], node, val, 0);
+	rc = kv_txn(fs->kv, req, 2);
+	*with = req[0];
+	if (rc == 0)
+		node->version = req[1].kind == KV_DEL ? 0 : req[1].version;
+	return rc;
+}
+
 void fs_cnode_free(struct fs *fs, const struct fs_cnode *old,
 		   const struct fs_cnode *new)
 {

@@ -43,6 +43,12 @@ int fs_cnode_load(struct fs *fs, uint64_t ino, uint64_t first, size_t n,
 int fs_cnode_store(struct fs *fs, uint64_t ino, uint64_t first, size_t n,
 		   struct fs_cnode *node, int *status, unsigned flags);
 
+/* Store @node, likewise, but only together with @with: a change or a check of
+ * another key. Errors: -ESTALE, and nothing was changed: one of the two was not
+ * as expected; with->status is 0 if it was @node. */
+int fs_cnode_store_with(struct fs *fs, uint64_t ino, uint64_t chunk,
+			struct fs_cnode *node, struct kv_req *with);
+
 /* Give back the pages of @old that @new does not name any more. */
 void fs_cnode_free(struct fs *fs, const struct fs_cnode *old,
 		   const struct fs_cnode *new);

@@ -29,15 +29,21 @@ static inline size_t fs_piece(uint64_t off, size_t size)
 int fs_file_zero(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to,
 		 uint64_t *freed);
 
+/* The same between the end of @in and @to, before the end moves outwards. With
+ * other mounts about, one of them may have moved it already and the bytes be
+ * its own: so each chunk is changed only if the inode still is @in (whose
+ * version may move on). -ESTALE if it is not. */
+int fs_file_zero_beyond(struct fs *fs, struct fs_inode *in, uint64_t to);
+
 /* Set the length of an inline file, at most FS_INLINE_BYTES_MAX, in the copy
  * alone; what is added is zeros. */
 void fs_file_inline_resize(struct fs_inode *in, size_t len);
 
-/* Put the bytes of an inline file into its first page; @in, in the copy alone,
- * is then no longer inline. Until the caller stores it, the chunk is garbage
- * beyond the end (B1); fs_file_unspill() takes it away again. */
+/* Put the bytes of an inline file into its first page. If it has any, chunk and
+ * inode are stored together: no other mount can have its bytes in the one while
+ * the other says that they are elsewhere. The size stays.
+ * Errors: -ESTALE if @in was changed since. On errors @in is spoilt. */
 int fs_file_spill(struct fs *fs, struct fs_inode *in);
-void fs_file_unspill(struct fs *fs, uint64_t ino);
 
 /* The file's data changed now: times, in the copy alone. */
 void fs_file_stamp(struct fs *fs, struct fs_inode *in);

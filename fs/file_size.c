@@ -7,6 +7,8 @@
 #include "fs/file_impl.h"
 #include "fs/fs_impl.h"
 #include "fs/itable.h"
+#include "fs/key.h"
+#include "fs/names.h"
 #include "fs/xattr.h"
 
 void fs_file_stamp(struct fs *fs, struct fs_inode *in)
@@ -29,25 +31,43 @@ void fs_file_inline_resize(struct fs_inode *in, size_t len)
 	in->size = len;
 }
 
-/* One try; another mount may hold chunk 0 in its hands too. */
-static int spill_once(struct fs *fs, const struct fs_inode *in,
+/* Store @in, not inline any more, and its first page. -EAGAIN: another mount
+ * changed what garbage there is in the chunk. */
+static int spill_once(struct fs *fs, struct fs_inode *in,
 		      const struct kv_page *page)
 {
+	uint8_t buf[FS_INODE_BYTES_MAX];
 	struct fs_cnode old, new;
-	int rc, status = 1;
+	struct fs_key key;
+	struct kv_req req;
+	int rc;
 
 	rc = fs_cnode_load(fs, in->ino, 0, 1, &old);
 	if (rc != 0)
 		return rc;
 	new = old;
 	new.page[0] = *page;
-	rc = fs_cnode_store(fs, in->ino, 0, 1, &new, &status, 0);
-	if (rc == 0)
-		fs_cnode_free(fs, &old, &new);
-	return rc;
+	req = fs_names_put(in, &key, buf);
+	rc = fs_cnode_store_with(fs, in->ino, 0, &new, &req);
+	if (rc == -ESTALE && req.status == 0)
+		return -EAGAIN;
+	if (rc != 0)
+		return rc;
+	fs_inode_stored(fs, in, req.version);
+	fs_cnode_free(fs, &old, &new);
+	return 0;
 }
 
-static int spill_page(struct fs *fs, const struct fs_inode *in)
+static void unline(struct fs_inode *in)
+{
+	uint64_t size = in->size;
+
+	fs_file_inline_resize(in, 0);
+	in->is_inline = false;
+	in->size = size;
+}
+
+static int spill_page(struct fs *fs, struct fs_inode *in)
 {
 	uint8_t bytes[FS_PAGE_BYTES] = {0};
 	const void *data = bytes;
@@ -58,37 +78,23 @@ static int spill_page(struct fs *fs, const struct fs_inode *in)
 	rc = kv_pages_write(fs->kv, &data, 1, &page);
 	if (rc != 0)
 		return rc;
-	do
+	unline(in);
+	in->pages++;
+	rc = -EAGAIN;
+	for (int i = 0; rc == -EAGAIN && i < FS_RETRIES_MAX; i++)
 		rc = spill_once(fs, in, &page);
-	while (rc == -ESTALE);
 	if (rc != 0 && rc != -ETIMEDOUT)
 		kv_pages_free(fs->kv, &page, 1);
-	return rc;
+	return rc == -EAGAIN ? -EBUSY : rc;
 }
 
 int fs_file_spill(struct fs *fs, struct fs_inode *in)
 {
-	uint64_t size = in->size;
-	int rc;
-
 	assert(in->is_inline);
-	if (in->data_len > 0) {
-		rc = spill_page(fs, in);
-		if (rc != 0)
-			return rc;
-		in->pages++;
-	}
-	fs_file_inline_resize(in, 0);
-	in->is_inline = false;
-	in->size = size;
+	if (in->data_len > 0)
+		return spill_page(fs, in);
+	unline(in);
 	return 0;
-}
-
-void fs_file_unspill(struct fs *fs, uint64_t ino)
-{
-	uint64_t freed = 0;
-
-	fs_file_zero(fs, ino, 0, FS_CHUNK_BYTES, &freed);
 }
 
 static int uncount(struct fs_inode *in, void *arg)
@@ -97,21 +103,45 @@ static int uncount(struct fs_inode *in, void *arg)
 	return 0;
 }
 
-/* The size first, then the bytes: a crash between leaves garbage beyond the
- * end (B1) and a count that makes fs_file_clear() look for it. The zeros in
- * the last page are not needed for B1: they keep old bytes from other mounts
- * that grow the file. */
-static int cut(struct fs *fs, struct fs_inode *in, uint64_t size)
+static void set_end(struct fs_inode *in, uint64_t size)
 {
-	uint64_t was = in->size, freed = 0;
-	bool had = !in->is_inline && in->pages > 0;
-	int rc;
-
 	in->size = size;
 	if (size == 0) {
 		in->is_inline = true;
 		in->data_len = 0;
 	}
+}
+
+/* With other mounts about, what lies behind the new end may be theirs as soon
+ * as the size is stored: so the bytes go first, and only those that the file
+ * had. Who writes there meanwhile comes before the cut, and is cut too. */
+static int cut_shared(struct fs *fs, struct fs_inode *in, uint64_t size)
+{
+	uint64_t freed = 0;
+	int rc = 0;
+
+	if (!in->is_inline && in->pages > 0)
+		rc = fs_file_zero(fs, in->ino, size, in->size, &freed);
+	fs_file_uncount(in, freed);
+	set_end(in, size);
+	if (rc == 0)
+		rc = fs_inode_store(fs, in);
+	if (rc != 0 && freed > 0)
+		fs_inode_update(fs, in->ino, uncount, &freed, NULL);
+	return rc;
+}
+
+/* The size first, then the bytes: a crash between leaves garbage beyond the
+ * end (B1) and a count that makes fs_file_clear() look for it. The zeros in
+ * the last page are not needed for B1: they keep old bytes from other mounts
+ * that grow the file. */
+static int cut_alone(struct fs *fs, struct fs_inode *in, uint64_t size)
+{
+	uint64_t was = in->size, freed = 0;
+	bool had = !in->is_inline && in->pages > 0;
+	int rc;
+
+	set_end(in, size);
 	rc = fs_inode_store(fs, in);
 	if (rc != 0 || !had)
 		return rc;
@@ -121,32 +151,22 @@ static int cut(struct fs *fs, struct fs_inode *in, uint64_t size)
 	return 0; /* the size is set: what failed since is only untidy */
 }
 
-/* With other mounts about, the new bytes are ours only once the size says so:
- * then the size goes first. */
+static int cut(struct fs *fs, struct fs_inode *in, uint64_t size)
+{
+	return kv_clients(fs->kv) > 1 ? cut_shared(fs, in, size)
+				      : cut_alone(fs, in, size);
+}
+
 static int grow(struct fs *fs, struct fs_inode *in, uint64_t size)
 {
-	uint64_t was = in->size, freed = 0;
-	bool shared = kv_clients(fs->kv) > 1, spilled = in->is_inline;
-	int rc;
+	int rc = in->is_inline ? fs_file_spill(fs, in) : 0;
 
-	if (in->is_inline) {
-		rc = fs_file_spill(fs, in);
-		if (rc != 0)
-			return rc;
-	}
-	in->size = size;
-	if (shared) {
-		rc = fs_inode_store(fs, in);
-		if (rc == 0)
-			rc = fs_file_zero(fs, in->ino, was, size, &freed);
-		return rc;
-	}
-	rc = fs_file_zero(fs, in->ino, was, size, &freed);
 	if (rc == 0)
-		rc = fs_inode_store(fs, in);
-	if (rc != 0 && spilled)
-		fs_file_unspill(fs, in->ino);
-	return rc;
+		rc = fs_file_zero_beyond(fs, in, size);
+	if (rc != 0)
+		return rc;
+	in->size = size;
+	return fs_inode_store(fs, in);
 }
 
 int fs_file_truncate(struct fs *fs, struct fs_inode *in, uint64_t size)

@@ -27,7 +27,7 @@ struct writing {
 	bool shared;	    /* with other mounts */
 	int64_t gained;	    /* pages more than before, not yet in the inode */
 	bool kill_priv;
-	bool spilled, reserved;
+	bool reserved;
 };
 
 static void stamp(struct writing *w, struct fs_inode *in)
@@ -107,26 +107,21 @@ static int write_inline(struct writing *w, const void *buf, size_t size,
 /* Make room for the bytes: the old end, if they lie beyond it. */
 static int prepare(struct writing *w, uint64_t off)
 {
-	uint64_t freed = 0;
 	int rc;
 
 	w->held = w->in.size;
 	w->shared = kv_clients(w->fs->kv) > 1;
-	w->spilled = w->in.is_inline;
-	if (w->spilled) {
+	if (w->in.is_inline) {
 		rc = fs_file_spill(w->fs, &w->in);
 		if (rc != 0)
 			return rc;
 	}
-	if (w->end > w->held && w->shared) {
-		rc = extend(w, w->end);
-		if (rc != 0)
-			return rc;
-		w->reserved = true;
-	}
-	if (off > w->held)
-		return fs_file_zero(w->fs, w->in.ino, w->held, off, &freed);
-	return 0;
+	rc = fs_file_zero_beyond(w->fs, &w->in, off);
+	if (rc != 0 || w->end <= w->held || !w->shared)
+		return rc;
+	rc = extend(w, w->end);
+	w->reserved = rc == 0;
+	return rc;
 }
 
 static int unreserve(struct fs_inode *in, void *arg)
@@ -144,8 +139,6 @@ static void give_up(struct writing *w)
 {
 	if (w->reserved)
 		fs_inode_update(w->fs, w->in.ino, unreserve, w, NULL);
-	else if (w->spilled)
-		fs_file_unspill(w->fs, w->in.ino);
 }
 
 /* All pieces; returns what is written, or -errno if that is nothing. */
@@ -182,8 +175,6 @@ static void take_back(struct writing *w, uint64_t off, uint64_t end, int why)
 	if (why != -ENOENT && off < w->held)
 		off = w->held;
 	fs_file_zero(w->fs, w->in.ino, off, end, &freed);
-	if (w->spilled && !w->reserved)
-		fs_file_unspill(w->fs, w->in.ino);
 }
 
 static ssize_t write_chunks(struct writing *w, const void *buf, size_t size,
@@ -218,7 +209,7 @@ static ssize_t write_once(struct writing *w, uint64_t ino, const void *buf,
 {
 	int rc;
 
-	w->spilled = w->reserved = false;
+	w->reserved = false;
 	rc = fs_inode_load(w->fs, ino, &w->in);
 	if (rc != 0)
 		return rc;

@@ -5,13 +5,15 @@
 
 #include "fs/file_impl.h"
 #include "fs/fs_impl.h"
+#include "fs/key.h"
 #include "fs/region.h"
 
 struct zeroing {
 	struct fs *fs;
 	uint64_t ino;
 	uint64_t from, to;
-	bool sure; /* the last try: a bad page is bad */
+	bool sure;		/* the last try: a bad page is bad */
+	struct fs_inode *guard; /* change only while this is it; NULL: always */
 };
 
 static bool is_zero(const uint8_t *b, size_t n)
@@ -81,6 +83,40 @@ static void zero_done(struct zeroing *z, const struct fs_cnode *old,
 	}
 }
 
+static int zero_store_guarded(struct zeroing *z, uint64_t chunk,
+			      struct fs_cnode *node)
+{
+	struct fs_key key = fs_key_inode(z->ino);
+	struct kv_req check = {.kind = KV_GET,
+			       .klen = key.len,
+			       .key = key.byte,
+			       .expect = z->guard->version};
+	int rc = fs_cnode_store_with(z->fs, z->ino, chunk, node, &check);
+
+	if (rc == 0)
+		z->guard->version = check.version;
+	return rc == -ESTALE && check.status != 0 ? -ECANCELED : rc;
+}
+
+static int zero_store(struct zeroing *z, uint64_t first, uint32_t n,
+		      struct fs_cnode *node, int *status)
+{
+	int rc = 0;
+
+	if (z->guard == NULL)
+		return fs_cnode_store(z->fs, z->ino, first, n, node, status,
+				      KV_URGENT);
+	for (uint32_t i = 0; i < n; i++) {
+		if (status[i] == 0)
+			continue;
+		status[i] = rc == 0 ? zero_store_guarded(z, first + i, &node[i])
+				    : -ECANCELED;
+		if (rc == 0)
+			rc = status[i];
+	}
+	return rc;
+}
+
 /* One try at chunks @first .. + @n - 1. -ESTALE: again, no harm done. */
 static int zero_once(struct zeroing *z, uint64_t first, uint32_t n,
 		     uint64_t *freed)
@@ -102,7 +138,7 @@ static int zero_once(struct zeroing *z, uint64_t first, uint32_t n,
 				     sizeof(old[done].page)) != 0;
 		status[done] = dirty[done];
 	}
-	rc = fs_cnode_store(z->fs, z->ino, first, done, new, status, KV_URGENT);
+	rc = zero_store(z, first, done, new, status);
 	for (uint32_t i = 0; i < done; i++)
 		if (dirty[i])
 			zero_done(z, &old[i], &new[i], status[i], freed);
@@ -121,24 +157,45 @@ static int zero_run(struct zeroing *z, uint64_t first, uint32_t n,
 	return rc == -ESTALE ? -EBUSY : rc;
 }
 
-int fs_file_zero(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to,
-		 uint64_t *freed)
+static int zero_all(struct zeroing *z, uint64_t *freed)
 {
-	struct zeroing z = {.fs = fs, .ino = ino, .from = from, .to = to};
-	uint64_t next = from / FS_CHUNK_BYTES, first;
-	uint64_t end = to / FS_CHUNK_BYTES + (to % FS_CHUNK_BYTES != 0);
+	uint64_t next = z->from / FS_CHUNK_BYTES, first;
+	uint64_t end = z->to / FS_CHUNK_BYTES + (z->to % FS_CHUNK_BYTES != 0);
 	uint32_t n;
 	int rc;
 
-	if (from >= to)
+	if (z->from >= z->to)
 		return 0;
-	while ((rc = fs_region_next(fs, ino, next, end, &first, &n)) == 1) {
-		rc = zero_run(&z, first, n, freed);
+	while ((rc = fs_region_next(z->fs, z->ino, next, end, &first, &n)) ==
+	       1) {
+		rc = zero_run(z, first, n, freed);
 		if (rc != 0)
 			return rc;
 		next = first + n;
 	}
 	return rc;
+}
+
+int fs_file_zero(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to,
+		 uint64_t *freed)
+{
+	struct zeroing z = {.fs = fs, .ino = ino, .from = from, .to = to};
+
+	return zero_all(&z, freed);
+}
+
+/* What goes is garbage that no count has, or one that a crash left wrong. */
+int fs_file_zero_beyond(struct fs *fs, struct fs_inode *in, uint64_t to)
+{
+	struct zeroing z = {
+		.fs = fs, .ino = in->ino, .from = in->size, .to = to};
+	uint64_t freed = 0;
+	int rc;
+
+	if (kv_clients(fs->kv) > 1)
+		z.guard = in;
+	rc = zero_all(&z, &freed);
+	return rc == -ECANCELED ? -ESTALE : rc;
 }
 
 /* What lies behind the direct part: few files have any. */

@@ -21,6 +21,7 @@ struct fs {
 	struct fs_timer *timer;	    /* settles times, looks after orphans */
 	uint64_t name_seed;	    /* for name hashes; from the superblock */
 	_Atomic uint64_t ino_next;  /* the next inode number of this mount */
+	struct fuse_session *se;    /* NULL: none is attached */
 	_Atomic int init_state;	    /* session.c: where INIT is */
 	uint64_t init_offer;	    /* likewise: flags the kernel offers */
 };

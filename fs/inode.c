@@ -69,8 +69,12 @@ static int head_check(const struct inode_head *h, size_t len)
 		return -EBADMSG;
 	if (body > FS_BODY_BYTES_MAX || len != sizeof(*h) + body)
 		return -EBADMSG;
+	if (le16toh(h->xattr_len) > FS_XATTR_INLINE_MAX ||
+	    le64toh(h->size) > FS_FILE_BYTES_MAX)
+		return -EBADMSG;
 	if ((h->flags & INODE_INLINE) != 0 &&
-	    le64toh(h->size) != le16toh(h->data_len))
+	    (le64toh(h->size) != le16toh(h->data_len) ||
+	     le16toh(h->data_len) > FS_INLINE_BYTES_MAX))
 		return -EBADMSG;
 	return 0;
 }
@@ -240,6 +244,16 @@ void fs_inode_kill_priv(struct fs_inode *in)
 		in->mode &= ~S_ISGID;
 }
 
+void fs_inode_ghost(struct fs *fs, const struct fs_inode *in, int64_t now)
+{
+	struct stat st;
+
+	fs_inode_stat(in, &st);
+	st.st_nlink = 0;
+	st.st_ctim = timespec_of(now);
+	fs_itable_ghost_set(fs, in->ino, &st);
+}
+
 int fs_inode_destroy(struct fs *fs, struct fs_inode *in)
 {
 	struct fs_key key = fs_key_inode(in->ino);
@@ -247,19 +261,18 @@ int fs_inode_destroy(struct fs *fs, struct fs_inode *in)
 			     .flags = KV_URGENT,
 			     .key = key.byte,
 			     .klen = key.len};
-	struct stat st;
 	int err;
 
 	/* the inode last: as long as it is there, the rest can be found */
 	err = S_ISREG(in->mode) ? fs_file_clear(fs, in) : 0;
 	if (err == 0)
 		err = fs_xattr_clear(fs, in);
-	if (err == 0)
+	if (err == 0) {
+		fs_inode_ghost(fs, in, in->ctime_ns);
 		err = kv_run(fs->kv, &req, 1);
+	}
 	if (err != 0 && err != -ENOENT)
 		return err;
-	in->nlink = 0;
-	fs_inode_stat(in, &st);
-	fs_itable_ghost_set(fs, in->ino, &st);
+	fs_itable_gone(fs, in->ino);
 	return 0;
 }

@@ -74,6 +74,9 @@ void fs_inode_stat(const struct fs_inode *in, struct stat *st);
 /* Clear the set-id bits that a write, a truncate or a chown clears. */
 void fs_inode_kill_priv(struct fs_inode *in);
 
+/* Leave @in's last look with the itable, just before the inode goes. */
+void fs_inode_ghost(struct fs *fs, const struct fs_inode *in, int64_t now);
+
 /* Remove the inode and all that hangs on it (chunks, pages, xattrs); its last
  * look stays with the itable. Lock: exclusive. */
 int fs_inode_destroy(struct fs *fs, struct fs_inode *in);

@@ -376,7 +376,7 @@ void fs_itable_settled(struct fs *fs, const struct fs_inode *in,
 	leave(s);
 }
 
-static void forget_pending(struct fs *fs, uint64_t ino)
+void fs_itable_gone(struct fs *fs, uint64_t ino)
 {
 	struct stripe *s = enter(fs, ino);
 	struct entry *e = find(s, ino);
@@ -413,7 +413,7 @@ int fs_itable_settle(struct fs *fs, uint64_t ino)
 	err = fs_inode_update(fs, ino, has_pending, NULL, NULL);
 	if (err != -ENOENT)
 		return err;
-	forget_pending(fs, ino); /* it is gone, and its times with it */
+	fs_itable_gone(fs, ino); /* it is gone, and its times with it */
 	return 0;
 }
 
@@ -474,7 +474,6 @@ void fs_itable_ghost_set(struct fs *fs, uint64_t ino, const struct stat *st)
 	struct entry *e = find(s, ino);
 
 	if (e != NULL && e->holds > 0) {
-		clean(s, e); /* there is nothing left to settle */
 		if (e->ghost == NULL)
 			e->ghost = malloc(sizeof(*e->ghost));
 		if (e->ghost != NULL)

@@ -70,8 +70,11 @@ bool fs_itable_settle_all(struct fs *fs, uint32_t older_than_ms);
 bool fs_itable_unchanged(struct fs *fs, const struct fs_inode *in);
 
 /* The last look of a destroyed inode that the kernel still holds: set keeps
- * it (if held), get says if there is one. It goes with the last forget. */
+ * it (if held), get says if there is one. It goes with the last forget. Set it
+ * before the inode goes, or who asks at that moment finds neither; while the
+ * inode is there nobody looks at it. gone() then drops pending times. */
 void fs_itable_ghost_set(struct fs *fs, uint64_t ino, const struct stat *st);
 bool fs_itable_ghost_get(struct fs *fs, uint64_t ino, struct stat *st);
+void fs_itable_gone(struct fs *fs, uint64_t ino);
 
 #endif

@@ -310,18 +310,8 @@ static int rmdir_once(struct fs *fs, uint64_t parent, struct fs_dentry *d,
 	fs_leaf_drop(&r->spot.node, d);
 	r->dir.nlink -= r->dir.nlink > 2;
 	r->dir.mtime_ns = r->dir.ctime_ns = kv_wall_ns(fs->kv);
+	fs_inode_ghost(fs, &r->in, r->dir.ctime_ns);
 	return rmdir_commit(fs, r);
-}
-
-/* What the kernel still holds of a removed directory. */
-static void leave_ghost(struct fs *fs, struct fs_inode *in, int64_t now)
-{
-	struct stat st;
-
-	in->nlink = 0;
-	in->ctime_ns = now;
-	fs_inode_stat(in, &st);
-	fs_itable_ghost_set(fs, in->ino, &st);
 }
 
 int fs_names_rmdir(struct fs *fs, uint64_t parent, const char *name)
@@ -336,7 +326,7 @@ int fs_names_rmdir(struct fs *fs, uint64_t parent, const char *name)
 	for (int i = 0; err == -ESTALE && i < FS_RETRIES_MAX; i++)
 		err = rmdir_once(fs, parent, &d, &r);
 	if (err == 0) {
-		leave_ghost(fs, &r.in, r.dir.ctime_ns);
+		fs_itable_gone(fs, r.in.ino);
 		(void)fs_xattr_clear(fs, &r.in); /* else it is fsck's */
 	}
 	return err == -ESTALE ? -EBUSY : err;

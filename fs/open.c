@@ -7,6 +7,7 @@
 #include "fs/inode.h"
 #include "fs/itable.h"
 #include "fs/orphan.h"
+#include "fs/session.h"
 
 /* A write to the page cache is sent page by page where the pages are not there
  * yet, and kept at the end that this kernel knows. With other mounts about,
@@ -18,16 +19,28 @@ static bool appends_shared(struct fs *fs, const struct fuse_file_info *fi)
 
 /* Close-to-open: the kernel keeps its pages of the file if nobody but this
  * mount changed it since they were read. What was written is in the store when
- * write(2) returns, so close(2) need not wait for a flush. */
-static void set_caching(struct fs *fs, const struct fs_inode *in,
+ * write(2) returns, so close(2) need not wait for a flush; but what was written
+ * through a mapping must be there for the next open on another mount. */
+static void set_caching(struct fs *fs, bool unchanged,
 			struct fuse_file_info *fi)
 {
-	bool unchanged = fs_itable_unchanged(fs, in);
-
 	fi->direct_io =
 		fs->opts.cache == FS_CACHE_NONE || appends_shared(fs, fi);
 	fi->keep_cache = fs->opts.cache == FS_CACHE_WRITEBACK || unchanged;
-	fi->noflush = fs->opts.cache != FS_CACHE_WRITEBACK;
+	fi->noflush = fs->opts.cache != FS_CACHE_WRITEBACK &&
+		      kv_clients(fs->kv) == 1;
+}
+
+/* Close-to-open, for attributes too: a size from before another mount's write
+ * would end each read too early until it times out. */
+static void look_again(struct fs *fs, const struct fs_inode *in,
+		       struct fuse_file_info *fi)
+{
+	bool unchanged = fs_itable_unchanged(fs, in);
+
+	if (!unchanged && kv_clients(fs->kv) > 1)
+		fs_session_doubt_attr(fs, in->ino);
+	set_caching(fs, unchanged, fi);
 }
 
 /* Lock: exclusive. */
@@ -58,7 +71,7 @@ static int open_locked(struct fs *fs, uint64_t ino, struct fuse_file_info *fi,
 	if (err == 0)
 		err = fs_itable_opened(fs, ino);
 	if (err == 0)
-		set_caching(fs, &in, fi);
+		look_again(fs, &in, fi);
 	return err;
 }
 
@@ -79,7 +92,7 @@ int fs_open_made(struct fs *fs, const struct fs_inode *in,
 	int err = fs_itable_opened(fs, in->ino);
 
 	if (err == 0)
-		set_caching(fs, in, fi);
+		set_caching(fs, fs_itable_unchanged(fs, in), fi);
 	return err;
 }
 

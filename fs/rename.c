@@ -201,6 +201,7 @@ static int add_replaced_dir(struct rename *r)
 		err = fs_trie_prune(r->fs, r->to.ino, &r->root);
 	if (err != 0)
 		return err == -ENOENT ? -ESTALE : err;
+	fs_inode_ghost(r->fs, &r->replaced, kv_wall_ns(r->fs->kv));
 	r->replaced_key = fs_key_inode(r->to.ino);
 	add(r, (struct kv_req){.kind = KV_DEL,
 			       .flags = KV_URGENT,
@@ -315,16 +316,12 @@ static int rename_once(struct rename *r)
 
 static void settle_replaced(struct rename *r)
 {
-	struct stat st;
-
 	if (!is_dir(&r->to)) {
 		/* the name is gone: what else fails is fsck's */
 		(void)fs_names_unlinked(r->fs, r->to.ino);
 		return;
 	}
-	r->replaced.nlink = 0;
-	fs_inode_stat(&r->replaced, &st);
-	fs_itable_ghost_set(r->fs, r->to.ino, &st);
+	fs_itable_gone(r->fs, r->to.ino);
 	(void)fs_xattr_clear(r->fs, &r->replaced);
 }
 

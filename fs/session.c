@@ -86,12 +86,19 @@ static ssize_t session_writev(int fd, struct iovec *iov, int count,
 	return count == 2 ? write_init(fs, fd, iov) : writev(fd, iov, count);
 }
 
-int fs_session_attach(struct fuse_session *se)
+int fs_session_attach(struct fs *fs, struct fuse_session *se)
 {
 	static const struct fuse_custom_io io = {
 		.writev = session_writev,
 		.read = session_read,
 	};
 
+	fs->se = se;
 	return fuse_session_custom_io(se, &io, fuse_session_fd(se));
+}
+
+void fs_session_doubt_attr(struct fs *fs, uint64_t ino)
+{
+	if (fs->se != NULL) /* -ENOENT: the kernel does not hold it */
+		(void)fuse_lowlevel_notify_inval_inode(fs->se, ino, -1, 0);
 }

@@ -1,8 +1,11 @@
-/* fs/session.h - what our FUSE session needs beyond what libfuse 3.14 offers.
- * Threads: attach before the loop starts. */
+/* fs/session.h - our FUSE session: what it needs beyond what libfuse 3.14
+ * offers, and what we tell the kernel without being asked.
+ * Threads: attach before the loop starts; the others any. */
 #ifndef ACESO_FS_SESSION_H
 #define ACESO_FS_SESSION_H
+#include <stdint.h>
 
+struct fs;
 struct fuse_session;
 
 /* Call once, after fuse_session_mount() and before the loop.
@@ -16,6 +19,10 @@ struct fuse_session;
  * speed.
  * Errors: -ENOMEM and what fuse_session_custom_io() says; the session is then
  * as it was. */
-int fs_session_attach(struct fuse_session *se);
+int fs_session_attach(struct fs *fs, struct fuse_session *se);
+
+/* The kernel's attributes of @ino are not to be believed any more: it asks
+ * again when it needs them. Its pages stay. Nothing without a session. */
+void fs_session_doubt_attr(struct fs *fs, uint64_t ino);
 
 #endif

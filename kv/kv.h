@@ -23,14 +23,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KV_KEY_BYTES_MAX 255u
-#define KV_VALUE_BYTES_MAX (68u * 1024)	 /* 64 KiB and room for a header */
+#define KV_KEY_BYTES_MAX       255u
+#define KV_VALUE_BYTES_MAX     (68u * 1024) /* 64 KiB and room for a header */
 #define KV_TXN_VALUE_BYTES_MAX (16u * 1024)
-#define KV_TXN_OPS_MAX 8u
-#define KV_RUN_OPS_MAX 256u
-#define KV_PAGE_BYTES 4096u
-#define KV_PAGES_MAX 256u		 /* in one kv_pages_*() call: 1 MiB */
-#define KV_OP_TIMEOUT_MS 30000u
+#define KV_TXN_OPS_MAX	       8u
+#define KV_RUN_OPS_MAX	       256u
+#define KV_PAGE_BYTES	       4096u
+#define KV_PAGES_MAX	       256u /* in one kv_pages_*() call: 1 MiB */
+#define KV_OP_TIMEOUT_MS       30000u
 
 struct kv;	/* a client of one pool */
 struct fab_net; /* rdma/fabric.h */
@@ -73,17 +73,17 @@ enum kv_kind { KV_GET = 1, KV_PUT, KV_PUT_IF, KV_INSERT, KV_DEL };
 #define KV_URGENT 2u
 
 struct kv_req {
-	uint8_t kind;	     /* enum kv_kind */
-	uint8_t flags;	     /* KV_HOT, KV_URGENT */
+	uint8_t kind;  /* enum kv_kind */
+	uint8_t flags; /* KV_HOT, KV_URGENT */
 	uint16_t klen;
 	const void *key;
-	const void *val;     /* PUT, PUT_IF, INSERT: the value, @len bytes */
-	void *buf;	     /* GET: room for @cap bytes */
-	uint32_t len;	     /* in for changes; out for GET */
-	uint32_t cap;	     /* GET */
-	uint64_t expect;     /* PUT_IF; DEL (0: any) */
-	uint64_t version;    /* out: the value's version */
-	int status;	     /* out: 0 or -errno as of the single calls */
+	const void *val;  /* PUT, PUT_IF, INSERT: the value, @len bytes */
+	void *buf;	  /* GET: room for @cap bytes */
+	uint32_t len;	  /* in for changes; out for GET */
+	uint32_t cap;	  /* GET */
+	uint64_t expect;  /* PUT_IF; DEL (0: any) */
+	uint64_t version; /* out: the value's version */
+	int status;	  /* out: 0 or -errno as of the single calls */
 };
 
 /* Do all of @reqs, independently and in no order, side by side: n requests
@@ -134,10 +134,10 @@ void kv_pages_free(struct kv *kv, const struct kv_page *pages, size_t n);
 /* --- the pool ------------------------------------------------------------- */
 
 struct kv_space {
-	uint64_t capacity;   /* bytes a user could store, after coding */
-	uint64_t used;	     /* of these, in blocks that are taken */
-	uint64_t available;  /* capacity - used - reserve, never negative */
-	uint64_t slots;	     /* keys the index can hold */
+	uint64_t capacity;  /* bytes a user could store, after coding */
+	uint64_t used;	    /* of these, in blocks that are taken */
+	uint64_t available; /* capacity - used - reserve, never negative */
+	uint64_t slots;	    /* keys the index can hold */
 	uint64_t slots_used;
 };
 
@@ -183,20 +183,20 @@ int kv_sync(struct kv *kv);
 #define KV_PARITIES_MAX 4u
 
 struct kv_where {
-	uint64_t hash;	      /* of the key */
-	uint32_t shard;	      /* home of the key */
-	uint32_t host;	      /* node that serves the shard now */
-	uint64_t slot;	      /* byte offset of the slot in @host's region */
+	uint64_t hash;	/* of the key */
+	uint32_t shard; /* home of the key */
+	uint32_t host;	/* node that serves the shard now */
+	uint64_t slot;	/* byte offset of the slot in @host's region */
 	uint64_t version;
-	uint32_t length;      /* bytes of the value */
+	uint32_t length; /* bytes of the value */
 	/* below: of the record; kv_where_page() fills only these */
-	uint32_t node;	      /* node, and offset in its region */
+	uint32_t node; /* node, and offset in its region */
 	uint64_t offset;
 	uint64_t stripe;
-	uint32_t role;	      /* 0..k-1 */
-	uint32_t parities;    /* how many entries of parity_node count */
+	uint32_t role;	   /* 0..k-1 */
+	uint32_t parities; /* how many entries of parity_node count */
 	uint32_t parity_node[KV_PARITIES_MAX];
-	char state[16];	      /* of the block: "open", "sealed", "folded", ... */
+	char state[16]; /* of the block: "open", "sealed", "folded", ... */
 };
 
 int kv_where(struct kv *kv, const void *key, size_t klen, struct kv_where *out);
@@ -214,9 +214,9 @@ int kv_scan(struct kv *kv, const void *prefix, size_t plen,
 
 struct kv_op_stats {
 	uint64_t calls, errors, retries;
-	uint64_t batches;     /* round trips */
-	uint64_t ops;	      /* one-sided operations */
-	uint64_t bytes;	      /* moved over the fabric, both ways */
+	uint64_t batches; /* round trips */
+	uint64_t ops;	  /* one-sided operations */
+	uint64_t bytes;	  /* moved over the fabric, both ways */
 };
 
 struct kv_stats {

@@ -14,8 +14,8 @@
 #define MIB		(UINT64_C(1) << 20)
 #define KIB		(UINT64_C(1) << 10)
 #define REGION_MAX	(UINT64_C(1) << 38) /* 2^32 units in a slot word */
-#define SLOTS_MIN	65536u
-#define BYTES_PER_SLOT	8192u
+#define SLOTS_MIN	262144u
+#define BYTES_PER_SLOT	2048u
 #define GROUPS_MIN	4u
 #define CLIENTS_DEFAULT 16u
 #define LANE_DELTAS	4u  /* a lane's open blocks, and one being folded */

@@ -28,7 +28,7 @@ struct layout_shape {
 	uint32_t nodes, k, m;
 	uint64_t usable;      /* bytes a user wants to store in the pool */
 	uint32_t block_bytes; /* 0: chosen from @usable */
-	uint64_t slots;	  /* in the whole pool; 0: one per 8 KiB, >= 65536 */
+	uint64_t slots;	  /* in the whole pool; 0: one per 2 KiB, >= 262144 */
 	uint32_t clients; /* lanes' worth of delta blocks; 0: 16 */
 };
 

@@ -16,10 +16,10 @@ enum proto_role { PROTO_CLIENT = 1, PROTO_NODE, PROTO_COORD, PROTO_TOOL };
 /* What an attaching process says first (fab_net_attach's hello). */
 struct proto_hello {
 	uint32_t magic, version;
-	uint32_t role;	    /* enum proto_role */
-	uint32_t client;    /* its id, once it has one */
+	uint32_t role;	 /* enum proto_role */
+	uint32_t client; /* its id, once it has one */
 	uint64_t epoch;
-	uint8_t uuid[16];   /* of the pool; zeros: not known yet (JOIN) */
+	uint8_t uuid[16]; /* of the pool; zeros: not known yet (JOIN) */
 };
 
 enum proto_call {
@@ -30,34 +30,35 @@ enum proto_call {
 	PROTO_SEAL,	 /* proto_seal -> nothing */
 	PROTO_MARK,	 /* proto_mark -> nothing; skips what is stale */
 	PROTO_STATS,	 /* nothing -> proto_stats */
-	PROTO_VIEW,	 /* proto_view_set -> nothing     from the coordinator */
-	PROTO_REBUILD,	 /* proto_rebuild -> proto_rebuilt    answered at the end */
-	PROTO_RETIRE,	 /* proto_retire -> proto_retired     between nodes */
-	PROTO_FREE,	 /* proto_retire -> nothing           between nodes */
-	PROTO_STOP,	 /* nothing -> nothing            from the coordinator */
-	PROTO_SWEEP,	 /* proto_sweep -> proto_swept    from the coordinator */
-	PROTO_ORPHANS,	 /* proto_orphans -> nothing      from the coordinator */
-	PROTO_KEEP,	 /* proto_keep -> nothing         between nodes */
+	PROTO_VIEW,    /* proto_view_set -> nothing     from the coordinator */
+	PROTO_REBUILD, /* proto_rebuild -> proto_rebuilt    answered at the end
+			*/
+	PROTO_RETIRE,  /* proto_retire -> proto_retired     between nodes */
+	PROTO_FREE,    /* proto_retire -> nothing           between nodes */
+	PROTO_STOP,    /* nothing -> nothing            from the coordinator */
+	PROTO_SWEEP,   /* proto_sweep -> proto_swept    from the coordinator */
+	PROTO_ORPHANS, /* proto_orphans -> nothing      from the coordinator */
+	PROTO_KEEP,    /* proto_keep -> nothing         between nodes */
 	/* to the coordinator */
 	PROTO_JOIN = 64, /* proto_join -> proto_joined */
-	PROTO_WATCH,	 /* proto_watch -> view           when newer than known */
-	PROTO_SUSPECT,	 /* proto_suspect -> nothing */
-	PROTO_STATUS,	 /* nothing -> JSON text, see docs/status.md */
-	PROTO_LEAVE,	 /* nothing -> nothing */
+	PROTO_WATCH,   /* proto_watch -> view           when newer than known */
+	PROTO_SUSPECT, /* proto_suspect -> nothing */
+	PROTO_STATUS,  /* nothing -> JSON text, see docs/status.md */
+	PROTO_LEAVE,   /* nothing -> nothing */
 };
 
 struct proto_alloc {
 	uint64_t epoch;
-	uint64_t avoid;	   /* data nodes rather not, bit n */
+	uint64_t avoid; /* data nodes rather not, bit n */
 	uint32_t owner;
-	uint8_t kind;	   /* enum block_kind */
+	uint8_t kind; /* enum block_kind */
 	uint8_t urgent;
 	uint16_t pad;
 };
 
 struct proto_grant {
 	uint64_t stripe;
-	uint64_t opened;   /* index version */
+	uint64_t opened; /* index version */
 	uint32_t role, delta, life, pad;
 };
 
@@ -92,16 +93,16 @@ struct proto_mark {
 };
 
 struct proto_stats {
-	uint64_t capacity, used;     /* bytes of this node: blocks; in use */
+	uint64_t capacity, used;	/* bytes of this node: blocks; in use */
 	uint64_t data_total, data_free; /* blocks it leads */
 	uint64_t delta_total, delta_used; /* blocks */
 	uint64_t dead_bytes;
 	uint64_t slots, slots_used, tombs;
 	uint64_t folds, retires, fold_backlog;
 	uint64_t rebuild_done, rebuild_total; /* bytes, while REBUILDING */
-	uint64_t rss_beyond;	     /* resident bytes beyond the region */
+	uint64_t rss_beyond; /* resident bytes beyond the region */
 	uint32_t block_bytes, open_blocks;
-	uint64_t reserve;	     /* blocks it leads, for urgent asks only */
+	uint64_t reserve; /* blocks it leads, for urgent asks only */
 };
 
 #define PROTO_ADDRESS_BYTES 108u

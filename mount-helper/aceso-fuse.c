@@ -139,7 +139,7 @@ static int open_session(struct mount *m)
 		explain_mount(m);
 		goto err_signals;
 	}
-	(void)fs_session_attach(m->se); /* works without, but slower */
+	(void)fs_session_attach(m->fs, m->se); /* works without, but slower */
 	say_fuse(false);
 	return 0;
 

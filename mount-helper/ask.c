@@ -49,3 +49,13 @@ int ask_status(const char *sock, json_t **out)
 	fab_net_close(net);
 	return rc;
 }
+
+int ask_pool(const struct pool_place *p, json_t **out)
+{
+	char public[POOL_PATH_BYTES];
+
+	if (pool_is_ours(p))
+		return ask_status(p->sock, out);
+	pool_public_sock(p, public);
+	return ask_status(public, out);
+}

@@ -4,9 +4,14 @@
 #define ACESO_MOUNT_HELPER_ASK_H
 #include <jansson.h>
 
+#include "mount-helper/pool.h"
+
 /* Send PROTO_STATUS to the server at socket @sock; *@out is its answer, the
  * caller's. Errors: -ENOENT, -ECONNREFUSED nobody there; -EPROTO another
  * version of us, or no JSON; -ETIMEDOUT; -ENOMEM. */
 int ask_status(const char *sock, json_t **out);
+
+/* The same of @p's coordinator; of its public socket if @p is not ours. */
+int ask_pool(const struct pool_place *p, json_t **out);
 
 #endif

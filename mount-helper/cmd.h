@@ -34,8 +34,10 @@ int cmd_umount(const char *pool, int argc, char **argv);
 /* --- what they share: cmd_pool.c ------------------------------------ */
 
 /* The pool that @name means: that one, or the only one running if NULL. Says
- * why not. 0 or CMD_NO_POOL. */
+ * why not. 0 or CMD_NO_POOL. cmd_find() wants it to be this user's;
+ * cmd_find_any() also finds root's, of which only cmd_ask() may be asked. */
 int cmd_find(const char *name, struct pool_place *out);
+int cmd_find_any(const char *name, struct pool_place *out);
 
 /* Its status, 0 or CMD_NO_POOL. json_decref() it. */
 int cmd_ask(const struct pool_place *p, json_t **out);

@@ -3,7 +3,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "kv/kv.h"
 #include "mount-helper/ask.h"
@@ -48,10 +47,7 @@ static int find_only(struct pool_place *out)
 		return CMD_NO_POOL;
 	}
 	if (r.n == 0)
-		say_err("no pool is running%s: aceso-fuse DIR makes one",
-			geteuid() != 0 && access("/run/aceso", F_OK) == 0
-				? " as this user (with sudo you see root's)"
-				: "");
+		say_err("no pool is running: aceso-fuse DIR makes one");
 	else if (r.n > 1)
 		say_err("%u pools are running: say which with -p NAME (%s)",
 			r.n, r.names);
@@ -59,11 +55,11 @@ static int find_only(struct pool_place *out)
 	return r.n == 1 ? 0 : CMD_NO_POOL;
 }
 
-int cmd_find(const char *name, struct pool_place *out)
+int cmd_find_any(const char *name, struct pool_place *out)
 {
 	if (name == NULL)
 		return find_only(out);
-	if (pool_place(name, out) < 0) {
+	if (pool_find(name, out) < 0) {
 		say_err("'%s' is no name of a pool: see aceso pools", name);
 		return CMD_NO_POOL;
 	}
@@ -80,9 +76,21 @@ int cmd_find(const char *name, struct pool_place *out)
 	return CMD_NO_POOL;
 }
 
+int cmd_find(const char *name, struct pool_place *out)
+{
+	int rc = cmd_find_any(name, out);
+
+	if (rc != 0 || pool_is_ours(out))
+		return rc;
+	say_err("pool %s is another user's: you may see its status and df; "
+		"for more, use sudo",
+		out->name);
+	return CMD_NO_POOL;
+}
+
 int cmd_ask(const struct pool_place *p, json_t **out)
 {
-	int rc = ask_status(p->sock, out);
+	int rc = ask_pool(p, out);
 
 	if (rc == -EPROTO)
 		say_err("pool %s is of another version than this aceso (%s): "

@@ -35,7 +35,7 @@ static int print_pool(void *arg, const struct pool_place *p)
 	const char *state = "dead", *code = "-";
 	json_t *o = NULL;
 
-	if (pid != 0 && ask_status(p->sock, &o) == 0) {
+	if (pid != 0 && ask_pool(p, &o) == 0) {
 		state = cmd_text(o, "redundancy");
 		code = cmd_text(o, "code");
 	} else if (pid != 0) {

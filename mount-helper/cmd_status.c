@@ -174,7 +174,7 @@ int cmd_status(const char *pool, int argc, char **argv)
 
 	if (parse(&l, argc, argv) < 0)
 		return cmd_usage("status [--json] [--watch [SECONDS]]");
-	rc = cmd_find(pool, &p);
+	rc = cmd_find_any(pool, &p);
 	if (rc != 0)
 		return rc;
 	pause.tv_sec = (time_t)l.seconds;
@@ -197,7 +197,7 @@ int cmd_df(const char *pool, int argc, char **argv)
 
 	if (argc > 1)
 		return cmd_usage("df");
-	rc = cmd_find(pool, &p);
+	rc = cmd_find_any(pool, &p);
 	if (rc == 0)
 		rc = cmd_ask(&p, &o);
 	if (rc != 0)

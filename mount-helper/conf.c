@@ -1,6 +1,7 @@
 /* mount-helper/conf.c - the one reader of options. The table below is all that
  * we know; splitting argv and -o lists is libfuse's. */
 #define FUSE_USE_VERSION 314
+#include <ctype.h>
 #include <errno.h>
 #include <fuse3/fuse_opt.h>
 #include <stdarg.h>
@@ -29,6 +30,10 @@ static int fail(struct conf *c, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(c->error, sizeof(c->error), fmt, ap);
 	va_end(ap);
+	/* One line, whatever the words were that it repeats. */
+	for (char *p = c->error; *p != '\0'; p++)
+		if (iscntrl((unsigned char)*p))
+			*p = '?';
 	return -EINVAL;
 }
 

@@ -27,58 +27,83 @@ static int number_in(const char *path, const char *key, uint64_t *out)
 	return rc;
 }
 
-#define CGROUPS "/sys/fs/cgroup"
+/* Control groups, as of version 1 and 2: where, and in which files. */
+static const struct cgroups {
+	const char *controller; /* its line in /proc/self/cgroup */
+	const char *root, *limit, *used, *cache;
+} cgroups[] = {
+	{"", "/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"},
+	{"memory", "/sys/fs/cgroup/memory", "memory.limit_in_bytes",
+	 "memory.usage_in_bytes", "total_inactive_file"},
+};
 
 /* File @name of the cgroup at @dir. */
 static int cgroup_number(const char *dir, const char *name, const char *key,
 			 uint64_t *out)
 {
-	char path[2 * PATH_MAX];
+	char path[PATH_MAX + 64];
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	return number_in(path, key, out);
 }
 
 /* What the cgroup at @dir leaves; UINT64_MAX if it has no limit. */
-static uint64_t cgroup_room(const char *dir)
+static uint64_t cgroup_room(const struct cgroups *g, const char *dir)
 {
 	uint64_t max, now, cache = 0;
 
-	if (cgroup_number(dir, "memory.max", "", &max) < 0 ||
-	    cgroup_number(dir, "memory.current", "", &now) < 0)
+	if (cgroup_number(dir, g->limit, "", &max) < 0 ||
+	    cgroup_number(dir, g->used, "", &now) < 0)
 		return UINT64_MAX;
-	cgroup_number(dir, "memory.stat", "inactive_file", &cache);
+	cgroup_number(dir, "memory.stat", g->cache, &cache);
 	now -= cache < now ? cache : now;
 	return max > now ? max - now : 0;
 }
 
-/* The least room from the (v2) cgroup @dir up to the root. */
-static uint64_t least_room(char *dir)
+/* The least room from the cgroup @path up to the root, which in a container
+ * has a limit too. */
+static uint64_t least_room(const struct cgroups *g, const char *path)
 {
 	uint64_t least = UINT64_MAX, room;
+	char dir[PATH_MAX];
 
-	while (strlen(dir) >= sizeof(CGROUPS)) {
-		room = cgroup_room(dir);
+	if (snprintf(dir, sizeof(dir), "%s%s", g->root, path) >= PATH_MAX)
+		return least;
+	while (strlen(dir) >= strlen(g->root)) {
+		room = cgroup_room(g, dir);
 		least = room < least ? room : least;
 		*strrchr(dir, '/') = '\0';
 	}
 	return least;
 }
 
+/* @line: "<number>:<controller>:<path>\n". */
+static uint64_t line_room(char *line)
+{
+	char *controller = strchr(line, ':'), *path;
+	size_t i;
+
+	if (controller == NULL || (path = strchr(++controller, ':')) == NULL)
+		return UINT64_MAX;
+	*path++ = '\0';
+	path[strcspn(path, "\n")] = '\0';
+	for (i = 0; i < sizeof(cgroups) / sizeof(cgroups[0]); i++)
+		if (strcmp(controller, cgroups[i].controller) == 0)
+			return least_room(&cgroups[i], path);
+	return UINT64_MAX;
+}
+
 static uint64_t cgroups_room(void)
 {
-	char line[PATH_MAX], dir[PATH_MAX + sizeof(CGROUPS)];
-	uint64_t least = UINT64_MAX;
+	uint64_t least = UINT64_MAX, room;
+	char line[PATH_MAX];
 	FILE *f = fopen("/proc/self/cgroup", "re");
 
 	if (f == NULL)
 		return least;
 	while (fgets(line, sizeof(line), f) != NULL) {
-		if (strncmp(line, "0::/", 4) != 0)
-			continue;
-		line[strcspn(line, "\n")] = '\0';
-		snprintf(dir, sizeof(dir), CGROUPS "%s", line + 3);
-		least = least_room(dir);
+		room = line_room(line);
+		least = room < least ? room : least;
 	}
 	fclose(f);
 	return least;

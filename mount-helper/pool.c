@@ -14,6 +14,7 @@
 #include "mount-helper/pool.h"
 
 #define BASE_BYTES 80
+#define BASE_ROOT  "/run/aceso"
 
 static int base(char out[BASE_BYTES])
 {
@@ -23,7 +24,7 @@ static int base(char out[BASE_BYTES])
 	if (dir != NULL && dir[0] == '/')
 		n = snprintf(out, BASE_BYTES, "%s", dir);
 	else if (geteuid() == 0)
-		n = snprintf(out, BASE_BYTES, "/run/aceso");
+		n = snprintf(out, BASE_BYTES, BASE_ROOT);
 	else if ((dir = getenv("XDG_RUNTIME_DIR")) != NULL && dir[0] == '/')
 		n = snprintf(out, BASE_BYTES, "%s/aceso", dir);
 	else
@@ -31,13 +32,24 @@ static int base(char out[BASE_BYTES])
 	return n < BASE_BYTES ? 0 : -ENAMETOOLONG;
 }
 
-/* @dir is there and only we can write to it: /tmp is everybody's. */
-static int own_directory(const char *dir)
+/* Ordinary users look at root's pools too. */
+static bool sees_root(void)
+{
+	return geteuid() != 0 && getenv("ACESO_RUNTIME_DIR") == NULL;
+}
+
+/* @dir is there and only we can write to it: /tmp is everybody's. If we made
+ * it, it has @mode whatever the umask. */
+static int own_directory(const char *dir, mode_t mode)
 {
 	struct stat st;
 
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+	if (mkdir(dir, 0700) == 0) {
+		if (chmod(dir, mode) < 0)
+			return -errno;
+	} else if (errno != EEXIST) {
 		return -errno;
+	}
 	if (lstat(dir, &st) < 0)
 		return -errno;
 	if (!S_ISDIR(st.st_mode))
@@ -47,14 +59,11 @@ static int own_directory(const char *dir)
 	return 0;
 }
 
-int pool_place(const char *name, struct pool_place *out)
+/* Where pool @name would be, under @at. */
+static int place_in(const char *at, const char *name, struct pool_place *out)
 {
-	char at[BASE_BYTES];
-	int rc;
+	int rc = conf_check_name(name);
 
-	rc = conf_check_name(name);
-	if (rc == 0)
-		rc = base(at);
 	if (rc < 0)
 		return rc;
 	strcpy(out->name, name);
@@ -64,6 +73,36 @@ int pool_place(const char *name, struct pool_place *out)
 		return -ENAMETOOLONG;
 	strcat(strcpy(out->sock, out->dir), "/pool.sock");
 	return 0;
+}
+
+int pool_place(const char *name, struct pool_place *out)
+{
+	char at[BASE_BYTES];
+	int rc = base(at);
+
+	return rc < 0 ? rc : place_in(at, name, out);
+}
+
+int pool_find(const char *name, struct pool_place *out)
+{
+	struct pool_place roots;
+	int rc = pool_place(name, out);
+
+	if (rc == 0 && pool_supervisor(out) == 0 && sees_root() &&
+	    place_in(BASE_ROOT, name, &roots) == 0 &&
+	    pool_supervisor(&roots) != 0)
+		*out = roots;
+	return rc;
+}
+
+bool pool_is_ours(const struct pool_place *p)
+{
+	return access(p->dir, R_OK | W_OK) == 0;
+}
+
+void pool_public_sock(const struct pool_place *p, char out[POOL_PATH_BYTES])
+{
+	snprintf(out, POOL_PATH_BYTES, "%.80s/public.sock", p->dir);
 }
 
 void pool_node_sock(const struct pool_place *p, uint32_t id,
@@ -76,6 +115,29 @@ void pool_mount_sock(const struct pool_place *p, pid_t pid,
 		     char out[POOL_PATH_BYTES])
 {
 	snprintf(out, POOL_PATH_BYTES, "%.80s/mount.%d.sock", p->dir, (int)pid);
+}
+
+/* Connect to who listens at @path. */
+static int knock(const char *path, int *out)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	int sock;
+
+	if (strlen(path) >= sizeof(sun.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(sun.sun_path, path);
+	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		      0);
+	if (sock < 0)
+		return -errno;
+	if (connect(sock, (struct sockaddr *)&sun, sizeof(sun)) < 0) {
+		int rc = -errno;
+
+		close(sock);
+		return rc;
+	}
+	*out = sock;
+	return 0;
 }
 
 /* --- the lock ------------------------------------------------------- */
@@ -100,7 +162,7 @@ static int lock_once(const struct pool_place *p, int *out)
 	char path[POOL_PATH_BYTES];
 	int fd, rc;
 
-	rc = own_directory(p->dir);
+	rc = own_directory(p->dir, 0711);
 	if (rc < 0)
 		return rc;
 	lock_path(p, path);
@@ -127,6 +189,23 @@ static int lock(const struct pool_place *p, int *out)
 	return rc == -EAGAIN ? -EBUSY : rc;
 }
 
+/* Who listens for everybody: for those who may not look at the lock. */
+static pid_t public_pid(const struct pool_place *p)
+{
+	char path[POOL_PATH_BYTES];
+	struct ucred who = {0};
+	socklen_t len = sizeof(who);
+	int sock;
+
+	pool_public_sock(p, path);
+	if (knock(path, &sock) < 0)
+		return 0;
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0)
+		who.pid = 0;
+	close(sock);
+	return who.pid;
+}
+
 pid_t pool_supervisor(const struct pool_place *p)
 {
 	char path[POOL_PATH_BYTES], text[16] = "";
@@ -136,7 +215,7 @@ pid_t pool_supervisor(const struct pool_place *p)
 	lock_path(p, path);
 	fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
-		return 0;
+		return errno == EACCES ? public_pid(p) : 0;
 	if (flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK &&
 	    read(fd, text, sizeof(text) - 1) > 0)
 		pid = atoi(text);
@@ -157,19 +236,10 @@ static bool is_socket_of(const char *file, const char *kind)
 /* Somebody listens at @path. */
 static bool answers(const char *path)
 {
-	struct sockaddr_un sun = {.sun_family = AF_UNIX};
-	int sock, rc;
+	int sock, rc = knock(path, &sock);
 
-	if (strlen(path) >= sizeof(sun.sun_path))
-		return false;
-	strcpy(sun.sun_path, path);
-	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
-		      0);
-	if (sock < 0)
-		return false;
-	rc = connect(sock, (struct sockaddr *)&sun, sizeof(sun));
-	rc = rc < 0 ? -errno : 0;
-	close(sock);
+	if (rc == 0)
+		close(sock);
 	return rc == 0 || rc == -EAGAIN; /* its queue may be full */
 }
 
@@ -222,7 +292,7 @@ static int make_base(void)
 	int rc = base(at);
 
 	if (rc == 0)
-		rc = own_directory(at);
+		rc = own_directory(at, 0755);
 	return rc;
 }
 
@@ -266,23 +336,34 @@ void pool_sweep(const struct pool_place *p)
 
 /* --- lists ---------------------------------------------------------- */
 
-int pool_each(int (*each)(void *arg, const struct pool_place *p), void *arg)
+static int each_in(const char *at,
+		   int (*each)(void *arg, const struct pool_place *p),
+		   void *arg)
 {
-	char at[BASE_BYTES];
 	struct pool_place p;
 	struct dirent *e;
-	int rc = base(at);
+	int rc = 0;
 	DIR *d;
 
-	if (rc < 0)
-		return rc;
 	d = opendir(at);
 	if (d == NULL)
 		return errno == ENOENT ? 0 : -errno;
 	while (rc == 0 && (e = readdir(d)) != NULL)
-		if (pool_place(e->d_name, &p) == 0)
+		if (place_in(at, e->d_name, &p) == 0)
 			rc = each(arg, &p);
 	closedir(d);
+	return rc;
+}
+
+int pool_each(int (*each)(void *arg, const struct pool_place *p), void *arg)
+{
+	char at[BASE_BYTES];
+	int rc = base(at);
+
+	if (rc == 0)
+		rc = each_in(at, each, arg);
+	if (rc == 0 && sees_root())
+		rc = each_in(BASE_ROOT, each, arg);
 	return rc;
 }
 

@@ -1,13 +1,16 @@
-/* mount-helper/pool.h - a pool's place on this host: one directory, mode 0700,
- * that lives as long as the pool.
+/* mount-helper/pool.h - a pool's place on this host: one directory that
+ * lives as long as the pool. Everybody may pass through, but only public.sock
+ * is for others than the owner.
  *
  *	<base>/<name>/lock          held (flock) by the supervisor; its pid
  *	<base>/<name>/pool.sock     the coordinator
+ *	<base>/<name>/public.sock   tells everybody its status: public.h
  *	<base>/<name>/node<N>.sock  memory node N
  *	<base>/<name>/mount.<pid>.sock  a mount tells about itself: tell.h
  *
  * <base> is $ACESO_RUNTIME_DIR, else /run/aceso (root), else
- * $XDG_RUNTIME_DIR/aceso, else /tmp/aceso-<uid>.
+ * $XDG_RUNTIME_DIR/aceso, else /tmp/aceso-<uid>. Without $ACESO_RUNTIME_DIR,
+ * root's pools are looked at after one's own.
  * Threads: any; a struct pool_place is plain data. */
 #ifndef ACESO_MOUNT_HELPER_POOL_H
 #define ACESO_MOUNT_HELPER_POOL_H
@@ -28,6 +31,15 @@ struct pool_place {
 /* Where pool @name is, or would be; makes nothing.
  * Errors: -EINVAL, -ENAMETOOLONG. */
 int pool_place(const char *name, struct pool_place *out);
+
+/* Where the running pool @name is: here, or else among root's. If none runs,
+ * as pool_place(). */
+int pool_find(const char *name, struct pool_place *out);
+
+/* We are its owner, or root: may do more than look at it. */
+bool pool_is_ours(const struct pool_place *p);
+
+void pool_public_sock(const struct pool_place *p, char out[POOL_PATH_BYTES]);
 
 /* The path of node @id's socket, of process @pid's mount. */
 void pool_node_sock(const struct pool_place *p, uint32_t id,
@@ -52,8 +64,8 @@ pid_t pool_supervisor(const struct pool_place *p);
 /* Does any memory node of it answer? */
 bool pool_has_nodes(const struct pool_place *p);
 
-/* Call @each for every directory under the base, until it returns non-zero
- * (which is returned). 0 also if there is no base. */
+/* Call @each for every directory under the base, then for root's, until it
+ * returns non-zero (which is returned). 0 also if there is no base. */
 int pool_each(int (*each)(void *arg, const struct pool_place *p), void *arg);
 
 /* Call @each with the socket of every mount of @p, living or not. */

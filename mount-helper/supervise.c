@@ -19,6 +19,7 @@
 #include "mount-helper/exitcode.h"
 #include "mount-helper/pool.h"
 #include "mount-helper/program.h"
+#include "mount-helper/public.h"
 #include "mount-helper/say.h"
 #include "mount-helper/supervise.h"
 
@@ -41,6 +42,7 @@ struct super {
 	struct child child[FAB_NODES_MAX];
 	uint32_t children;
 	struct coord *coord;
+	struct public *public;
 	pthread_mutex_t lock; /* of child[].pid and .pidfd */
 	int lock_fd;	      /* the pool's */
 	int sigfd;
@@ -197,6 +199,7 @@ static void reap(struct super *s, uint32_t id, bool expected)
 /* All nodes end: asked first, then told, then made to. */
 static void stop_nodes(struct super *s)
 {
+	public_close(s->public);
 	if (s->coord != NULL)
 		coord_stop_nodes(s->coord, NODE_STOP_MS);
 	coord_close(s->coord);
@@ -290,6 +293,8 @@ static int start(struct super *s, char *error)
 	if (rc < 0)
 		return rc;
 	rc = start_coord(s);
+	if (rc == 0)
+		rc = public_open(&s->place, s->coord, &s->public);
 	if (rc < 0)
 		snprintf(error, PROGRAM_LINE_BYTES_MAX,
 			 "the coordinator cannot be started: %s",

@@ -255,6 +255,10 @@ void fab_region_close(void *base, uint64_t size, int fd);
  * The owner of the region only. Works without @fd (-1) by clearing. */
 void fab_region_discard(void *base, int fd, uint64_t offset, uint64_t len);
 
+/* A hint that the owner itself is about to touch bytes that others wrote: to
+ * map them in one go is cheaper than a fault a page. */
+void fab_region_map(void *base, uint64_t offset, uint64_t len);
+
 /* A hint that [offset, +len) of node @id will be written soon, so that its
  * pages are mapped in one go. Cheap, may do nothing. */
 void fab_net_prepare(struct fab_net *net, uint8_t id, uint64_t offset,

@@ -47,6 +47,16 @@ void fab_region_close(void *base, uint64_t size, int fd)
 		close(fd);
 }
 
+void fab_region_map(void *base, uint64_t offset, uint64_t len)
+{
+#ifdef MADV_POPULATE_READ
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t at = (uintptr_t)base + offset, from = at & ~(page - 1);
+
+	madvise((void *)from, at + len - from, MADV_POPULATE_READ);
+#endif
+}
+
 void fab_region_discard(void *base, int fd, uint64_t offset, uint64_t len)
 {
 	if (fd >= 0 && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,

@@ -38,22 +38,35 @@ static void shm_on_down(struct fab_net *n, void (*down)(void *arg, uint8_t id),
 	pthread_mutex_unlock(&net->lock);
 }
 
+/* Not more at once: meanwhile nothing else can be mapped or unmapped. */
+#define PREPARE_BYTES (256u << 10)
+
+static bool prepare_piece(struct shm_node *node, uint64_t from, uint64_t to)
+{
+	bool inside;
+
+	pthread_mutex_lock(&node->lock); /* the mapping stays */
+	inside = node->base != NULL && from < to && to <= node->size;
+#ifdef MADV_POPULATE_READ
+	/* Reading maps a shared page as well, and many at a time. */
+	if (inside)
+		madvise(node->base + from, to - from, MADV_POPULATE_READ);
+#endif
+	pthread_mutex_unlock(&node->lock);
+	return inside;
+}
+
 /* Faults taken one by one cost more than the writes that cause them. */
 static void shm_prepare(struct fab_net *n, uint8_t id, uint64_t offset,
 			uint64_t len)
 {
-#ifdef MADV_POPULATE_WRITE
-	struct shm_node *node = &shm_net(n)->node[id];
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t from = offset & ~(page - 1);
+	uint64_t end = offset + len, at, to;
 
-	pthread_mutex_lock(&node->lock); /* the mapping stays */
-	if (node->base != NULL && offset <= node->size &&
-	    len <= node->size - offset)
-		madvise(node->base + from, offset + len - from,
-			MADV_POPULATE_WRITE);
-	pthread_mutex_unlock(&node->lock);
-#endif
+	for (at = offset & ~UINT64_C(4095); at < end; at = to) {
+		to = end - at < PREPARE_BYTES ? end : at + PREPARE_BYTES;
+		if (!prepare_piece(&shm_net(n)->node[id], at, to))
+			return;
+	}
 }
 
 int shm_thread_start(pthread_t *t, void *(*fn)(void *arg), void *arg)

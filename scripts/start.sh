@@ -26,16 +26,19 @@ else
 	"$bin/aceso-fuse" ${opts:+-o "$opts"} "$dir"
 	full=$(cd "$dir" && pwd -P)
 	pool=$(pool_of)
+	# who says "sudo make start" wants to write there without sudo
+	[ -z "${SUDO_UID:-}" ] || chown "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "$full"
 	echo "Mounted at $full."
 fi
 echo
 "$bin/aceso" -p "$pool" status || true
+sudo=${SUDO_UID:+sudo }
 cat <<TEXT
 
 Try:
   cp -r /usr/include $full/ && diff -r /usr/include $full/include
   $bin/aceso -p $pool status
-  kill -9 PID PID        # any two nodes: nothing is lost, status says degraded
-  $bin/aceso -p $pool explain $full/include/stdio.h
-End it with: make stop${1:+ DIR=$full}   (or: umount $full)
+  ${sudo}kill -9 PID PID        # any two nodes: nothing is lost, status says degraded
+  ${sudo}$bin/aceso -p $pool explain $full/include/stdio.h
+End it with: ${sudo}make stop${1:+ DIR=$full}   (or: ${sudo}umount $full)
 TEXT

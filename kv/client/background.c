@@ -145,11 +145,17 @@ static void *worker(void *arg)
 	return NULL;
 }
 
+/* It has a context of its own, as the threads have: in a simulator its caller
+ * shares one with operations under way, whose completions it must not take. */
 int kv_background(struct kv *kv)
 {
-	struct kv_thread *t = kv_thread(kv);
+	struct client *c = client_of(kv);
+	struct kv_thread *t;
 	int did, rc;
 
+	if (c->chores == NULL)
+		c->chores = threads_extra(c->threads);
+	t = c->chores;
 	if (t == NULL)
 		return -ENOMEM;
 	did = watch(kv, t, 0, WATCH_NOW_NS);

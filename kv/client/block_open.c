@@ -257,8 +257,10 @@ static int attempt(struct attempt *at, uint8_t node)
 
 /* --- all leaders, until one gives ---------------------------------------- */
 
-/* Ask each node that is up once. */
-static int round_of(struct attempt *at)
+/* Ask each node that is up once; but no more of them when time is up, as nodes
+ * that do not answer cost SPACE_CALL_NS each, and a client that is in here does
+ * not follow the view. */
+static int round_of(struct attempt *at, uint64_t deadline_ns)
 {
 	const struct group *g = space_group(at->sp);
 	uint32_t start = atomic_fetch_add(&at->sp->next_node, 1);
@@ -269,6 +271,8 @@ static int round_of(struct attempt *at)
 
 		if (!((at->up & ~at->avoid) >> node & 1))
 			continue;
+		if (at->avoid != 0 && fab_now(at->t->fab) >= deadline_ns)
+			return -EAGAIN;
 		rc = attempt(at, node);
 		if (rc == 0 || rc == -ESTALE)
 			return rc;
@@ -288,7 +292,7 @@ static int open_rounds(struct attempt *at, bool wait, uint64_t deadline_ns)
 
 		at->epoch = member_epoch(at->sp->kv->member);
 		at->up = member_up(at->sp->kv->member);
-		rc = round_of(at);
+		rc = round_of(at, deadline_ns);
 		if (rc == -ESTALE)
 			return -EAGAIN;
 		if (rc != -EAGAIN || !wait)

@@ -22,6 +22,7 @@ struct client {
 	uint64_t generation; /* of struct kv; its address may come again */
 	/* client.c's background */
 	bool threaded;
+	struct kv_thread *chores; /* kv_background()'s, where it is called */
 	pthread_t watcher, worker;
 	pthread_mutex_t lock;
 	pthread_cond_t kick;
@@ -53,6 +54,8 @@ struct thread_place {
 int threads_open(struct kv *kv, struct threads **out);
 /* Frees what threads still have; none may be in a call. */
 void threads_close(struct threads *ts);
+/* A context that is no thread's, until threads_close(). NULL: -ENOMEM. */
+struct kv_thread *threads_extra(struct threads *ts);
 struct thread_place *thread_place(struct kv_thread *t);
 /* True if some thread has an operation under way begun before @epoch; in a
  * simulator a thread is many, so this one counts as well. */

@@ -18,8 +18,8 @@ struct kv {
 	struct kv_opts opts;
 	struct fab_net *net;
 	struct layout layout;
-	uint64_t secret;	/* seeds record CRCs */
-	uint32_t id;		/* of this client */
+	uint64_t secret; /* seeds record CRCs */
+	uint32_t id;	 /* of this client */
 	struct code *code;
 	struct member *member;
 	struct space *space;

@@ -4,9 +4,10 @@
  * Between the two reads the record may have been superseded and its space used
  * again. Wrong bytes show by their CRC. A right record of the same key there
  * was the slot's if it says COMMITTED, or if its version is the one the slot's
- * hint tells (both are written only after a CAS that won). Anything else is
- * settled by a second look at the slot: the word is the same, so it was the
- * slot's all the time.
+ * hint tells (both are written only after a CAS that won). Anything else, and
+ * another key's record above all, which may just have come to lie there while
+ * our key lives on elsewhere, is settled by a second look at the slot: the word
+ * is the same, so it was the slot's all the time.
  *
  *   start -> read -> check -+-> right
  *     ^       |             +-> look again -+-> the same word: right, or wrong:
@@ -102,7 +103,7 @@ static int fetch_check(struct op *op)
 	mine = same_key(op, &o);
 	take_seen(op, &o);
 	op->fetched = mine ? 0 : -ENOENT;
-	if (was_the_slots(op, &o.hdr))
+	if (mine && was_the_slots(op, &o.hdr))
 		return op_goto(op, op->fetch_then);
 	return fetch_look(op);
 }

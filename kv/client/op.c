@@ -126,7 +126,6 @@ struct op *op_begin(struct kv *kv, struct kv_thread *t, struct kv_req *rq)
 	if (op == NULL)
 		return NULL;
 	op_init(op, kv, t, rq, rq->kind);
-	stat_add(&op->count->calls, 1);
 	return op;
 }
 
@@ -201,6 +200,12 @@ int op_goto(struct op *op, op_state *next)
 
 /* What was written and is neither won nor killed stays as it is: PENDING. Its
  * place is not used again before it is known to be dead. */
+/* A child of a transaction or so: how it ends is its parent's business. */
+static bool is_part(const struct op *op)
+{
+	return op->rq == &op->own_rq && op->kind != OP_TXN;
+}
+
 int op_end(struct op *op, int status)
 {
 	if (op->has_spot) {
@@ -212,8 +217,10 @@ int op_end(struct op *op, int status)
 		op_txn_abandon(op);
 	op->status = status;
 	op->rq->status = status;
-	if (status != 0)
-		stat_add(&op->count->errors, 1);
+	if (!is_part(op)) {
+		stat_add(&op->count->calls, 1);
+		stat_add(&op->count->errors, status != 0);
+	}
 	return OP_DONE;
 }
 

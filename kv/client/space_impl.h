@@ -41,7 +41,7 @@
 #define SPACE_GRACE_NS	   UINT64_C(1000000000) /* marks may still free space */
 #define SPACE_GRACE_TRIES  10u
 #define SPACE_GRACE_NAP_NS UINT64_C(20000000)
-#define SPACE_MARKS_SEND   256u	 /* marks that wait go when they are so many */
+#define SPACE_MARKS_SEND   1024u /* marks that wait go when they are so many */
 #define SPACE_SEAL_TRIES   1000u /* then a node that refuses is passed over */
 
 enum space_state {

@@ -3,7 +3,7 @@
 #include "kv/client/member.h"
 #include "kv/client/space_impl.h"
 
-#define MARKS_WAIT_NS UINT64_C(50000000) /* for company */
+#define MARKS_WAIT_NS UINT64_C(100000000) /* for company */
 
 /* --- views --------------------------------------------------------------- */
 
@@ -121,6 +121,8 @@ int space_marks_round(struct space *sp, struct kv_thread *t, bool flush)
 			break;
 		did = 1;
 		n = marks_waiting(sp->marks);
+		if (!flush && n < SPACE_MARKS_SEND)
+			break; /* they came meanwhile: they wait in turn */
 	}
 	return rc < 0 ? rc : did;
 }

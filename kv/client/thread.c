@@ -106,6 +106,13 @@ static struct thread *thread_new(struct threads *ts)
 	return th;
 }
 
+struct kv_thread *threads_extra(struct threads *ts)
+{
+	struct thread *th = thread_new(ts);
+
+	return th != NULL ? &th->pub : NULL;
+}
+
 static struct kv_thread *thread_find(struct kv *kv)
 {
 	struct threads *ts = client_of(kv)->threads;

@@ -458,10 +458,14 @@ static int settle_all(struct op *op, enum txn_verdict verdict)
 
 static int txn_committed(struct op *op)
 {
+	struct txn *x = op->txn;
 	int rc = child_status(op);
 
-	if (rc == 0)
+	if (rc == 0) { /* T3; whatever becomes of the rest */
+		for (uint32_t i = 0; i < x->n; i++)
+			x->part[i].rq->version = x->part[i].version + 1;
 		return settle_all(op, TXN_COMMITTED);
+	}
 	if (rc == -ESTALE) {
 		op->txn->again = true;
 		return settle_all(op, TXN_ABORTED);
@@ -533,9 +537,8 @@ static int txn_settled(struct op *op)
 	struct intent in;
 
 	memcpy(&in, p->img, sizeof(in));
-	if (x->verdict == TXN_COMMITTED)
-		p->rq->version = p->version + 1;
-	else if (rc == 0 && p->expect == in.old_version)
+	if (x->verdict != TXN_COMMITTED && rc == 0 &&
+	    p->expect == in.old_version)
 		p->expect = p->version + 1;
 	if (rc != 0 && rc != -ESTALE && rc != -ENOENT)
 		x->leak = true;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define WORD_BITS 64u
+#define LOOK_PART 64u /* of a block */
 
 static size_t map_bytes(const struct units *u)
 {
@@ -48,6 +49,8 @@ void units_clear(struct units *u)
 	u->torn_n = 0;
 	u->nruns = 0;
 	u->more = false;
+	u->longest = 0;
+	u->since = 0;
 }
 
 void units_close(struct units *u)
@@ -153,6 +156,16 @@ void units_mend(struct units *u)
 
 /* --- the list of runs ---------------------------------------------------- */
 
+static uint32_t runs_shortest(const struct units *u)
+{
+	uint32_t least = 0;
+
+	for (uint32_t i = 1; i < u->nruns; i++)
+		if (u->run[i].len < u->run[least].len)
+			least = i;
+	return least;
+}
+
 /* Build the list anew from the bitmap: the longest runs that fit in it. */
 static void runs_refill(struct units *u)
 {
@@ -165,15 +178,28 @@ static void runs_refill(struct units *u)
 	     from = r.at + r.len) {
 		if (u->nruns < UNITS_RUNS_MAX) {
 			u->run[u->nruns++] = r;
+			least = runs_shortest(u);
 			continue;
 		}
 		u->more = true;
-		for (uint32_t i = 0; i < u->nruns; i++)
-			if (u->run[i].len < u->run[least].len)
-				least = i;
-		if (r.len > u->run[least].len)
-			u->run[least] = r;
+		if (r.len <= u->run[least].len)
+			continue;
+		u->run[least] = r;
+		least = runs_shortest(u);
 	}
+}
+
+/* The list has nothing of @want units; if the bitmap may, look there. A look is
+ * dear, so what it found of the longest is believed until much more was given
+ * back (a run that is long by itself gets into the list at once). */
+static bool look(struct units *u, uint32_t want)
+{
+	if (!u->more || (want > u->longest && u->since < u->total / LOOK_PART))
+		return false;
+	runs_refill(u);
+	u->since = 0;
+	u->longest = u->more ? u->run[runs_shortest(u)].len : 0;
+	return true;
 }
 
 /* The smallest run of at least @want; else the largest of at least @min; else
@@ -203,6 +229,21 @@ static void runs_cut(struct units *u, uint32_t i, uint32_t len)
 		u->run[i] = u->run[--u->nruns];
 }
 
+/* The list is full: the shortest, or [@at, + @len), is only in the bitmap. */
+static void runs_overflow(struct units *u, uint32_t at, uint32_t len)
+{
+	struct units_run *least = &u->run[runs_shortest(u)];
+	uint32_t out = len;
+
+	if (len > least->len) {
+		out = least->len;
+		*least = (struct units_run){at, len};
+	}
+	if (!u->more || out > u->longest)
+		u->longest = out;
+	u->more = true;
+}
+
 static void runs_add(struct units *u, uint32_t at, uint32_t len)
 {
 	for (uint32_t i = 0; i < u->nruns;) {
@@ -220,7 +261,7 @@ static void runs_add(struct units *u, uint32_t at, uint32_t len)
 	if (u->nruns < UNITS_RUNS_MAX)
 		u->run[u->nruns++] = (struct units_run){at, len};
 	else
-		u->more = true;
+		runs_overflow(u, at, len);
 }
 
 /* --- taking and giving --------------------------------------------------- */
@@ -271,12 +312,11 @@ bool units_take(struct units *u, uint32_t min, uint32_t want,
 		return true;
 	if (u->total - u->bump >= want)
 		return take_new(u, min, want, out);
-	if (u->more) {
-		runs_refill(u);
-		if (take_given(u, want, want, out))
-			return true;
-	}
-	return take_given(u, min, want, out) || take_new(u, min, want, out);
+	if (look(u, want) && take_given(u, want, want, out))
+		return true;
+	if (take_given(u, min, want, out) || take_new(u, min, want, out))
+		return true;
+	return min < want && look(u, min) && take_given(u, min, want, out);
 }
 
 bool units_give(struct units *u, uint32_t at, uint32_t len, bool torn)
@@ -286,6 +326,7 @@ bool units_give(struct units *u, uint32_t at, uint32_t len, bool torn)
 		return false;
 	map_set(u->given, at, len);
 	u->free += len;
+	u->since += len;
 	if (torn) {
 		map_set(u->torn, at, len);
 		u->torn_n += len;

@@ -25,7 +25,9 @@ struct units {
 	uint32_t free;	 /* given back, below bump */
 	uint32_t torn_n; /* of these, torn */
 	uint32_t nruns;
-	bool more; /* the bitmap knows runs that the list does not */
+	bool more;	  /* the bitmap knows runs that the list does not: */
+	uint32_t longest; /* of these, when last looked */
+	uint32_t since;	  /* units given back since then */
 	struct units_run run[UNITS_RUNS_MAX];
 	uint64_t *given; /* bitmaps of @total bits, owned */
 	uint64_t *torn;

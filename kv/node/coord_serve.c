@@ -98,8 +98,11 @@ static void serve_join(struct ask *a)
 		fab_reply(a->rq, -EPERM, NULL, 0);
 		return;
 	}
-	if (a->who->client == NULL)
-		a->who->client = client_new(c, a->peer, rq);
+	if (a->who->client != NULL) {
+		fab_reply(a->rq, -EALREADY, NULL, 0); /* one each */
+		return;
+	}
+	a->who->client = client_new(c, a->peer, rq);
 	if (a->who->client == NULL) {
 		fab_reply(a->rq, -ENOMEM, NULL, 0);
 		return;

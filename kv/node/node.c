@@ -91,6 +91,8 @@ int node_work(struct node *n, uint64_t *again_ns)
 		did |= fold_slice(n, &again);
 		did |= retire_work(n, &again);
 		did |= sweep_work(n, &again);
+		if (did == 0)
+			did = cool_slice(n, &again);
 	}
 	if (again_ns != NULL)
 		*again_ns = again;

@@ -22,6 +22,7 @@ struct sweep;	/* tombstones and leftovers: sweep.c */
 #define NODE_CALL_NS UINT64_C(1000000000)
 /* What failed (a peer that is not there yet) is tried again after this. */
 #define NODE_RETRY_NS UINT64_C(20000000)
+#define NODE_COOL_NS  UINT64_C(10000000000) /* nothing written for so long */
 #define NODE_NEVER    UINT64_MAX
 
 /* Who is at the other end of a connection: fab_peer_get(). */
@@ -77,6 +78,8 @@ struct node {
 	uint64_t seen_epoch;
 	struct retire retire;
 	uint64_t fold_again_ns;
+	uint64_t moves; /* of blocks, when last looked; quiet until: */
+	uint64_t cool_ns;
 };
 
 static inline const struct group *node_group(const struct node *n)
@@ -100,6 +103,8 @@ void serve_close(struct node *n);
 
 int peers_work(struct node *n, uint64_t *again);
 int fold_slice(struct node *n, uint64_t *again);
+/* Nobody writes: give memory of free blocks back, a block at a time. */
+int cool_slice(struct node *n, uint64_t *again);
 int retire_work(struct node *n, uint64_t *again);
 int recover_work(struct node *n, uint64_t *again);
 int sweep_work(struct node *n, uint64_t *again);

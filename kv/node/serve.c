@@ -168,6 +168,7 @@ static int serve_free(struct ask *a)
 {
 	const struct proto_retire *rq = a->req;
 
+	node_kick(a->n); /* memory to give back, some day */
 	return fold_free(a->n->alloc, rq->stripe, rq->role, rq->life);
 }
 

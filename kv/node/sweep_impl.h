@@ -7,9 +7,10 @@
 #include "kv/object.h"
 #include "kv/slot.h"
 
-#define SWEEP_TOMBS_MAX 65536u /* dropped in one sweep, of one node's shards   \
-				*/
-#define SWEEP_SLICE 64u	       /* tombstones, or records looked up at once */
+#define SWEEP_TOMBS_MAX                                                        \
+	65536u		/* dropped in one sweep, of one node's shards          \
+			 */
+#define SWEEP_SLICE 64u /* tombstones, or records looked up at once */
 
 /* A tombstone as it was in phase 1. In order of (shard, slot). */
 struct sweep_tomb {

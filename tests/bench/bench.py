@@ -63,8 +63,11 @@ class Passthrough:
 
     def close(self):
         run(["umount", self.dir])
-        time.sleep(0.2)
-        run(["umount", self.under])
+        for _ in range(50):  # until its process is gone
+            if subprocess.run(["umount", self.under], stderr=subprocess.DEVNULL).returncode == 0:
+                return
+            time.sleep(0.1)
+        sys.exit(f"bench.py: {self.under} stays busy")
 
 
 class Aceso:

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE 4096
+#define PAGE  4096
 #define PIECE (1 << 20)
 
 static const char *dir;
@@ -279,24 +279,24 @@ static const struct workload {
 	double scale; /* of count, to the unit */
 	const char *unit;
 } workloads[] = {
-	{ "seq_write", seq_write, PIECE / 1e6, "MB/s" },
-	{ "seq_read", seq_read, PIECE / 1e6, "MB/s" },
-	{ "rand_write", rand_write, 1, "IOPS" },
-	{ "create", create, 1, "files/s" },
-	{ "stat", stat_all, 1, "files/s" },
-	{ "open_read", open_read, 1, "files/s" },
-	{ "safe_write", safe_write, 1, "files/s" },
-	{ "unlink", unlink_all, 1, "files/s" },
-	{ "create4", create4, 1, "files/s" },
-	{ "unlink4", unlink4, 1, "files/s" },
-	{ "mkdir", mkdirs, 1, "1/s" },
-	{ "rename", rename_all, 2, "1/s" },
-	{ "readdir", list_names, 1, "entries/s" },
-	{ "readdir_stat", list_stat, 1, "entries/s" },
-	{ "rmdir", rmdirs, 1, "1/s" },
-	{ "direct_write", rand_write_direct, 1, "IOPS" },
-	{ "direct_read", rand_read_direct, 1, "IOPS" },
-	{ "write_fsync", write_fsync, 1, "pairs/s" },
+	{"seq_write", seq_write, PIECE / 1e6, "MB/s"},
+	{"seq_read", seq_read, PIECE / 1e6, "MB/s"},
+	{"rand_write", rand_write, 1, "IOPS"},
+	{"create", create, 1, "files/s"},
+	{"stat", stat_all, 1, "files/s"},
+	{"open_read", open_read, 1, "files/s"},
+	{"safe_write", safe_write, 1, "files/s"},
+	{"unlink", unlink_all, 1, "files/s"},
+	{"create4", create4, 1, "files/s"},
+	{"unlink4", unlink4, 1, "files/s"},
+	{"mkdir", mkdirs, 1, "1/s"},
+	{"rename", rename_all, 2, "1/s"},
+	{"readdir", list_names, 1, "entries/s"},
+	{"readdir_stat", list_stat, 1, "entries/s"},
+	{"rmdir", rmdirs, 1, "1/s"},
+	{"direct_write", rand_write_direct, 1, "IOPS"},
+	{"direct_read", rand_read_direct, 1, "IOPS"},
+	{"write_fsync", write_fsync, 1, "pairs/s"},
 };
 
 int main(int argc, char **argv)

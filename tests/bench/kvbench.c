@@ -12,7 +12,7 @@
 
 #include "kv/kv.h"
 
-#define KEYS 20000
+#define KEYS  20000
 #define VALUE 1024
 
 static struct kv *kv;
@@ -72,8 +72,7 @@ static void do_del(long i)
 	must(kv_del(kv, key, key_of(key, i), 0), "del");
 }
 
-static json_t *row(const char *name, void (*work)(long), long n,
-		   size_t offset)
+static json_t *row(const char *name, void (*work)(long), long n, size_t offset)
 {
 	struct kv_stats stats;
 	struct kv_op_stats a, b;
@@ -96,7 +95,7 @@ static json_t *row(const char *name, void (*work)(long), long n,
 
 int main(int argc, char **argv)
 {
-	struct kv_opts opts = { .pool = argc > 1 ? argv[1] : "" };
+	struct kv_opts opts = {.pool = argc > 1 ? argv[1] : ""};
 	json_t *rows = json_array();
 	int rc;
 
@@ -114,12 +113,12 @@ int main(int argc, char **argv)
 	}
 	json_array_append_new(rows, row("insert", do_insert, KEYS,
 					offsetof(struct kv_stats, insert)));
-	json_array_append_new(
-		rows, row("put", do_put, count, offsetof(struct kv_stats, put)));
-	json_array_append_new(
-		rows, row("get", do_get, count, offsetof(struct kv_stats, get)));
-	json_array_append_new(
-		rows, row("delete", do_del, KEYS, offsetof(struct kv_stats, del)));
+	json_array_append_new(rows, row("put", do_put, count,
+					offsetof(struct kv_stats, put)));
+	json_array_append_new(rows, row("get", do_get, count,
+					offsetof(struct kv_stats, get)));
+	json_array_append_new(rows, row("delete", do_del, KEYS,
+					offsetof(struct kv_stats, del)));
 	kv_close(kv);
 	json_dumpf(json_pack("{s:o}", "rows", rows), stdout, 0);
 	return 0;

@@ -247,7 +247,10 @@ static void txn_of_the_dead_is_done_or_undone(void **state)
 			stopped = die_in_txn(n, first, &was);
 			old += was == 'o';
 			new += was == 'n';
-			assert_true(was == 'n' || new == 0);
+			/* Keys differ: one that meets a fingerprint like its
+			 * own takes a trip more, and commits that much later.
+			 */
+			assert_true(was == 'n' || new <= 4);
 		}
 		assert_true(old > 20 && new > 10);
 		opool_close(&pool);

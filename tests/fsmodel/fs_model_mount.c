@@ -19,7 +19,7 @@ static enum fs_cache cache_of(const char *word)
 	return FS_CACHE_AUTO;
 }
 
-static int loop(struct fuse_session *se, const char *dir)
+static int loop(struct fs *fs, struct fuse_session *se, const char *dir)
 {
 	struct fuse_loop_config *config;
 	int err = -1;
@@ -27,7 +27,7 @@ static int loop(struct fuse_session *se, const char *dir)
 	if (fuse_set_signal_handlers(se) != 0)
 		return -1;
 	if (fuse_session_mount(se, dir) == 0) {
-		(void)fs_session_attach(se); /* slower without */
+		(void)fs_session_attach(fs, se); /* slower without */
 		config = fuse_loop_cfg_create();
 		fuse_loop_cfg_set_clone_fd(config, 1);
 		err = fuse_session_loop_mt(se, config);
@@ -48,7 +48,7 @@ static int serve(struct fs *fs, const char *dir)
 	int err = -1;
 
 	if (se != NULL) {
-		err = loop(se, dir);
+		err = loop(fs, se, dir);
 		fuse_session_destroy(se);
 	}
 	fuse_opt_free_args(&args);

@@ -320,6 +320,47 @@ static void what_the_kernel_holds_leaves_a_ghost(void **state)
 	pool_drop(&m);
 }
 
+struct look {
+	struct fs *fs;
+	uint64_t ino;
+	bool ghost;
+};
+
+static void look_for_ghost(void *arg)
+{
+	struct look *l = arg;
+	struct stat st;
+
+	l->ghost = fs_itable_ghost_get(l->fs, l->ino, &st) && st.st_nlink == 0;
+}
+
+/* fstat(2) on what is just being removed finds the inode or its ghost, at
+ * every instant: so the ghost comes before the removal. */
+static void the_ghost_is_there_before_the_inode_goes(void **state)
+{
+	struct mount m = mount_open();
+	struct look rmdir = {.fs = m.fs}, unlink = rmdir, replaced = rmdir;
+	uint64_t d;
+
+	assert_int_equal(mkdir_(m.fs, ROOT, "a", &rmdir.ino), 0);
+	assert_int_equal(mkdir_(m.fs, ROOT, "b", &replaced.ino), 0);
+	assert_int_equal(mkdir_(m.fs, ROOT, "c", &d), 0);
+	assert_int_equal(touch(m.fs, ROOT, "f", &unlink.ino), 0);
+	fs_itable_hold(m.fs, rmdir.ino);
+	fs_itable_hold(m.fs, replaced.ino);
+	fs_itable_hold(m.fs, unlink.ino);
+	kv_model_meddle_at(m.kv, 1, look_for_ghost, &rmdir);
+	assert_int_equal(fs_names_rmdir(m.fs, ROOT, "a"), 0);
+	kv_model_meddle_at(m.kv, 1, look_for_ghost, &replaced);
+	assert_int_equal(fs_names_rename(m.fs, ROOT, "c", ROOT, "b", 0), 0);
+	kv_model_meddle_at(m.kv, 2, look_for_ghost, &unlink); /* name, inode */
+	assert_int_equal(fs_names_unlink(m.fs, ROOT, "f"), 0);
+	assert_true(rmdir.ghost);
+	assert_true(replaced.ghost);
+	assert_true(unlink.ghost);
+	pool_drop(&m);
+}
+
 static void pending_times_show_at_once_and_settle(void **state)
 {
 	struct mount a = mount_open(), b = mount_open();
@@ -498,6 +539,7 @@ int main(void)
 		cmocka_unit_test(a_file_open_on_another_mount_stays),
 		cmocka_unit_test(an_orphan_goes_once_no_mount_signs_for_it),
 		cmocka_unit_test(what_the_kernel_holds_leaves_a_ghost),
+		cmocka_unit_test(the_ghost_is_there_before_the_inode_goes),
 		cmocka_unit_test(pending_times_show_at_once_and_settle),
 		cmocka_unit_test(utimes_beats_a_pending_time),
 		cmocka_unit_test(pages_are_kept_unless_another_mount_wrote),

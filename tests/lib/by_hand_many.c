@@ -10,7 +10,7 @@
 #define MS UINT64_C(1000000)
 
 struct hand_record hand_committed(const char *key, const char *val,
-					 uint64_t version)
+				  uint64_t version)
 {
 	return (struct hand_record){.key = key,
 				    .val = val,

@@ -254,7 +254,7 @@ static void start_world(struct cluster *c)
 {
 	struct sim_opts so = {.seed = c->o.seed,
 			      .slow_permille = c->o.slow_permille,
-			      .drop_permille = c->o.drop_permille,
+
 			      .trace = getenv("SIM_TRACE") != NULL};
 
 	if (c->o.mode == CLUSTER_SIM) {

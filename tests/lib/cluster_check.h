@@ -10,7 +10,7 @@
  *  - members of a stripe agree on each block's life and kind;
  *  - every firm slot names a whole record that belongs there, no key has two,
  *    and no slot is tentative (but for those of clients that died, if
- *    @some_died: then a record may be PENDING, too).
+ * @some_died: then a record may be PENDING, too, and rows may be torn).
  * @kv reads what lies on nodes that are down. */
 void cluster_check(struct cluster *c, struct kv *kv, bool some_died);
 

@@ -393,7 +393,9 @@ int kv_txn(struct kv *kv, struct kv_req *reqs, size_t n)
 			bad = reqs[i].status;
 	}
 	for (size_t i = 0; i < n && bad == 0; i++)
-		if (reqs[i].kind != KV_GET && apply(kv->pool, &reqs[i]) != 0)
+		if (reqs[i].kind == KV_GET)
+			reqs[i].version = reqs[i].expect;
+		else if (apply(kv->pool, &reqs[i]) != 0)
 			abort(); /* out of memory halfway: no model any more */
 	end(kv);
 	if (bad == -EEXIST || bad == -ENOENT)

@@ -27,6 +27,13 @@
 
 struct sim;
 
+/* Sanitizers take their time: loops over seeds and moments do so much less. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SIM_SLOWNESS 10u
+#else
+#define SIM_SLOWNESS 1u
+#endif
+
 /* How the simulated network behaves. 0 takes the default, in brackets. */
 struct sim_opts {
 	uint64_t seed;
@@ -78,6 +85,13 @@ uint64_t sim_dice(struct sim *s, uint64_t n);
 bool sim_step(struct sim *s);
 /* Call @fn(arg) in @after_ns, in no fiber: it must not wait. */
 void sim_at(struct sim *s, uint64_t after_ns, void (*fn)(void *arg), void *arg);
+/* From now on: as drop_permille of sim_opts, but for CALLs of those nets alone
+ * whose names begin with @whose. */
+void sim_drop(struct sim *s, uint32_t permille, const char *whose);
+/* Call @fn(arg, net) before each remote operation takes effect: @net is whose
+ * it is. It may kill, but not wait. NULL: no more. */
+void sim_on_effect(struct sim *s, void (*fn)(void *arg, struct fab_net *net),
+		   void *arg);
 /* How many events there were, and a hash of them all, in order. */
 uint64_t sim_events(struct sim *s);
 uint64_t sim_hash(struct sim *s);

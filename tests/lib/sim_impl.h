@@ -31,6 +31,9 @@ struct sim {
 	struct sim_fiber *current; /* NULL: the scheduler, or the test itself */
 	struct sim_sched *sched;   /* sim_fiber.c's own */
 	char stuck[512];
+	char drop_of[16];
+	void (*on_effect)(void *arg, struct fab_net *net);
+	void *on_effect_arg;
 };
 
 /* Do fn(s, arg) in @after. The event is the caller's to cancel until it has
@@ -180,6 +183,8 @@ struct sim_batch {
 	struct sim_op op[];
 };
 
+/* Is this CALL of @net's, or its answer, lost? */
+bool sim_loses(const struct sim_net *net);
 int sim_post(struct fab *f, struct fab_batch *b); /* sim_op.c */
 void sim_batch_put(struct sim_batch *sb);
 void sim_op_end(struct sim_op *o, int status);

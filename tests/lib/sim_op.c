@@ -7,6 +7,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,13 +162,21 @@ static bool legal(const struct sim_op *o)
 	return o->copy.offset <= size && len <= size - o->copy.offset;
 }
 
+bool sim_loses(const struct sim_net *net)
+{
+	struct sim *s = net->sim;
+
+	return strncmp(net->name, s->drop_of, strlen(s->drop_of)) == 0 &&
+	       sim_dice(s, 1000) < s->o.drop_permille;
+}
+
 /* A CALL is on its way to the server's fiber; fab_reply() will send back. */
 static void deliver(struct sim *s, struct sim_op *o)
 {
 	struct sim_peer *p = o->batch->net->node[o->copy.node].peer;
 	struct sim_msg *m;
 
-	if (sim_dice(s, 1000) < s->o.drop_permille) {
+	if (sim_loses(o->batch->net)) {
 		sim_note(s, "lost", o->server->address, o->copy.call, 0, 0);
 		sim_batch_put(o->batch);
 		return;
@@ -188,6 +197,8 @@ static void effect(struct sim *s, void *arg)
 	struct sim_op *o = arg;
 	int rc = 0;
 
+	if (takes_effect(o) && s->on_effect != NULL)
+		s->on_effect(s->on_effect_arg, &o->batch->net->net);
 	if (!takes_effect(o) || (o->copy.opcode == FAB_CALL && o->ended)) {
 		sim_batch_put(o->batch); /* not ended: waits for its end */
 		return;
@@ -208,6 +219,19 @@ static void effect(struct sim *s, void *arg)
 	else if (rc == 0)
 		the_rest(o);
 	send_back(s, o, rc);
+}
+
+void sim_drop(struct sim *s, uint32_t permille, const char *whose)
+{
+	s->o.drop_permille = permille;
+	snprintf(s->drop_of, sizeof(s->drop_of), "%s", whose);
+}
+
+void sim_on_effect(struct sim *s, void (*fn)(void *arg, struct fab_net *net),
+		   void *arg)
+{
+	s->on_effect = fn;
+	s->on_effect_arg = arg;
 }
 
 static void half_effect(struct sim *s, void *arg)

@@ -200,8 +200,7 @@ static void server_reply(struct fab_request *rq, int status, const void *data,
 
 	free(r);
 	sim_note(s, "reply", v->address, len, 0, status);
-	if (v->dead || p->cut || o->ended ||
-	    sim_dice(s, 1000) < s->o.drop_permille) {
+	if (v->dead || p->cut || o->ended || sim_loses(o->batch->net)) {
 		sim_batch_put(o->batch);
 	} else {
 		o->status = status;

@@ -145,6 +145,34 @@ def test_a_node_by_hand_is_refused(env):
     one_line(done, "aceso-fuse")
 
 
+@pytest.fixture
+def small_cgroup():
+    """A control group of 200 MiB, of whichever version this host has."""
+    for root, limit in (("/sys/fs/cgroup", "memory.max"),
+                        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")):
+        inner = tempfile.mktemp(prefix="aceso-test-", dir=root)
+        try:
+            os.mkdir(inner)
+        except OSError:
+            continue
+        if os.path.exists(os.path.join(inner, limit)):
+            with open(os.path.join(inner, limit), "w") as f:
+                f.write("200M")
+            yield inner
+            os.rmdir(inner)
+            return
+        os.rmdir(inner)
+    pytest.skip("no control group of memory can be made here")
+
+
+def test_memory_that_the_control_group_does_not_give(env, mnt, small_cgroup):
+    enter = 'echo $$ >"$0/cgroup.procs" && exec "$@"'
+    done = do(env, "sh", "-c", enter, small_cgroup, FUSE, "-o", "size=400m", mnt)
+    assert done.returncode == 2, done.stderr
+    one_line(done, "too little memory", "free", "-o size=")
+    assert not os.path.ismount(mnt)
+
+
 def private(env, script, mnt):
     """Run a script in a mount name space of its own, with a /dev of its own."""
     script = ("mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && "

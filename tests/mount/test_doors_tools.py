@@ -132,3 +132,18 @@ def test_start_and_stop_scripts(env, mnt, tmp_path):
     assert os.listdir(env["ACESO_RUNTIME_DIR"]) == []
     done = do(env, os.path.join(ROOT, "scripts", "stop.sh"), where)
     assert done.returncode == 0 and "Nothing of aceso" in done.stdout
+
+
+def test_who_starts_it_with_sudo_may_write_there(env, mnt, tmp_path):
+    need_fuse()
+    where = str(tmp_path / "new")
+    env = dict(env, BIN=BIN, SUDO_UID="65534", SUDO_GID="65533")
+    done = do(env, os.path.join(ROOT, "scripts", "start.sh"), where, "size=64m")
+    try:
+        assert done.returncode == 0, done.stderr
+        st = os.stat(where)
+        assert (st.st_uid, st.st_gid) == (65534, 65533)
+        assert "sudo kill -9" in done.stdout and "sudo make stop" in done.stdout
+    finally:
+        do(env, os.path.join(ROOT, "scripts", "stop.sh"), where)
+    assert os.listdir(env["ACESO_RUNTIME_DIR"]) == []

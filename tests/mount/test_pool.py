@@ -113,6 +113,20 @@ def test_two_mounts_see_one_tree(pool):
         assert f.read() == "from the first, and the second"
 
 
+def test_open_sees_what_the_other_mount_wrote(pool):
+    """Close-to-open, also where the size was looked at a moment ago."""
+    one, two = f"{pool.dir}/f", f"{pool.second()}/f"
+    for n in range(1, 40):
+        mine, other = (one, two) if n % 2 else (two, one)
+        if n > 1:
+            assert os.stat(other).st_size > 0  # now the kernel knows a size
+        with open(mine, "w") as f:
+            f.write("x" * n * 1000)
+        with open(other) as f:
+            assert os.fstat(f.fileno()).st_size == n * 1000
+            assert f.read() == "x" * n * 1000
+
+
 def test_two_mounts_create_at_once(pool):
     """Of two that create the same name exclusively, exactly one wins."""
     other, wins = pool.second(), [[], []]

@@ -1,5 +1,6 @@
 """Ordinary tools on real trees."""
 import os
+import threading
 
 import pytest
 from conftest import ROOT, sh, wait_for
@@ -59,3 +60,35 @@ def test_sqlite(mnt, mode):
 'DELETE FROM t WHERE k % 3 = 0;' 'UPDATE t SET v = v || k WHERE k % 5 = 0;' 'VACUUM;'""", cwd=mnt)
     assert sh("sqlite3 db 'PRAGMA integrity_check;' 'SELECT count(*) FROM t;'",
               cwd=mnt).split() == ["ok", str(rows - rows // 3)]
+
+
+def test_many_remove_one_tree_at_once(mnt):
+    """What is being removed by another is not there: no other error."""
+    for _ in range(3):
+        sh("for i in $(seq 12); do mkdir -p t/$i/a/b t/$i/c; touch t/$i/a/b/{1..40} t/$i/c/{1..9}; "
+           "done; pids=; for i in 1 2 3 4; do rm -rf t & pids=\"$pids $!\"; done; "
+           "for p in $pids; do wait $p; done; test ! -e t", cwd=mnt)
+
+
+def test_a_removed_directory_shows_itself_to_who_has_it_open(mnt):
+    stop, failed = [], []
+
+    def look(fd):
+        while not stop:
+            try:
+                os.stat(fd)
+            except OSError as e:
+                failed.append(e)
+                return
+
+    for _ in range(1500):
+        os.mkdir(f"{mnt}/d")
+        fd = os.open(f"{mnt}/d", os.O_RDONLY)
+        stop.clear()
+        thread = threading.Thread(target=look, args=(fd,))
+        thread.start()
+        os.rmdir(f"{mnt}/d")
+        stop.append(True)
+        thread.join()
+        os.close(fd)
+    assert not failed

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "tests/lib/cluster.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/cluster_check.h"
 #include "tests/lib/sim.h"
 
@@ -259,6 +260,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_stress),
 	};
 
+	last_seed = first_seed + effort(last_seed - first_seed + 1) - 1;
 	if (argc > 1)
 		first_seed = last_seed = strtoull(argv[1], NULL, 0);
 	if (argc > 2)

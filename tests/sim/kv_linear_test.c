@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "tests/lib/cluster.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/sim.h"
 
 #define CLIENTS 3u
@@ -473,7 +474,9 @@ static void no_money_is_made_or_lost(void **state)
 		fprintf(stderr, "seed %lu\r", (unsigned long)seed);
 		cluster_run(&o, bank_day, &total);
 	}
-	assert_true(total.moved > 20 && total.refused > 0 && total.audits > 0);
+	assert_true(
+		(total.moved > 20 && total.refused > 0 && total.audits > 0) ||
+		!effort_is_whole());
 }
 
 int main(int argc, char **argv)
@@ -484,6 +487,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(no_money_is_made_or_lost),
 	};
 
+	last_seed = first_seed + effort(last_seed - first_seed + 1) - 1;
 	if (argc > 1)
 		first_seed = last_seed = strtoull(argv[1], NULL, 0);
 	if (argc > 2)

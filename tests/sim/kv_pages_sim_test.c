@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "tests/lib/cluster.h"
+#include "tests/lib/effort.h"
 
 #define SEEDS	  8u
 #define SETS	  16u /* of pages that live, of each writer */
@@ -267,29 +268,29 @@ static void one_node_dies_at_any_moment(void **state)
 {
 	(void)state;
 	memset(&met, 0, sizeof(met));
-	for (uint64_t seed = 1; seed <= SEEDS; seed++)
+	for (uint64_t seed = 1; seed <= effort(SEEDS); seed++)
 		run(CLUSTER_SIM, seed, nodes_die, 1);
-	assert_true(met.retries > 0);
-	assert_true(met.degraded > 0);
+	assert_true(met.retries > 0 || !effort_is_whole());
+	assert_true(met.degraded > 0 || !effort_is_whole());
 }
 
 static void two_nodes_die_at_any_moment(void **state)
 {
 	(void)state;
 	memset(&met, 0, sizeof(met));
-	for (uint64_t seed = 1; seed <= SEEDS; seed++)
+	for (uint64_t seed = 1; seed <= effort(SEEDS); seed++)
 		run(CLUSTER_SIM, 100 + seed, nodes_die, 2);
-	assert_true(met.retries > 0);
-	assert_true(met.degraded > 0);
+	assert_true(met.retries > 0 || !effort_is_whole());
+	assert_true(met.degraded > 0 || !effort_is_whole());
 }
 
 static void a_client_dies_and_then_two_nodes(void **state)
 {
 	(void)state;
 	memset(&met, 0, sizeof(met));
-	for (uint64_t seed = 1; seed <= SEEDS; seed++)
+	for (uint64_t seed = 1; seed <= effort(SEEDS); seed++)
 		run(CLUSTER_SIM, 200 + seed, client_dies, 0);
-	assert_true(met.cut_short > 0);
+	assert_true(met.cut_short > 0 || !effort_is_whole());
 }
 
 static void threads_and_dying_nodes(void **state)

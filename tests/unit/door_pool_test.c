@@ -48,16 +48,19 @@ static int bind_at(const char *path, bool listening)
 	return sock;
 }
 
-static void a_place_is_private_and_goes_without_trace(void **state)
+static void a_place_is_not_listed_and_goes_without_trace(void **state)
 {
+	mode_t mask = umask(077); /* which changes nothing */
 	struct pool_place p;
 	struct stat st;
 	int lock;
 
 	assert_int_equal(pool_place("p", &p), 0);
 	assert_int_equal(pool_take(&p, &lock), 0);
+	umask(mask);
+	assert_true(pool_is_ours(&p));
 	assert_int_equal(stat(p.dir, &st), 0);
-	assert_int_equal(st.st_mode & 0777, 0700);
+	assert_int_equal(st.st_mode & 0777, 0711);
 	pool_remove(&p, lock);
 	assert_int_equal(stat(p.dir, &st), -1);
 }
@@ -187,7 +190,7 @@ static void names_that_lead_elsewhere_are_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(a_place_is_private_and_goes_without_trace),
+		TEST(a_place_is_not_listed_and_goes_without_trace),
 		TEST(only_one_process_holds_a_place),
 		TEST(what_a_dead_pool_left_is_cleared),
 		TEST(a_pool_whose_nodes_live_is_left_alone),

@@ -584,6 +584,55 @@ static void memory_of_a_change_cut_short_is_refused(void **state)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, five_nodes, close_pool)
 
+/* --- memory of free blocks ------------------------------------------------ */
+
+static unsigned cool_all(void)
+{
+	unsigned n = 0;
+
+	for (uint32_t node = 0; node < 5; node++)
+		while (alloc_cool(p.a[node]))
+			n++;
+	return n;
+}
+
+static void make_and_free(uint8_t kind)
+{
+	struct ec_block b = take(3, kind);
+
+	ec_pool_fill(&p, &b, 0, BLOCK, 1);
+	ec_pool_seal(&p, &b, BLOCK);
+	ec_pool_fold(&p);
+	for (uint32_t r = 0; r < 3; r++)
+		if (kind == BLOCK_ROWS || r == b.role)
+			ec_pool_mark(&p, &b, r, 0, UNITS);
+	assert_true(ec_pool_retire(&p) > 0);
+}
+
+/* Blocks freed lately keep their memory, and lose it when told to; those that
+ * were opened again meanwhile keep their bytes. */
+static void memory_of_free_blocks_is_given_back(void **state)
+{
+	static const uint8_t kinds[] = {BLOCK_RECORDS, BLOCK_ROWS};
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct ec_block b;
+
+		make_and_free(kinds[i]);
+		assert_true(cool_all() >= 1);
+		assert_int_equal(cool_all(), 0);
+		ec_pool_check(&p);
+
+		make_and_free(kinds[i]);
+		b = take(3, kinds[i]);
+		ec_pool_fill(&p, &b, 0, BLOCK, 2);
+		ec_pool_seal(&p, &b, BLOCK);
+		ec_pool_fold(&p);
+		cool_all();
+		ec_pool_check(&p);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -610,6 +659,7 @@ int main(void)
 		T(a_new_leader_goes_on_where_the_old_one_was),
 		T(all_is_known_again_from_the_records),
 		T(memory_of_a_change_cut_short_is_refused),
+		T(memory_of_free_blocks_is_given_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

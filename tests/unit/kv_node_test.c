@@ -12,6 +12,7 @@
 #include "kv/hash.h"
 #include "kv/slot.h"
 #include "tests/lib/by_hand.h"
+#include "tests/lib/sim.h"
 
 #define MS UINT64_C(1000000)
 
@@ -126,6 +127,92 @@ static void dead_clients_blocks_are_closed(struct cluster *c, void *arg)
 	assert_int_equal(other.joined.view.clients, 1);
 	hand_expect_many(&other, 20);
 	hand_leave(&other);
+}
+
+/* --- the end of a node ------------------------------------------------------
+ */
+
+struct lonely {
+	struct cluster *c;
+	int called;
+	bool stopped;
+};
+
+static int lonely_net(void *arg, struct fab_net **out)
+{
+	struct lonely *l = arg;
+
+	return sim_net_open(cluster_sim(l->c), "alone", out);
+}
+
+static void on_lonely(void *arg)
+{
+	((struct lonely *)arg)->called++;
+}
+
+static void on_stop(void *arg)
+{
+	((struct lonely *)arg)->stopped = true;
+}
+
+static void attach_as(struct lonely *l, uint32_t role, struct fab_net **net)
+{
+	struct proto_hello hello = {
+		.magic = PROTO_MAGIC, .version = PROTO_VERSION, .role = role};
+
+	assert_int_equal(sim_net_open(cluster_sim(l->c), "peer", net), 0);
+	assert_int_equal(
+		fab_net_attach(*net, 0, "sim:alone", &hello, sizeof(hello)), 0);
+}
+
+static void say_stop(struct fab_net *net, int expect)
+{
+	struct fab *f;
+
+	assert_int_equal(fab_open(net, &f), 0);
+	assert_int_equal(
+		fab_call_run(f, 0, PROTO_STOP, NULL, 0, NULL, 0, NULL, 0),
+		expect);
+	fab_close(f);
+}
+
+/* Neither the coordinator's end nor the last client's is the node's: both. */
+static void node_ends_with_its_last_user(struct cluster *c, void *arg)
+{
+	struct lonely l = {.c = c};
+	struct node_opts o = {.address = "sim:alone",
+			      .region_fd = -1,
+			      .net = lonely_net,
+			      .arg = &l,
+			      .on_lonely = on_lonely,
+			      .on_stop = on_stop};
+	struct fab_net *coord, *client, *node;
+	struct node *n;
+
+	o.super.layout = *cluster_layout(c);
+	o.region = calloc(1, o.super.layout.size);
+	assert_int_equal(node_open(&o, &n), 0);
+	attach_as(&l, PROTO_COORD, &coord);
+	attach_as(&l, PROTO_CLIENT, &client);
+	attach_as(&l, PROTO_NODE, &node);
+	say_stop(client, -EPERM);
+	say_stop(node, -EPERM);
+	assert_false(l.stopped);
+	say_stop(coord, 0);
+	assert_true(l.stopped);
+	fab_net_close(coord);
+	cluster_sleep(c, 10 * MS);
+	assert_int_equal(l.called, 0);
+	assert_false(node_lonely(n));
+	fab_net_close(client);
+	cluster_sleep(c, 10 * MS);
+	assert_int_equal(l.called, 1);
+	assert_true(node_lonely(n)); /* another node is no reason to stay */
+	fab_net_close(node);
+	node_close(n);
+	/* what is there is not taken for new memory */
+	assert_int_equal(node_open(&o, &n), -EINVAL);
+	free(o.region);
 }
 
 /* --- shards --------------------------------------------------------------- */
@@ -348,6 +435,11 @@ static void test_orphans(void **state)
 	run(dead_clients_blocks_are_closed, NULL);
 }
 
+static void test_lonely(void **state)
+{
+	run(node_ends_with_its_last_user, NULL);
+}
+
 static void test_shard(void **state)
 {
 	uint32_t id;
@@ -386,8 +478,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sealed),	cmocka_unit_test(test_obsolete),
 		cmocka_unit_test(test_checked), cmocka_unit_test(test_orphans),
-		cmocka_unit_test(test_shard),	cmocka_unit_test(test_two),
-		cmocka_unit_test(test_during),	cmocka_unit_test(test_fates),
+		cmocka_unit_test(test_lonely),	cmocka_unit_test(test_shard),
+		cmocka_unit_test(test_two),	cmocka_unit_test(test_during),
+		cmocka_unit_test(test_fates),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,126 @@
+/* tests/crash/pair_kill_test.c - for each thing a client does two die: two
+ * nodes, the client and a node, a node and the client. The first just before
+ * the n-th remote operation of the act, the other m operations of anybody's
+ * later: while the first death is found out, adopted, or mended. Moments are
+ * samples, the same in every run. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "tests/lib/scenes.h"
+#include "tests/lib/sim.h"
+
+#define NODES 5u
+
+static const uint32_t later[] = {1, 4, 13, 37, 90, 220, 500, 1100};
+#define LATER (sizeof(later) / sizeof(later[0]))
+
+static uint32_t samples =
+	16 / SIM_SLOWNESS; /* of each scene and kind of pair */
+
+/* What a scene is asked to survive in its @i-th sample. */
+typedef void pair_of(uint32_t i, struct strike st[2]);
+
+static void two_nodes(uint32_t i, struct strike st[2])
+{
+	st[0].who = i % NODES;
+	st[1].who = (i + 1 + i / NODES % (NODES - 1)) % NODES;
+}
+
+static void client_then_node(uint32_t i, struct strike st[2])
+{
+	st[0].who = STRIKE_CLIENT;
+	st[1].who = i % NODES;
+}
+
+static void node_then_client(uint32_t i, struct strike st[2])
+{
+	st[0].who = i % NODES;
+	st[1].who = STRIKE_CLIENT;
+}
+
+/* The moments: @n steps through the act, @m through what follows. */
+static void moments(const struct scene *scene, uint32_t i, struct strike st[2])
+{
+	uint32_t met = scene->least * scene->step;
+
+	st[0].n = 1 + i * 7 % met;
+	st[1].n = later[(i + i / LATER) % LATER];
+}
+
+static void play_pairs(const struct scene *scene, pair_of *pair)
+{
+	uint32_t both = 0;
+
+	for (uint32_t i = 0; i < samples; i++) {
+		struct strike st[2] = {{.n = 0}, {.n = 0}};
+
+		pair(i, st);
+		moments(scene, i, st);
+		fprintf(stderr, "%s: %d at %u, then %d after %u\n", scene->name,
+			(int)st[0].who, st[0].n, (int)st[1].who, st[1].n);
+		scene_play(scene, 1 + i, st, 2);
+		both += st[0].hit && st[1].hit;
+	}
+	assert_true(both >= (samples + 1) / 2);
+}
+
+static void nodes_die(void **state)
+{
+	play_pairs(*state, two_nodes);
+}
+
+static void client_dies_then_a_node(void **state)
+{
+	play_pairs(*state, client_then_node);
+}
+
+static void node_dies_then_the_client(void **state)
+{
+	play_pairs(*state, node_then_client);
+}
+
+/* pair_kill_test SCENE SEED WHO N WHO M: one of them alone; WHO -1: client. */
+static int play_one(char **argv)
+{
+	struct strike st[2] = {
+		{.who = (uint32_t)atoi(argv[3]), .n = (uint32_t)atoi(argv[4])},
+		{.who = (uint32_t)atoi(argv[5]), .n = (uint32_t)atoi(argv[6])},
+	};
+
+	for (uint32_t i = 0; i < scenes_n; i++)
+		if (strcmp(scenes[i].name, argv[1]) == 0)
+			scene_play(&scenes[i], strtoull(argv[2], NULL, 0), st,
+				   2);
+	return 0;
+}
+
+static int run_all(const char *name, void (*test)(void **state))
+{
+	struct CMUnitTest tests[32];
+
+	for (uint32_t i = 0; i < scenes_n; i++)
+		tests[i] = (struct CMUnitTest){
+			.name = scenes[i].name,
+			.test_func = test,
+			.initial_state = (void *)&scenes[i],
+		};
+	return _cmocka_run_group_tests(name, tests, scenes_n, NULL, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	const char *n = getenv("SAMPLES");
+
+	if (n != NULL)
+		samples = (uint32_t)atoi(n);
+	if (argc == 7)
+		return play_one(argv);
+	return run_all("two nodes die", nodes_die) +
+	       run_all("a client, then a node", client_dies_then_a_node) +
+	       run_all("a node, then a client", node_dies_then_the_client);
+}

@@ -1,0 +1,360 @@
+/* tests/lib/scenes.c - see scenes.h. */
+#include "tests/lib/scenes.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "kv/proto.h"
+#include "tests/lib/cluster_check.h"
+#include "tests/lib/sim.h"
+
+#define TIMEOUT_MS 1000u
+#define KEYS	   40u
+#define PAGE_KEYS  4u
+#define MS	   UINT64_C(1000000)
+#define FOLD_NS	   (5 * MS)
+#define BIG_VALUES 6000u
+
+struct play {
+	const struct scene *scene;
+	struct stage stage;
+	struct sim *sim;
+	struct player actor, rival;
+	struct fab_net *net; /* the actor's */
+	struct strike *strike;
+	uint32_t strikes, at; /* the next one */
+	uint32_t count;
+	bool acted, rivalled;
+};
+
+/* --- scenes
+ * ------------------------------------------------------------------- */
+
+static void some_keys(struct player *p)
+{
+	for (uint32_t i = 0; i < 8; i++)
+		assert_int_equal(player_do(p, KV_INSERT, i), 0);
+}
+
+static void insert_first(struct player *p)
+{
+	player_do(p, KV_INSERT, 20);
+}
+
+static void a_tombstone(struct player *p)
+{
+	some_keys(p);
+	assert_int_equal(player_do(p, KV_DEL, 5), 0);
+}
+
+static void insert_again(struct player *p)
+{
+	player_do(p, KV_INSERT, 5);
+}
+
+static void put_known(struct player *p)
+{
+	for (uint32_t i = 0; i < 2 && !p->dead; i++)
+		player_do(p, KV_PUT, 3);
+}
+
+static void put_unknown(struct player *p)
+{
+	player_do(p, KV_PUT, 21);
+}
+
+static void put_at_version(struct player *p)
+{
+	for (uint32_t i = 0; i < 2 && !p->dead; i++)
+		player_do(p, KV_PUT_IF, 4); /* reads, if the first failed */
+}
+
+static void delete_it(struct player *p)
+{
+	player_do(p, KV_DEL, 2);
+}
+
+static void delete_and_insert(struct player *p)
+{
+	player_do(p, KV_DEL, 2);
+	if (!p->dead)
+		player_do(p, KV_INSERT, 2);
+}
+
+/* Both want the same keys, again and again. */
+static void put_the_same(struct player *p)
+{
+	for (uint32_t i = 0; i < 3 && !p->dead; i++)
+		player_do(p, KV_PUT, 3);
+}
+
+static void insert_the_same(struct player *p)
+{
+	for (uint32_t i = 0; i < 3 && !p->dead; i++) {
+		player_do(p, KV_INSERT, 24);
+		if (!p->dead)
+			player_do(p, KV_DEL, 24);
+	}
+}
+
+static void put_if_the_same(struct player *p)
+{
+	for (uint32_t i = 0; i < 4 && !p->dead; i++)
+		player_do(p, KV_PUT_IF, 4); /* or reads */
+}
+
+static void txn_of_the_same(struct player *p)
+{
+	static const uint8_t kind[] = {KV_PUT_IF, KV_PUT_IF};
+	static const uint32_t key[] = {6, 7};
+
+	for (uint32_t i = 0; i < 2 && !p->dead; i++) {
+		player_do(p, KV_GET, key[0]);
+		if (!p->dead)
+			player_do(p, KV_GET, key[1]);
+		if (!p->dead)
+			player_txn(p, kind, key, 2);
+	}
+}
+
+static void txn_of_two(struct player *p)
+{
+	static const uint8_t kind[] = {KV_PUT_IF, KV_INSERT};
+	static const uint32_t key[] = {6, 22};
+
+	player_txn(p, kind, key, 2);
+}
+
+static void txn_of_four(struct player *p)
+{
+	static const uint8_t kind[] = {KV_PUT_IF, KV_DEL, KV_GET, KV_INSERT};
+	static const uint32_t key[] = {6, 7, 1, 23};
+
+	player_txn(p, kind, key, 4);
+}
+
+static void keys_with_pages(struct player *p)
+{
+	some_keys(p);
+	for (uint32_t i = 0; i < PAGE_KEYS - 1; i++)
+		assert_int_equal(player_do(p, KV_INSERT, STAGE_PAGES_FROM + i),
+				 0);
+}
+
+/* A few pages by deltas; once in a while enough of them for rows. */
+static void pages_changed(struct player *p)
+{
+	for (uint32_t i = 0; i < PAGE_KEYS && !p->dead; i++)
+		player_do(p, KV_PUT, STAGE_PAGES_FROM + i);
+}
+
+static void blocks_filled(struct player *p)
+{
+	for (uint32_t i = 0; i < 30 && !p->dead; i++)
+		player_do(p, KV_PUT, i);
+	cluster_sleep(p->stage->c, FOLD_NS);
+}
+
+static void much(struct player *p)
+{
+	p->stage->value_max = BIG_VALUES;
+	for (uint32_t i = 0; i < 60; i++)
+		player_do(p, KV_PUT, i % 30);
+}
+
+/* What lies in blocks that were filled before is written anew. */
+static void blocks_emptied(struct player *p)
+{
+	for (uint32_t i = 0; i < 60 && !p->dead; i++)
+		player_do(p, KV_PUT, i % 30);
+	kv_sync(p->kv);
+	cluster_sleep(p->stage->c, FOLD_NS);
+}
+
+#define SCENE(what, before, does, ...)                                         \
+	{                                                                      \
+		.name = what, .prepare = before, .act = does, __VA_ARGS__      \
+	}
+
+const struct scene scenes[] = {
+	SCENE("insert", some_keys, insert_first, .step = 1, .least = 8),
+	SCENE("insert over a tombstone", a_tombstone, insert_again, .step = 1,
+	      .least = 8),
+	SCENE("put", some_keys, put_known, .step = 1, .least = 12),
+	SCENE("put of a new key", some_keys, put_unknown, .step = 1,
+	      .least = 8),
+	SCENE("put_if", some_keys, put_at_version, .step = 1, .least = 12),
+	SCENE("delete", some_keys, delete_it, .step = 1, .least = 6),
+	SCENE("delete and insert", some_keys, delete_and_insert, .step = 1,
+	      .least = 12),
+	SCENE("two put", some_keys, put_the_same, .rival = put_the_same,
+	      .everybodys = true, .step = 2, .least = 15),
+	SCENE("two insert and delete", some_keys, insert_the_same,
+	      .rival = insert_the_same, .everybodys = true, .step = 5,
+	      .least = 15),
+	SCENE("two put_if", some_keys, put_if_the_same,
+	      .rival = put_if_the_same, .everybodys = true, .step = 3,
+	      .least = 12),
+	SCENE("two in txns", some_keys, txn_of_the_same,
+	      .rival = txn_of_the_same, .everybodys = true, .step = 13,
+	      .least = 12),
+	SCENE("txn of 2", some_keys, txn_of_two, .step = 2, .least = 15),
+	SCENE("txn of 4", some_keys, txn_of_four, .step = 3, .least = 20),
+	SCENE("pages", keys_with_pages, pages_changed, .step = 4, .least = 12),
+	SCENE("seal and fold", much, blocks_filled, .everybodys = true,
+	      .step = 23, .least = 12, .folds = true),
+	SCENE("retire", much, blocks_emptied, .everybodys = true, .step = 47,
+	      .least = 12, .folds = true, .retires = true),
+};
+const uint32_t scenes_n = sizeof(scenes) / sizeof(scenes[0]);
+
+/* --- strikes
+ * ----------------------------------------------------------------------- */
+
+static void strike_now(struct play *y, struct strike *st)
+{
+	st->hit = true;
+	y->at++;
+	y->count = 0;
+	if (st->who == STRIKE_CLIENT) {
+		y->actor.dead = true;
+		cluster_client_kill(y->stage.c, y->actor.kv);
+	} else {
+		cluster_kill_node(y->stage.c, st->who);
+	}
+}
+
+static void on_effect(void *arg, struct fab_net *net)
+{
+	struct play *y = arg;
+
+	if (y->at == y->strikes)
+		return;
+	if (y->at == 0 && !y->scene->everybodys && net != y->net)
+		return;
+	if (++y->count == y->strike[y->at].n)
+		strike_now(y, &y->strike[y->at]);
+}
+
+/* --- a play
+ * ---------------------------------------------------------------------------
+ */
+
+static void settle_and_look(struct play *y)
+{
+	struct player other;
+
+	cluster_settle(y->stage.c);
+	player_init(&other, &y->stage, 1);
+	player_read_all(&other, KEYS, PAGE_KEYS);
+	/* Nobody is in the way of who goes on. */
+	player_do(&other, KV_PUT, 3);
+	player_do(&other, KV_PUT, 6);
+	player_do(&other, KV_INSERT, 20);
+	cluster_settle(y->stage.c);
+	sim_on_effect(y->sim, NULL, NULL);
+	cluster_settle(y->stage.c);
+	player_read_all(&other, KEYS, PAGE_KEYS);
+	assert_true(history_check(y->stage.h, stderr));
+	cluster_check(y->stage.c, other.kv, y->actor.dead);
+}
+
+struct chores {
+	uint64_t folds, retires;
+};
+
+static struct chores chores_done(struct play *y)
+{
+	struct chores sum = {0};
+	struct proto_stats st;
+
+	for (uint32_t id = 0; id < 5; id++) {
+		node_stats(cluster_node(y->stage.c, id), &st);
+		sum.folds += st.folds;
+		sum.retires += st.retires;
+	}
+	return sum;
+}
+
+/* Nobody has died: then the scene was what it is called. */
+static void check_chores(struct play *y, const struct chores *before)
+{
+	struct chores now = chores_done(y);
+
+	assert_true(!y->scene->folds || now.folds > before->folds);
+	assert_true(!y->scene->retires || now.retires > before->retires);
+}
+
+/* A client that is dead finds that out too late to be waited for. */
+static void act(void *arg)
+{
+	struct play *y = arg;
+
+	y->scene->act(&y->actor);
+	y->acted = true;
+}
+
+static void rival_act(void *arg)
+{
+	struct play *y = arg;
+
+	y->scene->rival(&y->rival);
+	y->rivalled = true;
+}
+
+static void start_acts(struct play *y)
+{
+	y->rivalled = y->scene->rival == NULL;
+	cluster_spawn(y->stage.c, act, y);
+	if (!y->rivalled)
+		cluster_spawn(y->stage.c, rival_act, y);
+}
+
+static void body(struct cluster *c, void *arg)
+{
+	struct play *y = arg;
+	struct chores before;
+
+	y->stage.c = c;
+	y->sim = cluster_sim(c);
+	player_init(&y->actor, &y->stage, 0);
+	y->net = cluster_client_net(c, y->actor.kv);
+	y->scene->prepare(&y->actor);
+	if (y->scene->rival != NULL)
+		player_init(&y->rival, &y->stage, 2);
+	before = chores_done(y);
+	sim_on_effect(y->sim, on_effect, y);
+	start_acts(y);
+	while (!y->rivalled || (!y->acted && !y->actor.dead))
+		cluster_sleep(c, MS / 100);
+	if (y->at == 0) {
+		sim_on_effect(y->sim, NULL, NULL); /* it is over */
+		check_chores(y, &before);
+	}
+	settle_and_look(y);
+}
+
+void scene_play(const struct scene *scene, uint64_t seed, struct strike *strike,
+		uint32_t strikes)
+{
+	struct cluster_opts o = {.mode = CLUSTER_SIM,
+				 .seed = seed,
+				 .usable = 4u << 20,
+				 .slots = 1024,
+				 .op_timeout_ms = TIMEOUT_MS,
+				 .clients = 4};
+	struct play *y = calloc(1, sizeof(*y));
+
+	assert_non_null(y);
+	y->scene = scene;
+	y->strike = strike;
+	y->strikes = strikes;
+	y->stage.h = history_new();
+	cluster_run(&o, body, y);
+	history_free(y->stage.h);
+	free(y);
+}

@@ -1,0 +1,39 @@
+/* tests/lib/scenes.h - one thing that a client does, in a small pool that was
+ * made for it, while others die at a chosen moment. Whatever the moment: what
+ * the client was told, and what another client reads afterwards, has an order
+ * [I7] [I8] [I9], and the memory of the nodes that are left is sound. */
+#ifndef ACESO_TESTS_LIB_SCENES_H
+#define ACESO_TESTS_LIB_SCENES_H
+#include "tests/lib/player.h"
+
+struct scene {
+	const char *name;
+	void (*prepare)(struct player *p);
+	void (*act)(struct player *p);
+	/* Another client, at the same time, that nobody kills; or NULL. */
+	void (*rival)(struct player *p);
+	/* What counts as an operation: the client's own, or everybody's. */
+	bool everybodys;
+	uint32_t step;	     /* every so manieth is tried */
+	uint32_t least;	     /* so many must be met, or the test is none */
+	bool folds, retires; /* it makes the nodes do that */
+};
+
+extern const struct scene scenes[];
+extern const uint32_t scenes_n;
+
+#define STRIKE_CLIENT UINT32_MAX
+
+/* Somebody dies just before the @n-th operation (counted from 1) after the
+ * act's begin, or after the strike before this one. */
+struct strike {
+	uint32_t who; /* a node, or STRIKE_CLIENT */
+	uint32_t n;
+	bool hit; /* out: it came to that */
+};
+
+/* Second strikes count everybody's operations, to the end of the scene. */
+void scene_play(const struct scene *scene, uint64_t seed, struct strike *strike,
+		uint32_t strikes);
+
+#endif
