@@ -27,8 +27,8 @@ static void set_caching(struct fs *fs, bool unchanged,
 	fi->direct_io =
 		fs->opts.cache == FS_CACHE_NONE || appends_shared(fs, fi);
 	fi->keep_cache = fs->opts.cache == FS_CACHE_WRITEBACK || unchanged;
-	fi->noflush = fs->opts.cache != FS_CACHE_WRITEBACK &&
-		      kv_clients(fs->kv) == 1;
+	fi->noflush =
+		fs->opts.cache != FS_CACHE_WRITEBACK && kv_clients(fs->kv) == 1;
 }
 
 /* Close-to-open, for attributes too: a size from before another mount's write

@@ -88,6 +88,7 @@ struct shm_node {
 	_Atomic(int) state;
 	uint8_t *base; /* readers: only inside shm_enter() and state UP */
 	uint64_t size;
+	int fd; /* of the region, as long as @base is mapped; -1 */
 	_Atomic(uint32_t) generation; /* counts attachments */
 	pthread_mutex_t lock;
 	int sock; /* primary; -1 */

@@ -22,6 +22,7 @@ int shm_nodes_init(struct shm_net *net)
 {
 	for (int i = 0; i <= (int)FAB_NODE_COORD; i++) {
 		net->node[i].sock = -1;
+		net->node[i].fd = -1;
 		pthread_mutex_init(&net->node[i].lock, NULL);
 	}
 	return 0;
@@ -51,6 +52,9 @@ static void node_unmap(struct shm_node *node)
 		munmap(node->base, node->size);
 	node->base = NULL;
 	node->size = 0;
+	if (node->fd >= 0)
+		close(node->fd);
+	node->fd = -1;
 	if (node->sock >= 0)
 		close(node->sock);
 	node->sock = -1;
@@ -152,11 +156,13 @@ static int greet(struct shm_net *net, struct shm_node *node, bool region,
 		rc = -EPROTO;
 	} else if (region) {
 		rc = map_region(fd, fr.id, &node->base);
-		if (rc == 0)
-			node->size = fr.id;
 	}
-	if (fd >= 0)
+	if (rc == 0 && region) {
+		node->size = fr.id;
+		node->fd = fd;
+	} else if (fd >= 0) {
 		close(fd);
+	}
 	return rc;
 }
 

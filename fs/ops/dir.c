@@ -10,7 +10,7 @@
 
 /* Entries of one readdirplus, whose inodes are read side by side. The room for
  * each holds nearly all records; a larger one is read again by itself. */
-#define PLUS_MAX	  32u
+#define PLUS_MAX	  192u
 #define PLUS_RECORD_BYTES 1024u
 
 struct plus {
@@ -74,8 +74,7 @@ static int each_plain(void *arg, const struct fs_dentry *d, uint64_t cookie)
 	return add_plain(arg, d->name, d->ino, d->type, cookie);
 }
 
-/* --- plus: first the names, then their inodes, then the answer
- * ----------------- */
+/* --- plus: first the names, then their inodes, then the answer ------------ */
 
 static int each_plus(void *arg, const struct fs_dentry *d, uint64_t cookie)
 {
@@ -166,8 +165,7 @@ static void drop_all_plus(struct listing *l)
 			fs_itable_forget(fs_of(l->req), l->plus[i].ino, 1);
 }
 
-/* --- both
- * ---------------------------------------------------------------------- */
+/* --- both ----------------------------------------------------------------- */
 
 /* "." and ".." are not stored. In a plus answer they have no attributes. */
 static int add_dot(struct listing *l, const char *name, uint64_t ino,

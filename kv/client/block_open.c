@@ -307,8 +307,11 @@ static int open_rounds(struct attempt *at, bool wait, uint64_t deadline_ns)
 	}
 }
 
+/* Rows are written in large pieces, which need no mapping. */
 static void prepare(struct space *sp, const struct space_block *b)
 {
+	if (b->kind == BLOCK_ROWS)
+		return;
 	for (uint32_t i = 0; i < b->members; i++)
 		fab_net_prepare(sp->kv->net, b->member[i].node,
 				b->member[i].offset,
