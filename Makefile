@@ -53,6 +53,15 @@ FSM_BIN := $(FSM_SRC:%.c=$(B)/%)
 BENCH_SRC := $(wildcard tests/bench/*.c)
 BENCH_BIN := $(BENCH_SRC:%.c=$(B)/%)
 
+# One short line a step; V=1 shows the commands.
+V ?= 0
+ifeq ($(V),0)
+Q := @
+step = @echo '  $(1) $@';
+else
+step =
+endif
+
 all: $(B)/libaceso.a $(PROGRAMS) links
 .PHONY: all links tests clean help
 .SECONDARY:
@@ -66,41 +75,49 @@ endif
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+	$(call step,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
 $(B)/libaceso.a: $(KV_OBJ)
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar qcs $@ $^
+	$(call step,AR)
+	$(Q)ar qcs $@ $^
 
 $(B)/libfs.a: $(FS_OBJ)
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar qcs $@ $^
+	$(call step,AR)
+	$(Q)ar qcs $@ $^
 
 $(B)/bin/%: $(B)/mount-helper/%.o $(DOOR_OBJ) $(B)/libfs.a $(B)/libaceso.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS) $(LIBS_$*)
+	$(call step,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS) $(LIBS_$*)
 
 tests: $(TEST_BIN) $(FSM_BIN)
 
 $(B)/libtests.a: $(TLIB_OBJ)
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar qcs $@ $^
+	$(call step,AR)
+	$(Q)ar qcs $@ $^
 
 $(TEST_BIN): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libfs.a $(B)/libaceso.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Wl,--start-group $^ -Wl,--end-group -o $@ \
+	$(call step,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) -Wl,--start-group $^ -Wl,--end-group -o $@ \
 		$(FAULT_LINK) $(LIBS) -lcmocka
 
 $(FSM_BIN): $(B)/%: $(B)/%.o $(B)/tests/lib/kv_model.o $(B)/tests/lib/fs_tree.o $(B)/libfs.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS) -lcmocka
+	$(call step,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS) -lcmocka
 
 $(BENCH_BIN): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libfs.a $(B)/libaceso.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS)
+	$(call step,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS)
 
 clean:
 	rm -rf build

@@ -218,9 +218,12 @@ static void add_row(const struct alloc *a, const struct alloc_row *row,
 	if (!row->led)
 		return;
 	out->data_total += (uint64_t)a->periods * a->k;
-	for (uint32_t i = 0; i < a->k; i++)
+	for (uint32_t i = 0; i < a->k; i++) {
 		if (row->role_up >> i & 1)
 			out->data_free += row->free[i].n;
+		else /* nobody can have these */
+			out->data_total -= row->free[i].n;
+	}
 	out->open_blocks += row->count[BLOCK_OPEN];
 	out->sealed_blocks +=
 		row->count[BLOCK_SEALED] + row->count[BLOCK_FOLDING];

@@ -92,7 +92,8 @@ int alloc_mark(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
 	       uint32_t at, uint32_t len);
 
 struct alloc_usage {
-	uint64_t data_total; /* data blocks that this node leads, and: */
+	uint64_t data_total; /* data blocks that this node leads, without FREE
+				ones whose node is down, and: */
 	uint64_t data_free;  /* of them FREE and on nodes that are up */
 	uint64_t own_blocks; /* of this node's blocks: not FREE, or parity of
 				a stripe with any block not FREE */

@@ -170,10 +170,12 @@ static void check_usage(struct life *l)
 		if (ec_pool_leader(&l->p, s) == UINT32_MAX)
 			continue;
 		for (uint32_t r = 0; r < l->p.g.k; r++) {
-			total++;
-			free_blocks +=
-				ec_pool_truth(&l->p, s, r) == NULL &&
+			bool taken = ec_pool_truth(&l->p, s, r) != NULL;
+			bool up =
 				ec_pool_is_up(&l->p, ec_pool_node(&l->p, s, r));
+
+			total += taken || up;
+			free_blocks += !taken && up;
 		}
 	}
 	for (uint32_t i = 0; i < l->p.g.nodes; i++) {
