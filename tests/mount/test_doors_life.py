@@ -66,8 +66,10 @@ def test_a_mount_has_five_nodes_and_ends_with_umount(env, mnt):
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signals_end_a_foreground_mount_cleanly(env, mnt, sig):
+    # a shell's background job has SIGINT ignored, and hands that down
     p = subprocess.Popen([FUSE, "-f", "-o", "size=64m", mnt], env=env, text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         preexec_fn=lambda: signal.signal(sig, signal.SIG_DFL))
     assert wait_for(lambda: os.path.ismount(mnt))
     put(mnt, "x", "hello")
     p.send_signal(sig)
