@@ -60,8 +60,7 @@ static bool write_pages(const struct shm_node *node, const struct fab_op *op)
 {
 	const uint64_t mask = SHM_PAGE_BYTES - 1;
 
-	if (op->len < SHM_PAGES_BYTES_MIN || ((op->offset | op->len) & mask) ||
-	    ((uintptr_t)op->buf & 7))
+	if (((op->offset | op->len) & mask) || ((uintptr_t)op->buf & 7))
 		return false;
 	return pwrite(node->fd, op->buf, op->len, (off_t)op->offset) ==
 	       (ssize_t)op->len;
