@@ -9,7 +9,7 @@
 #include "kv/view.h"
 
 #define PROTO_MAGIC   0x4f534341u
-#define PROTO_VERSION 1u
+#define PROTO_VERSION 2u
 
 enum proto_role { PROTO_CLIENT = 1, PROTO_NODE, PROTO_COORD, PROTO_TOOL };
 
@@ -31,17 +31,21 @@ enum proto_call {
 	PROTO_MARK,	 /* proto_mark -> nothing; skips what is stale */
 	PROTO_STATS,	 /* nothing -> proto_stats */
 	PROTO_VIEW,    /* proto_view_set -> nothing     from the coordinator */
-	PROTO_REBUILD, /* proto_rebuild -> proto_rebuilt    answered at the end
-			*/
+	PROTO_REBUILD, /* proto_rebuild -> proto_rebuilt    answered at the end;
+			* to ask again is to be told again, and later asks
+			* are answered in place of earlier ones */
 	PROTO_RETIRE,  /* proto_retire -> proto_retired     between nodes */
 	PROTO_FREE,    /* proto_retire -> nothing           between nodes */
 	PROTO_STOP,    /* nothing -> nothing            from the coordinator */
 	PROTO_SWEEP,   /* proto_sweep -> proto_swept    from the coordinator */
 	PROTO_ORPHANS, /* proto_orphans -> nothing      from the coordinator */
 	PROTO_KEEP,    /* proto_keep -> nothing         between nodes */
+	PROTO_RESTORE, /* proto_restore -> proto_restored, at once: begin, or
+			* go on, and tell how far it is */
+	PROTO_WANT,    /* proto_want -> nothing         a hint */
 	/* to the coordinator */
 	PROTO_JOIN = 64, /* proto_join -> proto_joined */
-	PROTO_WATCH,   /* proto_watch -> view           when newer than known */
+	PROTO_WATCH,   /* proto_watch -> proto_view_set when newer than known */
 	PROTO_SUSPECT, /* proto_suspect -> nothing */
 	PROTO_STATUS,  /* nothing -> JSON text, see docs/status.md */
 	PROTO_LEAVE,   /* nothing -> nothing */
@@ -121,6 +125,23 @@ struct proto_rebuilt {
 	uint64_t records, bytes, keys; /* read, scanned, brought back */
 };
 
+/* To a node that is COMING: bring its blocks back. */
+struct proto_restore {
+	uint64_t epoch;
+};
+
+struct proto_restored {
+	uint32_t done; /* 1: all that the code could give back is here */
+	uint32_t lost; /* blocks that it could not */
+	uint64_t bytes_done, bytes_total;
+};
+
+/* A client reads this block of a node that is COMING, the hard way. */
+struct proto_want {
+	uint64_t stripe;
+	uint32_t role, pad;
+};
+
 struct proto_retire {
 	uint64_t epoch, stripe;
 	uint32_t role, life;
@@ -134,6 +155,7 @@ struct proto_retired {
  * tombstones that were there when phase 1 began. See kv/node/sweep.c. */
 struct proto_sweep {
 	uint64_t epoch;
+	uint64_t round; /* to ask again for one is to be told again */
 	uint32_t phase, pad;
 };
 
@@ -176,7 +198,7 @@ struct proto_joined {
 
 /* "I have adopted @epoch: no operation of mine under way touches a node that
  * is DOWN in it, and my commit marks and kills are written." Answered with
- * the next view; or with the same one after @wait_ms. */
+ * the next view, as a proto_view_set; or with the same one after @wait_ms. */
 struct proto_watch {
 	uint64_t epoch;
 	uint32_t wait_ms, pad;

@@ -33,17 +33,20 @@ static int watch(struct kv *kv, struct kv_thread *t, uint32_t wait_ms,
 {
 	struct proto_watch msg = {.epoch = member_settled(kv->member),
 				  .wait_ms = wait_ms};
-	struct view v;
+	struct proto_view_set set;
 	uint32_t len = 0;
 	int rc;
 
+	member_attach(kv->member, t);
 	rc = fab_call_run(t->fab, FAB_NODE_COORD, PROTO_WATCH, &msg,
-			  sizeof(msg), &v, sizeof(v), &len, timeout_ns);
+			  sizeof(msg), &set, sizeof(set), &len, timeout_ns);
 	if (rc != 0)
 		return rc;
-	if (len != sizeof(v))
+	if (len != sizeof(set))
 		return -EPROTO;
-	return member_adopt(kv->member, t, &v);
+	for (uint32_t i = 0; i < 64; i++)
+		set.address[i][PROTO_ADDRESS_BYTES - 1] = '\0';
+	return member_adopt(kv->member, t, &set);
 }
 
 static void *watcher(void *arg)

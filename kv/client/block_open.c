@@ -53,7 +53,7 @@ struct attempt {
 	struct space *sp;
 	struct kv_thread *t;
 	struct space_block *b;
-	uint64_t epoch, up;
+	uint64_t epoch, up, all;
 	uint64_t avoid; /* nodes that failed us in this call */
 	bool urgent;
 };
@@ -112,7 +112,7 @@ static void add_member(const struct space *sp, struct space_block *b,
 	b->member[b->members++].offset = fab_addr_offset(a);
 }
 
-/* The data node, then the parity nodes that are up; ROWS: all in order. */
+/* The data node, then the parity nodes that are members; ROWS: all in order. */
 static void list_members(struct attempt *at)
 {
 	const struct group *g = space_group(at->sp);
@@ -124,7 +124,7 @@ static void list_members(struct attempt *at)
 		uint32_t node, block;
 
 		group_member(g, b->stripe, r, &node, &block);
-		if (b->kind == BLOCK_ROWS || (at->up >> node & 1))
+		if (b->kind == BLOCK_ROWS || (at->all >> node & 1))
 			add_member(at->sp, b, r);
 	}
 }
@@ -292,6 +292,7 @@ static int open_rounds(struct attempt *at, bool wait, uint64_t deadline_ns)
 
 		at->epoch = member_epoch(at->sp->kv->member);
 		at->up = member_up(at->sp->kv->member);
+		at->all = member_all(at->sp->kv->member);
 		rc = round_of(at, deadline_ns);
 		if (rc == -ESTALE)
 			return -EAGAIN;
@@ -326,7 +327,7 @@ static bool no_rows(struct space *sp, struct kv_thread *t)
 
 	if (at != 0 && fab_now(t->fab) - at < SPACE_FULL_NS)
 		return true;
-	return (uint32_t)__builtin_popcountll(member_up(sp->kv->member)) <
+	return (uint32_t)__builtin_popcountll(member_all(sp->kv->member)) <
 	       group_width(g);
 }
 

@@ -245,8 +245,9 @@ static int seal_now(struct space *sp, struct kv_thread *t,
 
 	s.todo = 0;
 	for (uint32_t i = 0; i < b->members; i++)
-		s.todo |= UINT64_C(1) << b->member[i].node;
-	s.todo &= member_up(sp->kv->member) & ~b->sealed;
+		if (space_member_holds(sp, b, i))
+			s.todo |= UINT64_C(1) << b->member[i].node;
+	s.todo &= ~b->sealed;
 	if (b->units.bump == 0)
 		return seal_empty(&s, &seal);
 	rc = mend_torn(&s);

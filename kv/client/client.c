@@ -82,7 +82,7 @@ static int attach_nodes(struct fab_net *net, const struct proto_joined *j)
 	h.epoch = j->view.epoch;
 	memcpy(h.uuid, j->super.uuid, sizeof(h.uuid));
 	for (uint32_t i = 0; i < j->view.nodes; i++) {
-		if (j->view.node[i] != VIEW_NODE_UP)
+		if (!(view_members(&j->view) >> i & 1))
 			continue;
 		if (fab_net_up(net, (uint8_t)i)) { /* kv_open_on()'s caller */
 			up++;
@@ -133,7 +133,7 @@ static int check_supers(struct fab_net *net, const struct proto_joined *j)
 	if (rc != 0)
 		return rc;
 	for (uint32_t i = 0; rc == 0 && i < j->view.nodes; i++)
-		if (j->view.node[i] == VIEW_NODE_UP)
+		if (view_members(&j->view) >> i & 1)
 			rc = check_super(f, (uint8_t)i, &j->super);
 	fab_close(f);
 	return rc;
@@ -207,6 +207,8 @@ static int parts_open(struct kv *kv, const struct proto_joined *j)
 	kv->secret = j->super.secret;
 	kv->id = j->client;
 	rc = client_new(kv, &c);
+	if (rc == 0)
+		memcpy(c->uuid, j->super.uuid, sizeof(c->uuid));
 	if (rc == 0)
 		rc = code_open(kv->layout.group.k, kv->layout.group.m,
 			       &kv->code);

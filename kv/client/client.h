@@ -20,6 +20,7 @@ struct client {
 	struct threads *threads;
 	struct txn_keys *txn_keys;
 	uint64_t generation; /* of struct kv; its address may come again */
+	uint8_t uuid[16];    /* of the pool */
 	/* client.c's background */
 	bool threaded;
 	struct kv_thread *chores; /* kv_background()'s, where it is called */

@@ -100,6 +100,7 @@ int op_record(struct op *op, uint64_t version, uint32_t at, uint32_t *n,
 	}
 	op->version = version;
 	encode(op);
+	space_trim(op->kv->space, &op->spot);
 	*n = op->spot.copies;
 	for (uint32_t i = 0; i < *n; i++)
 		fab_write(&op->ops[at + i], op->spot.copy[i].node,
@@ -183,6 +184,7 @@ static op_state fate_start, fate_done, kill_start, kill_done;
 
 static uint32_t fill_fate(struct op *op, const uint64_t *fate)
 {
+	space_trim(op->kv->space, &op->spot);
 	for (uint32_t i = 0; i < op->spot.copies; i++)
 		fab_write(&op->ops[i], op->spot.copy[i].node,
 			  op->spot.copy[i].offset + OBJECT_FATE_OFFSET, fate,

@@ -51,23 +51,54 @@ void lane_close_block(struct space *sp, struct space_block *b)
 	space_wake(sp);
 }
 
-bool lane_block_survives(struct space *sp, struct space_block *b, uint64_t up)
+bool space_member_holds(struct space *sp, const struct space_block *b,
+			uint32_t i)
+{
+	return member_holds(sp->kv->member, b->member[i].node, b->epoch);
+}
+
+static bool is_member(const struct space_block *b, uint32_t node)
+{
+	for (uint32_t i = 0; i < b->members; i++)
+		if (b->member[i].node == node)
+			return true;
+	return false;
+}
+
+/* Some parity node of its stripe came after it was opened. */
+static bool lacks_one(struct space *sp, const struct space_block *b)
+{
+	const struct group *g = space_group(sp);
+	uint64_t all = member_all(sp->kv->member);
+	uint32_t node, block;
+
+	for (uint32_t r = g->k; r < group_width(g); r++) {
+		group_member(g, b->stripe, r, &node, &block);
+		if (!(all >> node & 1))
+			continue;
+		if (!is_member(b, node) ||
+		    !member_holds(sp->kv->member, node, b->epoch))
+			return true;
+	}
+	return false;
+}
+
+bool lane_block_survives(struct space *sp, struct space_block *b)
 {
 	const struct group *g = space_group(sp);
 	uint8_t had = b->members, n = 0;
 
-	if (!(up >> b->member[0].node & 1))
+	if (!space_member_holds(sp, b, 0) || lacks_one(sp, b))
 		return false;
 	for (uint8_t i = 0; i < b->members; i++)
-		if (up >> b->member[i].node & 1)
-			n++;
+		n += space_member_holds(sp, b, i);
 	if (n == had)
 		return true;
 	/* Every stripe spans all nodes: another block would be no better. */
 	if (b->kind == BLOCK_ROWS || g->nodes > group_width(g))
 		return false;
 	for (uint8_t i = n = 0; i < had; i++)
-		if (up >> b->member[i].node & 1)
+		if (space_member_holds(sp, b, i))
 			b->member[n++] = b->member[i];
 	b->members = n;
 	return true;
@@ -84,6 +115,7 @@ static void spot_fill(struct space_block *b, const struct units_run *run,
 	out->addr = b->addr + at;
 	out->units = run->len;
 	out->life = b->life;
+	out->epoch = b->epoch;
 	out->copies = 0;
 	if (b->kind == BLOCK_ROWS)
 		return; /* row.c knows where to write */
@@ -141,7 +173,6 @@ static void shelf_put(struct space *sp, struct space_lane *lane,
 		      struct space_block *b)
 {
 	struct space_shelf *sh = &lane->shelf[b->class];
-	uint64_t up = member_up(sp->kv->member);
 
 	if (b->kind != BLOCK_ROWS)
 		atomic_store(space_open_at(sp, b),
@@ -154,7 +185,7 @@ static void shelf_put(struct space *sp, struct space_lane *lane,
 	/* The view may have changed while the nodes were asked: as
 	 * space_new_view() takes this lock too, one of the two sees it. */
 	if (b->epoch != member_epoch(sp->kv->member) &&
-	    !lane_block_survives(sp, b, up))
+	    !lane_block_survives(sp, b))
 		lane_close_block(sp, b);
 }
 

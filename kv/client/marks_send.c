@@ -19,7 +19,7 @@
 struct chunk {
 	struct marks *m;
 	struct kv_thread *t;
-	uint64_t epoch, up;
+	uint64_t epoch, up, all;
 	uint32_t n;
 	struct proto_mark_one mark[PROTO_MARKS_MAX];
 	bool again[PROTO_MARKS_MAX]; /* not told, or not yet to be told */
@@ -180,7 +180,7 @@ static int send_all(struct chunk *c, uint8_t *buf)
 		struct proto_mark *msg =
 			(void *)(buf + node * message_bytes(c->n));
 
-		if (!(c->up >> node & 1))
+		if (!(c->all >> node & 1))
 			continue;
 		fill(c, node, msg);
 		if (msg->n != 0)
@@ -239,6 +239,7 @@ int marks_send(struct marks *m, struct kv_thread *t)
 	c->t = t;
 	c->epoch = member_epoch(m->kv->member);
 	c->up = member_up(m->kv->member);
+	c->all = member_all(m->kv->member);
 	c->n = marks_fetch(m, c->mark, PROTO_MARKS_MAX);
 	rc = c->n == 0 ? 0 : send_chunk(c);
 	back = c->n == 0 ? 0 : put_back(c);

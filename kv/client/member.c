@@ -1,11 +1,15 @@
 /* kv/client/member.c - the view that holds here, and the way to the next.
  *
  *   new view -> publish it -> cut the dead -> wait for older operations
- *            -> space_new_view -> tell the coordinator (the next WATCH)
+ *            -> attach to those that came -> space_new_view
+ *            -> tell the coordinator (the next WATCH)
  *
  * M1. An operation enters (stores its epoch), then looks at the view; a new
  *     view is published, then the entries are looked at. So either the
- *     operation sees the new view, or whoever adopts it waits for it. */
+ *     operation sees the new view, or whoever adopts it waits for it.
+ * M3. Nothing is written to a place that was given by a process before the one
+ *     that a node is now: operations of older views are over before this client
+ *     attaches to it, and those of newer ones ask member_holds(). */
 #include "kv/client/member.h"
 
 #include <errno.h>
@@ -29,15 +33,21 @@ struct member {
 	struct kv *kv;
 	pthread_mutex_t lock; /* who writes the view */
 	/* Copies of the view's parts for the data path. */
-	_Atomic uint64_t epoch, up, index_version;
+	_Atomic uint64_t epoch, up, all, index_version;
+	/* The view in which each node came, as this client met it. */
+	_Atomic uint64_t born[64];
 	_Atomic uint32_t clients;
-	_Atomic uint16_t shard[64];	/* state << 8 | host */
-	struct view view;		/* under lock */
+	_Atomic uint16_t shard[64]; /* state << 8 | host */
+	struct view view;	    /* under lock */
+	/* The watcher's own: where nodes are, and whom to attach to still. */
+	char address[64][PROTO_ADDRESS_BYTES];
+	uint64_t absent;
 	_Atomic uint64_t suspected[64]; /* when a node was reported last */
 	_Atomic uint32_t held[64]; /* changes of each shard that are open */
 	uint64_t settled;	   /* the last epoch told */
 };
 
+/* A node is born before it is a member, for member_holds(). */
 static void publish(struct member *m, const struct view *v)
 {
 	m->view = *v;
@@ -48,6 +58,10 @@ static void publish(struct member *m, const struct view *v)
 	atomic_store_explicit(&m->clients, v->clients, memory_order_relaxed);
 	atomic_store_explicit(&m->index_version, v->index_version,
 			      memory_order_relaxed);
+	for (uint32_t i = 0; i < v->nodes; i++)
+		if (view_members(v) >> i & 1 & ~(atomic_load(&m->all) >> i))
+			atomic_store(&m->born[i], v->epoch);
+	atomic_store(&m->all, view_members(v));
 	atomic_store(&m->up, view_up(v));
 	atomic_store(&m->epoch, v->epoch);
 }
@@ -60,6 +74,7 @@ int member_open(struct kv *kv, const struct view *first, struct member **out)
 		return -ENOMEM;
 	m->kv = kv;
 	pthread_mutex_init(&m->lock, NULL);
+	atomic_store(&m->all, view_members(first)); /* none is born now */
 	publish(m, first);
 	m->settled = first->epoch;
 	*out = m;
@@ -89,6 +104,17 @@ uint64_t member_epoch(struct member *m)
 uint64_t member_up(struct member *m)
 {
 	return atomic_load_explicit(&m->up, memory_order_relaxed);
+}
+
+uint64_t member_all(struct member *m)
+{
+	return atomic_load_explicit(&m->all, memory_order_relaxed);
+}
+
+bool member_holds(struct member *m, uint32_t node, uint64_t epoch)
+{
+	return atomic_load(&m->all) >> node & 1 &&
+	       atomic_load(&m->born[node]) <= epoch;
 }
 
 uint64_t member_index_version(struct member *m)
@@ -157,7 +183,7 @@ void member_suspect(struct member *m, struct kv_thread *t, uint32_t node)
 	struct proto_suspect msg = {.epoch = member_epoch(m), .node = node};
 	uint64_t now = fab_now(t->fab), was;
 
-	if (node >= 64 || !(member_up(m) >> node & 1))
+	if (node >= 64 || !(member_all(m) >> node & 1))
 		return; /* that is known */
 	was = atomic_load(&m->suspected[node]);
 	if (was != 0 && now - was < SUSPECT_EVERY_NS)
@@ -204,8 +230,38 @@ static bool same_shape(const struct view *a, const struct view *b)
 	return a->nodes == b->nodes && a->k == b->k && a->m == b->m;
 }
 
-int member_adopt(struct member *m, struct kv_thread *t, const struct view *v)
+static int attach(struct member *m, uint32_t id)
 {
+	struct proto_hello h = {.magic = PROTO_MAGIC,
+				.version = PROTO_VERSION,
+				.role = PROTO_CLIENT,
+				.client = m->kv->id,
+				.epoch = member_epoch(m)};
+
+	memcpy(h.uuid, client_of(m->kv)->uuid, sizeof(h.uuid));
+	return fab_net_attach(m->kv->net, (uint8_t)id, m->address[id], &h,
+			      sizeof(h));
+}
+
+void member_attach(struct member *m, struct kv_thread *t)
+{
+	int rc;
+
+	for (uint32_t i = 0; m->absent >> i != 0; i++) {
+		if (!(m->absent >> i & 1))
+			continue;
+		rc = attach(m, i);
+		if (rc == 0 || rc == -EALREADY)
+			m->absent &= ~(UINT64_C(1) << i);
+		else
+			member_suspect(m, t, i);
+	}
+}
+
+int member_adopt(struct member *m, struct kv_thread *t,
+		 const struct proto_view_set *set)
+{
+	const struct view *v = &set->view;
 	struct view old;
 
 	if (view_check(v) != 0)
@@ -221,9 +277,14 @@ int member_adopt(struct member *m, struct kv_thread *t, const struct view *v)
 	cut_dead(m, v);
 	while (threads_before(client_of(m->kv)->threads, v->epoch))
 		fab_sleep(t->fab, SETTLE_POLL_NS);
+	memcpy(m->address, set->address, sizeof(m->address));
+	m->absent &= view_members(v);
+	m->absent |= view_members(v) & ~view_members(&old);
+	member_attach(m, t);
 	if (hosts_moved(&old, v))
 		cache_clear(m->kv->cache);
-	if (view_up(&old) != view_up(v))
+	if (view_up(&old) != view_up(v) ||
+	    view_members(&old) != view_members(v))
 		space_new_view(m->kv->space, t);
 	return 1;
 }

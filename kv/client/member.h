@@ -20,6 +20,11 @@ void member_close(struct member *m);
 void member_view(struct member *m, struct view *out);
 uint64_t member_epoch(struct member *m); /* one relaxed load */
 uint64_t member_up(struct member *m);	 /* bits of nodes that are UP */
+uint64_t member_all(struct member *m);	 /* those and the ones COMING */
+
+/* True if @node is UP or COMING, and has been the same process since the view
+ * of @epoch: what was opened there then is there. */
+bool member_holds(struct member *m, uint32_t node, uint64_t epoch);
 uint64_t member_index_version(struct member *m);
 
 /* The serving host of @shard, -EAGAIN while it is being rebuilt, -EIO lost. */

@@ -126,14 +126,14 @@ static uint32_t left_over(struct kv *kv, struct kv_thread *t,
 	return left;
 }
 
-/* Those whose node is DOWN need not be done. */
-static uint32_t drop_down(struct kv *kv, struct fab_op *ops, uint32_t n)
+/* Those whose node is DOWN, or another since @epoch, need not be done. */
+static uint32_t drop_down(struct kv *kv, struct fab_op *ops, uint32_t n,
+			  uint64_t epoch)
 {
-	uint64_t up = member_up(kv->member);
 	uint32_t left = 0;
 
 	for (uint32_t i = 0; i < n; i++)
-		if (up >> ops[i].node & 1)
+		if (member_holds(kv->member, ops[i].node, epoch))
 			ops[left++] = ops[i];
 	return left;
 }
@@ -141,6 +141,7 @@ static uint32_t drop_down(struct kv *kv, struct fab_op *ops, uint32_t n)
 int pages_post(struct kv *kv, struct kv_thread *t, struct fab_op *ops,
 	       uint32_t n, uint64_t deadline_ns)
 {
+	uint64_t epoch = member_epoch(kv->member);
 	bool refused = false;
 
 	for (;;) {
@@ -159,14 +160,14 @@ int pages_post(struct kv *kv, struct kv_thread *t, struct fab_op *ops,
 		n = left_over(kv, t, ops, n, &refused);
 		if (refused)
 			return -EIO;
-		n = drop_down(kv, ops, n);
+		n = drop_down(kv, ops, n, epoch);
 		if (n == 0)
 			return 0;
 		stat_add(&t->stats.page_write.retries, 1);
 		rc = pages_wait(kv, t, deadline_ns);
 		if (rc != 0)
 			return rc;
-		n = drop_down(kv, ops, n);
+		n = drop_down(kv, ops, n, epoch);
 	}
 }
 
@@ -229,16 +230,16 @@ static void name_pages(const struct page_io *io, struct kv_page *out)
 					(uint64_t)at * GROUP_UNIT_BYTES;
 }
 
-/* Every spot has a copy on a node that is up. */
+/* Every spot has a copy on a node that is a member. */
 static bool all_kept(struct kv *kv, const struct page_io *io)
 {
-	uint64_t up = member_up(kv->member);
-
 	for (uint32_t i = 0; i < io->nspots; i++) {
 		bool kept = false;
 
 		for (uint8_t c = 0; c < io->spot[i].copies; c++)
-			kept |= up >> io->spot[i].copy[c].node & 1;
+			kept |= member_holds(kv->member,
+					     io->spot[i].copy[c].node,
+					     io->spot[i].epoch);
 		if (!kept)
 			return false;
 	}
@@ -255,6 +256,7 @@ static int delta_try(struct kv *kv, struct kv_thread *t, struct page_io *io,
 	if (rc != 0)
 		goto err_abandon;
 	for (uint32_t i = 0; i < io->nspots; i++) {
+		space_trim(kv->space, &io->spot[i]);
 		nops += spot_ops(&io->spot[i], data + page, io->ops + nops);
 		page += io->spot[i].units / PAGE_UNITS;
 	}

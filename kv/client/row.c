@@ -120,17 +120,26 @@ static uint32_t column_ops(const struct rows *w, uint32_t c, struct fab_op *ops)
 	return n;
 }
 
+/* Role @r's block is where it was opened. */
+static bool is_there(const struct rows *w, uint32_t r)
+{
+	return space_member_holds(w->kv->space, w->spot.block, r);
+}
+
 static uint32_t row_ops(const struct rows *w)
 {
 	struct fab_op *ops = w->io->ops;
 	uint32_t n = 0;
 
 	for (uint32_t c = 0; c < w->k; c++)
-		n += column_ops(w, c, ops + n);
+		if (is_there(w, c))
+			n += column_ops(w, c, ops + n);
 	for (uint32_t j = 0; j < w->m; j++) {
 		const struct space_member *mb =
 			&w->spot.block->member[w->k + j];
 
+		if (!is_there(w, w->k + j))
+			continue;
 		fab_write(&ops[n++], mb->node, mb->offset + w->at,
 			  parity_at(w, j, 0), w->r * KV_PAGE_BYTES);
 	}
@@ -169,11 +178,10 @@ static void mark_rest(const struct rows *w, bool all)
 static bool is_kept(const struct rows *w)
 {
 	const struct space_block *b = w->spot.block;
-	uint64_t up = member_up(w->kv->member);
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < b->members; i++)
-		n += up >> b->member[i].node & 1;
+		n += is_there(w, i);
 	return n >= w->k;
 }
 

@@ -152,6 +152,17 @@ int space_take(struct space *sp, struct kv_thread *t, enum space_class class,
 	return lane_take(sp, t, class, units, units, urgent, deadline_ns, out);
 }
 
+void space_trim(struct space *sp, struct space_spot *spot)
+{
+	uint8_t n = 0;
+
+	for (uint8_t i = 0; i < spot->copies; i++)
+		if (member_holds(sp->kv->member, spot->copy[i].node,
+				 spot->epoch))
+			spot->copy[n++] = spot->copy[i];
+	spot->copies = n;
+}
+
 void space_settle(struct space *sp, const struct space_spot *spot)
 {
 	struct space_block *b = spot->block;

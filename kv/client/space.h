@@ -28,6 +28,7 @@ struct space_spot {
 	fab_addr addr; /* of the data: node, offset; multiple of a unit */
 	uint32_t units;
 	uint32_t life;	/* of the block */
+	uint64_t epoch; /* of the view in which that was opened */
 	uint8_t copies; /* how many of the below count; [0] is the data */
 	struct {
 		uint8_t node;
@@ -49,6 +50,10 @@ void space_close(struct space *sp, struct kv_thread *t);
 int space_take(struct space *sp, struct kv_thread *t, enum space_class class,
 	       uint32_t units, bool urgent, uint64_t deadline_ns,
 	       struct space_spot *out);
+
+/* Forget those copies of @spot that are gone with their node: what is written
+ * there now is another's. Inside member_enter(), before every write to it. */
+void space_trim(struct space *sp, struct space_spot *spot);
 
 /* The write to @spot is complete in all copies (its fate too, if a record). */
 void space_settle(struct space *sp, const struct space_spot *spot);

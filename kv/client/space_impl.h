@@ -163,10 +163,15 @@ int lane_open_ahead(struct space *sp, struct kv_thread *t, uint32_t lane);
  */
 void lane_close_block(struct space *sp, struct space_block *b);
 
-/* Drop the copies of @b that are on nodes not in @up. False if it should not
- * be written any more: its data node is gone, or a stripe elsewhere would
- * protect better. Its lane's lock is held. */
-bool lane_block_survives(struct space *sp, struct space_block *b, uint64_t up);
+/* Drop the copies of @b that are gone with their nodes. False if it should not
+ * be written any more: its data node is gone, a stripe elsewhere would protect
+ * better, or a node that came should have a copy and has not. Its lane's lock
+ * is held. */
+bool lane_block_survives(struct space *sp, struct space_block *b);
+
+/* @b's member @i is there still, with what was opened on it. */
+bool space_member_holds(struct space *sp, const struct space_block *b,
+			uint32_t i);
 
 /* --- block_open.c -------------------------------------------------------- */
 

@@ -9,7 +9,6 @@
 
 void space_new_view(struct space *sp, struct kv_thread *t)
 {
-	uint64_t up = member_up(sp->kv->member);
 	uint32_t high = atomic_load(&sp->high);
 
 	(void)t;
@@ -18,7 +17,7 @@ void space_new_view(struct space *sp, struct kv_thread *t)
 
 		if (lane == NULL)
 			continue;
-		if (!lane_block_survives(sp, &sp->blocks[i], up))
+		if (!lane_block_survives(sp, &sp->blocks[i]))
 			lane_close_block(sp, &sp->blocks[i]);
 		pthread_mutex_unlock(&lane->lock);
 	}

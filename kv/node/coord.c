@@ -43,6 +43,7 @@ static int work(struct coord *c, uint64_t *again, uint64_t wait_ns)
 	did |= coord_tell_step(c, now, again);
 	did |= coord_watch_step(c, now, again);
 	did |= coord_fence_step(c, now, again);
+	did |= coord_come_step(c, now, again);
 	did |= coord_rebuild_step(c, now, again);
 	did |= coord_orphans_step(c, now, again);
 	did |= coord_status_step(c, now);
@@ -108,7 +109,7 @@ static void *work_main(void *arg)
 
 /* --- open ----------------------------------------------------------------- */
 
-static int attach(struct coord *c, uint32_t id)
+int coord_attach(struct coord *c, uint32_t id, const char *address)
 {
 	struct proto_hello hello = {
 		.magic = PROTO_MAGIC,
@@ -117,7 +118,7 @@ static int attach(struct coord *c, uint32_t id)
 	};
 
 	memcpy(hello.uuid, c->opts.super.uuid, sizeof(hello.uuid));
-	return fab_net_attach(c->net, (uint8_t)id, c->node[id].address, &hello,
+	return fab_net_attach(c->net, (uint8_t)id, address, &hello,
 			      sizeof(hello));
 }
 
@@ -127,7 +128,7 @@ static int attach_all(struct coord *c)
 	int rc = 0;
 
 	for (id = 0; id < c->view.nodes && rc == 0; id++)
-		rc = attach(c, id);
+		rc = coord_attach(c, id, c->node[id].address);
 	return rc;
 }
 
@@ -336,6 +337,23 @@ void coord_node_died(struct coord *c, uint32_t id)
 	assert(id < FAB_NODES_MAX);
 	pthread_mutex_lock(&c->lock);
 	c->dead |= UINT64_C(1) << id;
+	c->node[id].came = false; /* that was the one that died */
+	coord_kick(c);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void coord_node_came(struct coord *c, uint32_t id, const char *address,
+		     int32_t pid)
+{
+	struct coord_node *node = &c->node[id];
+
+	assert(id < FAB_NODES_MAX && strlen(address) < PROTO_ADDRESS_BYTES);
+	pthread_mutex_lock(&c->lock);
+	strcpy(node->came_address, address);
+	node->came_pid = pid;
+	node->came_at = 0;
+	node->came_tries = 0;
+	node->came = true;
 	coord_kick(c);
 	pthread_mutex_unlock(&c->lock);
 }
@@ -367,7 +385,7 @@ static void stop_ask(struct coord *c)
 	uint32_t id;
 
 	for (id = 0; id < c->view.nodes; id++)
-		if (c->view.node[id] == VIEW_NODE_UP &&
+		if (view_members(&c->view) >> id & 1 &&
 		    coord_call_new(c, id, PROTO_STOP, stop_end) != NULL)
 			c->stopping |= UINT64_C(1) << id;
 	coord_kick(c);

@@ -8,6 +8,9 @@
  *        (kill -9, its death waited for) after lease_ms
  *     -> REBUILD to the new host of each shard -> epoch + 1 (SETTLING)
  *     -> acked by every client, as above -> epoch + 1 (SERVING)
+ *   a new process took its id: epoch + 1 (COMING), acked by all as above
+ *     -> RESTORE to it until it says done -> epoch + 1 (UP)
+ *     -> epoch + 1: its own shard REBUILDING there, from its present host
  *   another death in between: begins again, with all that is to be rebuilt
  *   a client joins or leaves: epoch + 1 (the count of clients)
  *   a client dies: also ORPHANS to all nodes, which close its open blocks
@@ -72,6 +75,12 @@ void coord_close(struct coord *c);
 
 /* Node @id is dead, for certain (the supervisor saw it). */
 void coord_node_died(struct coord *c, uint32_t id);
+
+/* A new process serves as node @id at @address, with zeroed memory: it is let
+ * in when the death of the last one has been dealt with. After
+ * coord_node_died(), and again after each. */
+void coord_node_came(struct coord *c, uint32_t id, const char *address,
+		     int32_t pid);
 
 /* Ask every node that is up to end (PROTO_STOP), waiting at most @timeout_ms
  * for their answers. */

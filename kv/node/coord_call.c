@@ -8,6 +8,7 @@ static const uint32_t reply_bytes[] = {
 	[PROTO_STATS] = sizeof(struct proto_stats),
 	[PROTO_REBUILD] = sizeof(struct proto_rebuilt),
 	[PROTO_SWEEP] = sizeof(struct proto_swept),
+	[PROTO_RESTORE] = sizeof(struct proto_restored),
 };
 
 static uint32_t reply_of(uint16_t type)
@@ -32,6 +33,9 @@ static void set_request(struct coord_call *call, uint16_t type)
 		break;
 	case PROTO_SWEEP:
 		call->op.len = sizeof(call->req.sweep);
+		break;
+	case PROTO_RESTORE:
+		call->op.len = sizeof(call->req.restore);
 		break;
 	default: /* STATS, STOP: nothing */
 		call->op.len = 0;
@@ -60,6 +64,7 @@ struct coord_call *coord_call_new(struct coord *c, uint32_t node, uint16_t type,
 	call->batch =
 		(struct fab_batch){.ops = &call->op, .n = 1, .user = call};
 	call->node = node;
+	call->life = c->node[node].life;
 	call->timeout_ns = c->opts.lease_ms * COORD_MS;
 	call->end = end;
 	TAILQ_INSERT_TAIL(&c->outbox, call, link);
@@ -81,9 +86,12 @@ static int call_status(const struct coord_call *call)
 	return call->op.status;
 }
 
+/* What an earlier process of this id said is nobody's word now. */
 static void call_end(struct coord *c, struct coord_call *call, int status)
 {
 	pthread_mutex_lock(&c->lock);
+	if (call->life != c->node[call->node].life)
+		status = -EHOSTDOWN;
 	call->end(c, call, status);
 	pthread_mutex_unlock(&c->lock);
 	call_free(call);

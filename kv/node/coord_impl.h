@@ -19,9 +19,14 @@
 #define COORD_RETRY_NS (20 * COORD_MS) /* what failed is tried again after */
 #define COORD_POLL_NS  (10 * COORD_MS) /* to look around while CALLs are out */
 #define COORD_STATS_NS (1000 * COORD_MS)
-/* A rebuild or a sweep may take as long as there is memory to read; a node
- * that dies ends them at once, so this only bounds what nobody foresaw. */
+/* Closing: for what is out to end. */
 #define COORD_LONG_NS (600000 * COORD_MS)
+/* A rebuild or a sweep may take as long as there is memory to read: it is asked
+ * for again and again, so that a message lost costs no more than this. */
+#define COORD_ASK_NS (500 * COORD_MS)
+/* How a restore goes is asked after this, then later and later. */
+#define COORD_RESTORE_NS     (2 * COORD_MS)
+#define COORD_RESTORE_MAX_NS (100 * COORD_MS)
 /* So many unanswered messages in a row, and the node is ended. */
 #define COORD_STRIKES		 3u
 #define COORD_SWEEP_EVERY_NS	 (10000 * COORD_MS)
@@ -32,7 +37,8 @@ struct coord_call {
 	struct fab_op op;
 	struct fab_batch batch;
 	uint32_t node;
-	uint64_t tag; /* the asker's: a generation, a shard, an owner */
+	uint32_t life; /* of the node, when it was asked */
+	uint64_t tag;  /* the asker's: a generation, a shard, an owner */
 	uint64_t timeout_ns;
 	/* Locked. @status: the CALL's, or -EPROTO for an answer of another
 	 * size. */
@@ -42,12 +48,14 @@ struct coord_call {
 		struct proto_stats stats;
 		struct proto_rebuilt rebuilt;
 		struct proto_swept swept;
+		struct proto_restored restored;
 	} reply;
 	union {
 		struct proto_view_set *view; /* too large for the union */
 		struct proto_rebuild rebuild;
 		struct proto_orphans orphans;
 		struct proto_sweep sweep;
+		struct proto_restore restore;
 	} req;
 };
 TAILQ_HEAD(coord_calls, coord_call);
@@ -74,7 +82,21 @@ struct coord_node {
 	uint64_t tell_at; /* no VIEW before */
 	uint64_t look_at; /* not looked at, as a suspect, before */
 	unsigned strikes;
+	uint32_t life;		  /* how many processes had this id before */
 	struct proto_stats stats; /* the last that were had */
+	/* A new process waits to be let in: coord_node_came(). */
+	bool came;
+	char came_address[PROTO_ADDRESS_BYTES];
+	int32_t came_pid;
+	uint64_t came_at; /* not before */
+	unsigned came_tries;
+	/* COMING: */
+	bool restoring;	     /* a RESTORE is out */
+	uint64_t restore_at; /* no RESTORE before */
+	uint64_t restore_wait;
+	struct proto_restored restored; /* the last answer */
+	uint64_t rate_at, rate_bytes;	/* when and what it was, a while ago */
+	uint64_t rate;			/* bytes a second */
 };
 
 /* A client that is gone: whom to tell still, and who is being told. */
@@ -102,6 +124,7 @@ enum sweep_state { /* of coord_sweep.c, in this order */
 		   SWEEP_MARK,	   /* phase 2 is out */
 		   SWEEP_ADOPT,	   /* all must be in the new index version */
 		   SWEEP_DROP,	   /* phase 3 is out */
+		   SWEEP_STOP,	   /* all are told to leave off */
 };
 
 struct coord_sweep {
@@ -111,6 +134,7 @@ struct coord_sweep {
 	uint64_t out;	  /* bit n: node n has not answered */
 	uint64_t looking; /* bit n: its numbers are asked for */
 	bool failed;
+	bool begun;	/* since all were told to stop */
 	uint64_t at_ns; /* when to go on, or to look whether to begin */
 	uint64_t every_ns;
 	uint64_t epoch; /* ADOPT: to be acked */
@@ -188,6 +212,7 @@ int coord_watch_step(struct coord *c, uint64_t now, uint64_t *again);
 
 /* --- coord_view.c --------------------------------------------------------- */
 
+int coord_attach(struct coord *c, uint32_t id, const char *address);
 void coord_view_changed(struct coord *c);	     /* locked */
 bool coord_settled(struct coord *c, uint64_t epoch); /* locked: all are in it */
 int coord_deaths_step(struct coord *c, uint64_t now, uint64_t *again);
@@ -200,6 +225,16 @@ int coord_rebuild_step(struct coord *c, uint64_t now, uint64_t *again);
 int coord_orphans_step(struct coord *c, uint64_t now, uint64_t *again);
 void coord_orphan_add(struct coord *c, uint32_t owner); /* locked */
 
+/* --- coord_come.c --------------------------------------------------------- */
+
+/* New processes are let in, have their blocks restored, and their shards back.
+ */
+int coord_come_step(struct coord *c, uint64_t now, uint64_t *again);
+/* Locked: nodes that are DOWN or COMING, whose memory is lost. */
+unsigned coord_away(const struct coord *c);
+/* Locked: all must be in this view before anything else is done. */
+void coord_barrier(struct coord *c, uint64_t now);
+
 /* --- coord_status.c ------------------------------------------------------- */
 
 int coord_status_step(struct coord *c, uint64_t now);
@@ -209,5 +244,8 @@ void coord_status_drop(struct coord *c); /* at the end: answer all */
 /* --- coord_sweep.c -------------------------------------------------------- */
 
 int coord_sweep_step(struct coord *c, uint64_t now, uint64_t *again);
+/* Locked: true if no node has anything of a sweep under way; else all are told
+ * to leave off: ask again. */
+bool coord_sweep_stopped(struct coord *c);
 
 #endif

@@ -19,11 +19,23 @@ static void shard_lost(struct coord *c, uint32_t shard)
  * fenced as one that does not adopt a view. */
 static void rebuilt(struct coord *c, uint32_t shard)
 {
-	if (view_shard_settles(&c->view, shard) != 0)
-		return;
-	c->barrier = c->view.epoch;
-	c->barrier_at = fab_now(c->fab) + c->opts.lease_ms * COORD_MS;
-	coord_view_changed(c);
+	if (view_shard_settles(&c->view, shard) == 0)
+		coord_barrier(c, fab_now(c->fab));
+}
+
+/* What is told later than COORD_ASK_NS is waited for by asking again, and a
+ * look at whether the node is there still. A copy's source may be what failed.
+ */
+static void rebuild_again(struct coord *c, struct coord_call *call,
+			  uint32_t shard)
+{
+	uint32_t source = c->view.source[shard];
+
+	c->rebuild_at = fab_now(c->fab) + COORD_RETRY_NS;
+	c->suspect |= UINT64_C(1) << call->node;
+	if (source != 0)
+		c->suspect |= UINT64_C(1) << (source - 1);
+	coord_kick(c);
 }
 
 static void rebuild_end(struct coord *c, struct coord_call *call, int status)
@@ -41,9 +53,7 @@ static void rebuild_end(struct coord *c, struct coord_call *call, int status)
 		shard_lost(c, shard);
 		return;
 	}
-	c->rebuild_at = fab_now(c->fab) + COORD_RETRY_NS;
-	c->suspect |= UINT64_C(1) << call->node;
-	coord_kick(c);
+	rebuild_again(c, call, shard);
 }
 
 static int rebuild(struct coord *c, uint32_t shard)
@@ -54,7 +64,7 @@ static int rebuild(struct coord *c, uint32_t shard)
 	if (call == NULL)
 		return -ENOMEM;
 	call->tag = c->rebuild_round;
-	call->timeout_ns = COORD_LONG_NS;
+	call->timeout_ns = COORD_ASK_NS;
 	call->req.rebuild =
 		(struct proto_rebuild){.epoch = c->view.epoch, .shard = shard};
 	c->rebuilding |= UINT64_C(1) << shard;
@@ -118,7 +128,7 @@ void coord_orphan_add(struct coord *c, uint32_t owner)
 	if (o == NULL)
 		return;
 	o->owner = owner;
-	o->todo = view_up(&c->view);
+	o->todo = view_members(&c->view);
 	TAILQ_INSERT_TAIL(&c->orphans, o, link);
 	coord_kick(c);
 }
@@ -166,7 +176,7 @@ static int orphan_go_on(struct coord *c, struct coord_orphan *o, uint64_t now,
 	uint64_t todo;
 	uint32_t id;
 
-	o->todo &= view_up(&c->view);
+	o->todo &= view_members(&c->view);
 	if (o->todo == 0 && o->out == 0) {
 		TAILQ_REMOVE(&c->orphans, o, link);
 		free(o);

@@ -16,14 +16,22 @@ struct coord_peer {
 
 /* --- clients: locked ------------------------------------------------------ */
 
+static void put_addresses(const struct coord *c, char to[][PROTO_ADDRESS_BYTES])
+{
+	for (uint32_t i = 0; i < c->view.nodes; i++)
+		memcpy(to[i], c->node[i].address, PROTO_ADDRESS_BYTES);
+}
+
 static void watch_answer(struct coord *c, struct coord_client *cl, int status)
 {
 	struct fab_request *rq = cl->watch;
+	struct proto_view_set out = {.view = c->view};
 
 	if (rq == NULL)
 		return;
 	cl->watch = NULL;
-	fab_reply(rq, status, &c->view, sizeof(c->view));
+	put_addresses(c, out.address);
+	fab_reply(rq, status, &out, sizeof(out));
 }
 
 static void count_clients(struct coord *c, int by)
@@ -66,16 +74,12 @@ static struct coord_client *client_new(struct coord *c, struct fab_peer *peer,
 static void joined_fill(struct coord *c, const struct coord_client *cl,
 			struct proto_joined *out)
 {
-	uint32_t i;
-
 	memset(out, 0, sizeof(*out));
 	out->client = cl->id;
 	out->lease_ms = c->opts.lease_ms;
 	out->super = c->opts.super;
 	out->view = c->view;
-	for (i = 0; i < c->view.nodes; i++)
-		memcpy(out->address[i], c->node[i].address,
-		       PROTO_ADDRESS_BYTES);
+	put_addresses(c, out->address);
 }
 
 struct ask {

@@ -232,7 +232,7 @@ int coord_status_step(struct coord *c, uint64_t now)
 	if (c->stats_out == 0 && !TAILQ_EMPTY(&c->askers)) {
 		TAILQ_CONCAT(&c->asking, &c->askers, link);
 		for (id = 0; id < c->view.nodes; id++)
-			if (c->view.node[id] == VIEW_NODE_UP)
+			if (view_members(&c->view) >> id & 1)
 				stats_ask(c, id);
 		if (c->stats_out == 0)
 			answer_all(c, &c->asking, 0);

@@ -8,7 +8,9 @@
  *   DROP      the tombstones that are still as they were go
  *
  * It begins when tombstones take much of what is used, and backs off when it
- * gains little. A death ends it; nothing of it needs to be undone. */
+ * gains little. A death ends it; nothing of it needs to be undone. What a node
+ * has under way then goes on a little: it must not when an index moves to
+ * another node though its last one lives, so STOP tells all to leave off. */
 #include <errno.h>
 
 #include "kv/node/coord_impl.h"
@@ -17,9 +19,11 @@
 #define SWEEP_TOMBS_MANY 4096u
 #define SWEEP_SHARE	 4u /* of the slots in use: one in so many */
 
-enum { PHASE_SNAPSHOT = 1, PHASE_MARK = 2, PHASE_DROP = 3 };
+enum { PHASE_STOP, PHASE_SNAPSHOT, PHASE_MARK, PHASE_DROP };
 
 /* --- CALLs: locked -------------------------------------------------------- */
+
+static void sweep_call(struct coord *c, uint32_t id, uint32_t phase);
 
 static void sweep_end(struct coord *c, struct coord_call *call, int status)
 {
@@ -28,7 +32,9 @@ static void sweep_end(struct coord *c, struct coord_call *call, int status)
 	if (call->tag != s->round)
 		return;
 	s->out &= ~(UINT64_C(1) << call->node);
-	if (status != 0)
+	if (status == -ETIMEDOUT)
+		sweep_call(c, call->node, call->req.sweep.phase);
+	else if (status != 0)
 		s->failed = true;
 	else if (s->state == SWEEP_SNAPSHOT)
 		s->found += call->reply.swept.tombs;
@@ -46,9 +52,10 @@ static void sweep_call(struct coord *c, uint32_t id, uint32_t phase)
 		return;
 	}
 	call->tag = c->sweep.round;
-	call->timeout_ns = COORD_LONG_NS;
-	call->req.sweep =
-		(struct proto_sweep){.epoch = c->view.epoch, .phase = phase};
+	call->timeout_ns = COORD_ASK_NS;
+	call->req.sweep = (struct proto_sweep){.epoch = c->view.epoch,
+					       .round = c->sweep.round,
+					       .phase = phase};
 	c->sweep.out |= UINT64_C(1) << id;
 }
 
@@ -66,12 +73,15 @@ static void sweep_phase(struct coord *c, enum sweep_state state, uint32_t phase)
 
 /* --- when ----------------------------------------------------------------- */
 
+/* Nor do they wait to go home. */
 static bool all_serve(const struct coord *c)
 {
 	uint32_t s;
 
 	for (s = 0; s < c->view.nodes; s++)
-		if (c->view.shard[s] == VIEW_SHARD_REBUILDING ||
+		if (c->view.node[s] == VIEW_NODE_COMING ||
+		    (c->view.node[s] == VIEW_NODE_UP && c->view.host[s] != s) ||
+		    c->view.shard[s] == VIEW_SHARD_REBUILDING ||
 		    c->view.shard[s] == VIEW_SHARD_SETTLING)
 			return false;
 	return true;
@@ -93,7 +103,8 @@ static bool worth_it(const struct coord *c)
 
 static void sweep_begin(struct coord *c)
 {
-	c->sweep.up = view_up(&c->view);
+	c->sweep.up = view_members(&c->view);
+	c->sweep.begun = true;
 	c->sweep.found = 0;
 	c->sweep.dropped = 0;
 	c->sweep.failed = false;
@@ -151,13 +162,40 @@ static void sweep_adopt(struct coord *c)
 	coord_view_changed(c);
 }
 
+bool coord_sweep_stopped(struct coord *c)
+{
+	struct coord_sweep *s = &c->sweep;
+
+	if (!s->begun)
+		return true;
+	if (s->state != SWEEP_STOP) {
+		s->up = view_members(&c->view);
+		s->failed = false;
+		sweep_phase(c, SWEEP_STOP, PHASE_STOP);
+	}
+	return false;
+}
+
+/* All have left off; or some are to be told again. */
+static void stop_next(struct coord *c, uint64_t now)
+{
+	struct coord_sweep *s = &c->sweep;
+
+	s->begun = s->failed;
+	s->state = SWEEP_IDLE;
+	s->at_ns = now + s->every_ns;
+	coord_kick(c);
+}
+
 /* The CALLs of a phase have ended. */
 static void sweep_next(struct coord *c, uint64_t now)
 {
 	struct coord_sweep *s = &c->sweep;
 
-	if (s->failed || s->state == SWEEP_DROP ||
-	    (s->state == SWEEP_SNAPSHOT && s->found == 0)) {
+	if (s->state == SWEEP_STOP) {
+		stop_next(c, now);
+	} else if (s->failed || s->state == SWEEP_DROP ||
+		   (s->state == SWEEP_SNAPSHOT && s->found == 0)) {
 		sweep_over(c, now);
 	} else if (s->state == SWEEP_SNAPSHOT) {
 		s->state = SWEEP_WAIT;
@@ -200,7 +238,8 @@ int coord_sweep_step(struct coord *c, uint64_t now, uint64_t *again)
 	int did;
 
 	pthread_mutex_lock(&c->lock);
-	if (c->sweep.state != SWEEP_IDLE && c->sweep.up != view_up(&c->view)) {
+	if (c->sweep.state != SWEEP_IDLE &&
+	    c->sweep.up != view_members(&c->view)) {
 		c->sweep.round++; /* answers to come mean nothing now */
 		c->sweep.failed = true;
 		sweep_over(c, now);

@@ -12,9 +12,16 @@ void coord_view_changed(struct coord *c)
 	coord_kick(c);
 }
 
-static bool node_up(const struct coord *c, uint32_t id)
+static bool is_member(const struct coord *c, uint32_t id)
 {
-	return c->view.node[id] == VIEW_NODE_UP;
+	return view_members(&c->view) >> id & 1;
+}
+
+void coord_barrier(struct coord *c, uint64_t now)
+{
+	c->barrier = c->view.epoch;
+	c->barrier_at = now + c->opts.lease_ms * COORD_MS;
+	coord_view_changed(c);
 }
 
 bool coord_settled(struct coord *c, uint64_t epoch)
@@ -23,7 +30,7 @@ bool coord_settled(struct coord *c, uint64_t epoch)
 	uint32_t id;
 
 	for (id = 0; id < c->view.nodes; id++)
-		if (node_up(c, id) && c->node[id].acked < epoch)
+		if (is_member(c, id) && c->node[id].acked < epoch)
 			return false;
 	TAILQ_FOREACH (cl, &c->clients, link)
 		if (cl->acked < epoch)
@@ -40,7 +47,7 @@ static uint64_t take_suspects(struct coord *c, uint64_t now, uint64_t *again)
 	uint32_t id;
 
 	pthread_mutex_lock(&c->lock);
-	c->suspect &= view_up(&c->view);
+	c->suspect &= view_members(&c->view);
 	for (id = 0; id < c->view.nodes; id++) {
 		if (!(c->suspect >> id & 1))
 			continue;
@@ -81,6 +88,8 @@ static void ping_end(struct coord *c, struct coord_call *call, int status)
 {
 	struct coord_node *node = &c->node[call->node];
 
+	if (call->life != node->life)
+		return;
 	node->pinging = false;
 	if (status == 0) {
 		node->strikes = 0;
@@ -100,6 +109,14 @@ static void ping(struct coord *c, uint32_t id)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* By ourselves: that says nothing of a process that came after it. */
+static void found_dead(struct coord *c, uint32_t id)
+{
+	pthread_mutex_lock(&c->lock);
+	c->dead |= UINT64_C(1) << id;
+	pthread_mutex_unlock(&c->lock);
+}
+
 static void look_at_suspects(struct coord *c, uint64_t now, uint64_t *again)
 {
 	uint64_t set = take_suspects(c, now, again);
@@ -109,7 +126,7 @@ static void look_at_suspects(struct coord *c, uint64_t now, uint64_t *again)
 		if (!(set >> id & 1))
 			continue;
 		else if (!is_alive(c, id) || is_hopeless(c, id))
-			coord_node_died(c, id);
+			found_dead(c, id);
 		else
 			ping(c, id);
 }
@@ -118,12 +135,11 @@ static void bury(struct coord *c, uint32_t id, uint64_t now)
 {
 	if (view_node_dies(&c->view, id) != 0)
 		return;
-	c->barrier = c->view.epoch;
-	c->barrier_at = now + c->opts.lease_ms * COORD_MS;
+	c->node[id].life++;
 	c->rebuild_round++;
 	c->rebuilding = 0;
 	c->rebuild_at = 0;
-	coord_view_changed(c);
+	coord_barrier(c, now);
 }
 
 static uint64_t take_dead(struct coord *c, uint64_t now)
@@ -132,7 +148,7 @@ static uint64_t take_dead(struct coord *c, uint64_t now)
 	uint32_t id;
 
 	pthread_mutex_lock(&c->lock);
-	dead = c->dead & view_up(&c->view);
+	dead = c->dead & view_members(&c->view);
 	c->dead = 0;
 	for (id = 0; id < c->view.nodes; id++)
 		if (dead >> id & 1)
@@ -160,6 +176,8 @@ static void tell_end(struct coord *c, struct coord_call *call, int status)
 {
 	struct coord_node *node = &c->node[call->node];
 
+	if (call->life != node->life)
+		return;
 	node->telling = false;
 	if (status == 0) {
 		node->strikes = 0;
@@ -215,7 +233,7 @@ int coord_tell_step(struct coord *c, uint64_t now, uint64_t *again)
 	pthread_mutex_lock(&c->lock);
 	for (id = 0; id < c->view.nodes; id++) {
 		node = &c->node[id];
-		if (!node_up(c, id) || node->telling ||
+		if (!is_member(c, id) || node->telling ||
 		    node->acked >= c->view.epoch)
 			continue;
 		if (now >= node->tell_at && tell(c, id) == 0)

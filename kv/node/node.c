@@ -27,6 +27,16 @@ uint64_t node_view_up(struct node *n, uint64_t *epoch)
 	return up;
 }
 
+uint64_t node_view_members(struct node *n)
+{
+	uint64_t members;
+
+	pthread_mutex_lock(&n->lock);
+	members = n->view.view.epoch != 0 ? view_members(&n->view.view) : 0;
+	pthread_mutex_unlock(&n->lock);
+	return members;
+}
+
 uint64_t node_epoch(struct node *n)
 {
 	uint64_t epoch;

@@ -37,7 +37,8 @@ struct retire {
 	bool active, rows;
 	uint64_t stripe;
 	uint32_t role, life;
-	uint64_t up;	   /* under which it was begun */
+	uint64_t up;	   /* under which it was begun, and: */
+	uint64_t members;  /* who is to be asked */
 	uint64_t again_ns; /* when to ask the others again */
 	uint32_t asked;	   /* how often */
 };
@@ -92,6 +93,8 @@ void node_kick(struct node *n);
 
 /* The view's epoch and the nodes up, as of now. */
 uint64_t node_view_up(struct node *n, uint64_t *epoch);
+/* Those that are UP or COMING: to be told what members are told. */
+uint64_t node_view_members(struct node *n);
 
 /* --- serve.c -------------------------------------------------------------- */
 
@@ -130,15 +133,20 @@ int node_leader(const struct group *g, uint64_t stripe, uint64_t up);
 
 int recover_open(struct node *n);
 void recover_close(struct node *n);
-/* In the server's thread, locked. @rq is answered at the end. */
-int recover_ask(struct node *n, struct fab_request *rq, uint32_t shard);
+/* In the server's thread, locked. @rq is answered at the end. To ask again is
+ * to be told in place of who asked before; also when it is done, until
+ * recover_view() has seen that a view goes by it. */
+void recover_ask(struct node *n, struct fab_request *rq, uint32_t shard);
+/* Likewise: n->view is a new one. */
+void recover_view(struct node *n);
 
 /* --- sweep.c -------------------------------------------------------------- */
 
 int sweep_open(struct node *n);
 void sweep_close(struct node *n);
 /* Likewise; @rq is answered when the phase is done. */
-int sweep_ask(struct node *n, struct fab_request *rq, uint32_t phase);
+int sweep_ask(struct node *n, struct fab_request *rq,
+	      const struct proto_sweep *what);
 int sweep_keep(struct node *n, const struct proto_keep *keep);
 
 #endif

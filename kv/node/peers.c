@@ -66,14 +66,15 @@ static int peer_update(struct node *n, uint32_t id, bool up)
 int peers_work(struct node *n, uint64_t *again)
 {
 	uint32_t id, nodes = node_group(n)->nodes;
-	uint64_t epoch, up;
+	uint64_t epoch, members;
 	bool all = true;
 
-	up = node_view_up(n, &epoch);
+	node_view_up(n, &epoch);
 	if (epoch == n->seen_epoch)
 		return 0;
+	members = node_view_members(n); /* of @epoch, or a later one */
 	for (id = 0; id < nodes; id++)
-		if (peer_update(n, id, up >> id & 1) != 0)
+		if (peer_update(n, id, members >> id & 1) != 0)
 			all = false;
 	if (all)
 		n->seen_epoch = epoch;

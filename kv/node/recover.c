@@ -1,25 +1,34 @@
 /* kv/node/recover.c - the conductor: which shards are to be brought back here,
- * the replay, and the answers to who asked.
+ * from where, and the answers to who asked.
  *
- * All that is asked for when a replay begins is done in that one scan. If the
- * set of nodes changes meanwhile it is given up (-ESTALE): the coordinator asks
- * again in the new view. */
+ *   asked --> wanted --> under way --> done: told, and told again
+ *     ^                     |          until a view says something else of it
+ *     +---------------------+ failed: told, and forgotten
+ *
+ * A shard whose last host lives is copied from there (homing.c), the others
+ * are replayed, all that are wanted when it begins in one scan. If the set of
+ * nodes changes meanwhile it is given up (-ESTALE): the coordinator asks again
+ * in the new view. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "kv/node/homing.h"
 #include "kv/node/node_impl.h"
 #include "kv/node/replay.h"
 
 struct recover {
-	/* under the node's lock: asked for, not begun */
-	struct fab_request *asked[FAB_NODES_MAX];
-	uint64_t any; /* bit n: asked[n] */
-	/* the worker's: under way */
-	struct fab_request *rq[FAB_NODES_MAX];
-	uint64_t shards; /* bit n: rq[n]; 0: nothing under way */
+	/* under the node's lock: */
+	struct fab_request *rq[FAB_NODES_MAX]; /* who is to be told, or NULL */
+	uint64_t wanted;		       /* bit n: asked for, not begun */
+	uint64_t shards; /* under way; worker changes it */
+	uint64_t done;	 /* out[n] says how */
+	struct proto_rebuilt out[FAB_NODES_MAX];
+	/* the worker's: */
 	uint64_t up;
 	struct replay *replay;
+	struct homing *homing;
+	uint32_t homing_of; /* the shard */
 };
 
 int recover_open(struct node *n)
@@ -28,35 +37,57 @@ int recover_open(struct node *n)
 	return n->recover != NULL ? 0 : -ENOMEM;
 }
 
-static void answer_all(struct fab_request **rq, uint64_t *set, int status)
-{
-	uint32_t s;
+/* --- answers: locked ------------------------------------------------------ */
 
-	for (s = 0; s < FAB_NODES_MAX; s++)
-		if (*set >> s & 1)
-			fab_reply(rq[s], status, NULL, 0);
-	*set = 0;
+static void tell(struct recover *r, uint32_t shard, int status)
+{
+	struct fab_request *rq = r->rq[shard];
+
+	r->rq[shard] = NULL;
+	if (rq != NULL)
+		fab_reply(rq, status, &r->out[shard],
+			  status == 0 ? sizeof(r->out[shard]) : 0);
+}
+
+static void tell_all(struct recover *r, uint64_t shards, int status)
+{
+	for (uint32_t s = 0; s < FAB_NODES_MAX; s++)
+		if (shards >> s & 1)
+			tell(r, s, status);
 }
 
 void recover_close(struct node *n)
 {
 	struct recover *r = n->recover;
 
-	answer_all(r->asked, &r->any, -ECANCELED);
-	answer_all(r->rq, &r->shards, -ECANCELED);
+	tell_all(r, ~UINT64_C(0), -ECANCELED);
 	replay_close(r->replay);
+	homing_close(r->homing);
 	free(r);
 }
 
-int recover_ask(struct node *n, struct fab_request *rq, uint32_t shard)
+void recover_ask(struct node *n, struct fab_request *rq, uint32_t shard)
 {
 	struct recover *r = n->recover;
+	uint64_t bit = UINT64_C(1) << shard;
 
-	if (r->any >> shard & 1)
-		fab_reply(r->asked[shard], -ECANCELED, NULL, 0);
-	r->asked[shard] = rq;
-	r->any |= UINT64_C(1) << shard;
-	return 0;
+	tell(r, shard, -ECANCELED);
+	r->rq[shard] = rq;
+	if (r->done & bit)
+		tell(r, shard, 0);
+	else if (!(r->shards & bit))
+		r->wanted |= bit;
+}
+
+/* What is done stays so while nobody may have changed it. */
+void recover_view(struct node *n)
+{
+	const struct view *v = &n->view.view;
+	struct recover *r = n->recover;
+
+	for (uint32_t s = 0; s < v->nodes; s++)
+		if (v->host[s] != n->id || v->shard[s] != VIEW_SHARD_REBUILDING)
+			r->done &= ~(UINT64_C(1) << s);
 }
 
 /* --- in the worker -------------------------------------------------------- */
@@ -69,28 +100,84 @@ static void publish_progress(struct node *n, uint64_t done, uint64_t total)
 	pthread_mutex_unlock(&n->lock);
 }
 
+/* Whatever is under way has ended. */
 static void recover_end(struct node *n, int status)
 {
 	struct recover *r = n->recover;
 
 	replay_close(r->replay);
+	homing_close(r->homing);
 	r->replay = NULL;
+	r->homing = NULL;
 	publish_progress(n, 0, 0);
-	answer_all(r->rq, &r->shards, status);
+	pthread_mutex_lock(&n->lock);
+	tell_all(r, r->shards, status);
+	r->shards = 0;
+	pthread_mutex_unlock(&n->lock);
 }
 
-/* Take over what is asked for. */
-static bool recover_take(struct node *n)
+static void recover_done(struct node *n, uint32_t shard,
+			 const struct proto_rebuilt *out)
 {
 	struct recover *r = n->recover;
 
 	pthread_mutex_lock(&n->lock);
-	memcpy(r->rq, r->asked, sizeof(r->rq));
-	r->shards = r->any;
-	r->any = 0;
-	r->up = view_up(&n->view.view);
+	r->out[shard] = *out;
+	r->done |= UINT64_C(1) << shard;
+	r->shards &= ~(UINT64_C(1) << shard);
+	n->count.at_ns = 0; /* more slots to count now */
+	tell(r, shard, 0);
 	pthread_mutex_unlock(&n->lock);
-	return r->shards != 0;
+}
+
+/* Take over what is wanted: one to be copied, or all to be replayed. */
+static bool recover_take(struct node *n)
+{
+	struct recover *r = n->recover;
+	const struct view *v = &n->view.view;
+	uint64_t take;
+
+	pthread_mutex_lock(&n->lock);
+	take = r->wanted;
+	for (uint32_t s = 0; s < v->nodes; s++)
+		if (r->wanted >> s & 1 && v->source[s] != 0)
+			take = UINT64_C(1) << s;
+	r->wanted &= ~take;
+	r->shards = take;
+	r->up = view_up(v);
+	pthread_mutex_unlock(&n->lock);
+	return take != 0;
+}
+
+/* The source of a shard that is to be copied, + 1. */
+static uint32_t recover_source(struct node *n)
+{
+	struct recover *r = n->recover;
+	uint32_t source;
+
+	r->homing_of = (uint32_t)__builtin_ctzll(r->shards);
+	pthread_mutex_lock(&n->lock);
+	source = n->view.view.source[r->homing_of];
+	pthread_mutex_unlock(&n->lock);
+	return source;
+}
+
+/* A room that no one looks at yet, and that may hold an earlier try. */
+static void clear_room(struct node *n, uint32_t shard)
+{
+	const struct layout *l = &n->super.layout;
+
+	fab_region_discard(n->opts.region, n->opts.region_fd,
+			   layout_shard_off(l, shard, n->id), l->index_stride);
+}
+
+static int homing_begin(struct node *n, uint32_t source)
+{
+	struct recover *r = n->recover;
+
+	clear_room(n, r->homing_of);
+	return homing_open(&n->super.layout, n->fab, n->id, r->homing_of,
+			   source, n->opts.region, &r->homing);
 }
 
 static void recover_begin(struct node *n)
@@ -103,43 +190,42 @@ static void recover_begin(struct node *n)
 		.up = r->up,
 		.shards = r->shards,
 	};
-	int rc = replay_open(&o, &r->replay);
+	uint32_t source = recover_source(n);
+	int rc;
 
+	if (source != 0)
+		rc = homing_begin(n, source - 1);
+	else
+		rc = replay_open(&o, &r->replay);
 	if (rc != 0)
 		recover_end(n, rc);
 }
 
-/* The scan is done: build the shards, in rooms that no one looks at yet. */
+/* The scan is done: build the shards. */
 static int recover_place(struct node *n, uint32_t shard)
 {
-	const struct layout *l = &n->super.layout;
-	uint64_t off = layout_shard_off(l, shard, n->id);
+	uint64_t off = layout_shard_off(&n->super.layout, shard, n->id);
 	struct recover *r = n->recover;
 	struct proto_rebuilt out;
 	int rc;
 
-	fab_region_discard(n->opts.region, n->opts.region_fd, off,
-			   l->index_stride);
+	clear_room(n, shard);
 	rc = replay_place(r->replay, shard, (char *)n->opts.region + off, &out);
-	if (rc != 0)
-		return rc;
-	fab_reply(r->rq[shard], 0, &out, sizeof(out));
-	r->shards &= ~(UINT64_C(1) << shard);
-	return 0;
+	if (rc == 0)
+		recover_done(n, shard, &out);
+	return rc;
 }
 
 static void recover_finish(struct node *n)
 {
 	struct recover *r = n->recover;
+	uint64_t shards = r->shards;
 	uint32_t s;
 	int rc = 0;
 
 	for (s = 0; s < node_group(n)->nodes && rc == 0; s++)
-		if (r->shards >> s & 1)
+		if (shards >> s & 1)
 			rc = recover_place(n, s);
-	pthread_mutex_lock(&n->lock);
-	n->count.at_ns = 0; /* more slots to count now */
-	pthread_mutex_unlock(&n->lock);
 	recover_end(n, rc);
 }
 
@@ -157,6 +243,19 @@ static void recover_step(struct node *n)
 	} else {
 		recover_end(n, rc);
 	}
+}
+
+static void homing_go_on(struct node *n)
+{
+	struct recover *r = n->recover;
+	struct proto_rebuilt out = {0};
+	int rc = homing_step(r->homing, &out);
+
+	if (rc > 0)
+		return;
+	if (rc == 0)
+		recover_done(n, r->homing_of, &out);
+	recover_end(n, rc);
 }
 
 int recover_work(struct node *n, uint64_t *again)
@@ -177,9 +276,11 @@ int recover_work(struct node *n, uint64_t *again)
 		node_again(again, fab_now(n->fab) + NODE_RETRY_NS);
 		return 0;
 	}
-	if (r->replay == NULL)
-		recover_begin(n);
-	else
+	if (r->homing != NULL)
+		homing_go_on(n);
+	else if (r->replay != NULL)
 		recover_step(n);
+	else
+		recover_begin(n);
 	return 1;
 }

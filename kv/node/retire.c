@@ -73,7 +73,10 @@ static int retire_free_here(struct node *n)
 	int rc;
 
 	pthread_mutex_lock(&n->lock);
-	rc = fold_free(n->alloc, r->stripe, r->role, r->life);
+	/* A member that came meanwhile has to be asked first. */
+	rc = -EAGAIN;
+	if (r->members == view_members(&n->view.view))
+		rc = fold_free(n->alloc, r->stripe, r->role, r->life);
 	pthread_mutex_unlock(&n->lock);
 	return rc;
 }
@@ -112,6 +115,7 @@ static bool retire_pick(struct node *n)
 	r->asked = 0;
 	r->again_ns = 0;
 	r->up = node_view_up(n, NULL);
+	r->members = node_view_members(n);
 	return true;
 }
 
@@ -132,7 +136,8 @@ int retire_work(struct node *n, uint64_t *again)
 	uint64_t members;
 
 	/* Another view, other members: pick anew, perhaps the same. */
-	if (r->active && r->up != node_view_up(n, NULL))
+	if (r->active && (r->up != node_view_up(n, NULL) ||
+			  r->members != node_view_members(n)))
 		r->active = false;
 	if (!r->active && !retire_pick(n))
 		return 0;
@@ -141,7 +146,7 @@ int retire_work(struct node *n, uint64_t *again)
 		return 0;
 	}
 	members = node_members(node_group(n), r->stripe, r->role, r->rows) &
-		  r->up;
+		  r->members;
 	if (retire_ask(n, members) && retire_free(n, members)) {
 		r->active = false;
 		return 1;

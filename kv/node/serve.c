@@ -126,15 +126,20 @@ static int serve_seal(struct ask *a)
 }
 
 /* What is stale or makes no sense is passed over: a mark is only a hint that
- * space may be had back, and the rest of them should not be lost. */
+ * space may be had back, and the rest of them should not be lost. The epochs
+ * are those of senders who tell all members: whom it tells follows from it. */
 static int serve_mark(struct ask *a)
 {
 	const struct proto_mark *rq = a->req;
 	uint32_t i;
+	int rc;
 
 	if (rq->n > PROTO_MARKS_MAX ||
 	    a->len != sizeof(*rq) + rq->n * sizeof(rq->mark[0]))
 		return -EPROTO;
+	rc = epoch_check(a->n, rq->epoch);
+	if (rc != 0)
+		return rc;
 	for (i = 0; i < rq->n; i++) {
 		const struct proto_mark_one *m = &rq->mark[i];
 
@@ -153,6 +158,9 @@ static int serve_retire(struct ask *a)
 	struct node *n = a->n;
 	int rc;
 
+	/* A node that is new knows nothing before it has its view. */
+	if (rq->epoch > n->view.view.epoch)
+		return -EAGAIN;
 	rc = fold_retire(n->alloc, rq->stripe, rq->role, rq->life);
 	if (rc != 0)
 		return rc;
@@ -168,6 +176,8 @@ static int serve_free(struct ask *a)
 {
 	const struct proto_retire *rq = a->req;
 
+	if (rq->epoch > a->n->view.view.epoch)
+		return -EAGAIN;
 	node_kick(a->n); /* memory to give back, some day */
 	return fold_free(a->n->alloc, rq->stripe, rq->role, rq->life);
 }
@@ -187,6 +197,7 @@ static int serve_view(struct ask *a)
 		return 0;
 	n->view = *rq;
 	alloc_set_up(n->alloc, view_up(&rq->view));
+	recover_view(n);
 	node_kick(n);
 	return 0;
 }
@@ -195,16 +206,13 @@ static int serve_rebuild(struct ask *a)
 {
 	const struct proto_rebuild *rq = a->req;
 	const struct view *v = &a->n->view.view;
-	int rc;
 
 	if (rq->epoch > v->epoch)
 		return -EAGAIN;
 	if (rq->shard >= v->nodes || v->host[rq->shard] != a->n->id ||
 	    v->shard[rq->shard] != VIEW_SHARD_REBUILDING)
 		return -EINVAL;
-	rc = recover_ask(a->n, a->rq, rq->shard);
-	if (rc != 0)
-		return rc;
+	recover_ask(a->n, a->rq, rq->shard);
 	node_kick(a->n);
 	return SERVE_LATER;
 }
@@ -214,7 +222,7 @@ static int serve_sweep(struct ask *a)
 	const struct proto_sweep *rq = a->req;
 	int rc;
 
-	rc = sweep_ask(a->n, a->rq, rq->phase);
+	rc = sweep_ask(a->n, a->rq, rq);
 	if (rc != 0)
 		return rc;
 	node_kick(a->n);

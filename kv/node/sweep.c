@@ -10,7 +10,8 @@
  *   3 each host takes those of its noted tombstones that nobody wants kept, and
  *     that are still there, out of their slots, and marks their records.
  * The coordinator says when (coord_sweep.c); between 2 and 3 all clients adopt
- * a new index version. One slice at a time, in the worker.
+ * a new index version. One slice at a time, in the worker. STOP ends what is
+ * under way; when it is answered, nothing is.
  *
  * T1. A tombstone leaves its slot only after every older record of its key is
  *     marked with all members that are up.
@@ -22,7 +23,7 @@
 #include "kv/node/sweep_impl.h"
 #include "kv/slot.h"
 
-enum { PHASE_NOTE = 1, PHASE_MARK = 2, PHASE_DROP = 3 };
+enum { PHASE_STOP, PHASE_NOTE, PHASE_MARK, PHASE_DROP };
 
 int sweep_open(struct node *n)
 {
@@ -67,16 +68,35 @@ void sweep_close(struct node *n)
 
 /* --- in the server's thread, locked --------------------------------------- */
 
-int sweep_ask(struct node *n, struct fab_request *rq, uint32_t phase)
+/* It was asked for before: the last to ask is told. */
+static bool asked_again(struct sweep *s, struct fab_request *rq, uint64_t round)
+{
+	if (round != s->round)
+		return false;
+	if (s->rq == NULL) {
+		fab_reply(rq, s->ended, &s->out,
+			  s->ended == 0 ? sizeof(s->out) : 0);
+		return true;
+	}
+	fab_reply(s->rq, -ECANCELED, NULL, 0);
+	s->rq = rq;
+	return true;
+}
+
+int sweep_ask(struct node *n, struct fab_request *rq,
+	      const struct proto_sweep *what)
 {
 	struct sweep *s = n->sweep;
 
-	if (phase < PHASE_NOTE || phase > PHASE_DROP)
+	if (what->phase > PHASE_DROP || what->round == 0)
 		return -EINVAL;
+	if (asked_again(s, rq, what->round))
+		return 0;
 	if (s->asked != NULL)
 		fab_reply(s->asked, -ECANCELED, NULL, 0);
 	s->asked = rq;
-	s->asked_phase = phase;
+	s->asked_phase = what->phase;
+	s->asked_round = what->round;
 	return 0;
 }
 
@@ -149,6 +169,7 @@ static int note(struct node *n)
 	s->tombs = tombs;
 	pthread_mutex_unlock(&n->lock);
 	s->up = view_up(&s->view);
+	s->members = view_members(&s->view);
 	s->out.tombs = tombs;
 	return 0;
 }
@@ -308,14 +329,30 @@ static bool sweep_take(struct node *n)
 {
 	struct sweep *s = n->sweep;
 
+	bool found;
+
 	pthread_mutex_lock(&n->lock);
-	s->rq = s->asked;
-	s->phase = s->asked_phase;
-	s->asked = NULL;
+	found = s->asked != NULL;
+	if (found) {
+		s->rq = s->asked;
+		s->phase = s->asked_phase;
+		s->round = s->asked_round;
+		s->asked = NULL;
+		s->at = 0;
+		s->out = (struct proto_swept){0};
+	}
 	pthread_mutex_unlock(&n->lock);
-	s->at = 0;
-	s->out = (struct proto_swept){0};
-	return s->rq != NULL;
+	return found;
+}
+
+static bool is_busy(struct node *n)
+{
+	bool busy;
+
+	pthread_mutex_lock(&n->lock);
+	busy = n->sweep->rq != NULL;
+	pthread_mutex_unlock(&n->lock);
+	return busy;
 }
 
 static void sweep_end(struct node *n, int rc)
@@ -325,17 +362,24 @@ static void sweep_end(struct node *n, int rc)
 	scan_end(n);
 	if (rc != 0 || s->phase == PHASE_DROP)
 		s->up = 0; /* the next one begins anew */
-	fab_reply(s->rq, rc, &s->out, sizeof(s->out));
+	pthread_mutex_lock(&n->lock);
+	s->ended = rc;
+	fab_reply(s->rq, rc, &s->out, rc == 0 ? sizeof(s->out) : 0);
 	s->rq = NULL;
+	pthread_mutex_unlock(&n->lock);
 }
 
 static int sweep_step(struct node *n)
 {
 	struct sweep *s = n->sweep;
 
+	if (s->phase == PHASE_STOP)
+		return 0;
+	if (s->stop)
+		return -ECANCELED;
 	if (s->phase == PHASE_NOTE)
 		return note(n);
-	if (s->up != view_up(&s->view))
+	if (s->up != view_up(&s->view) || s->members != view_members(&s->view))
 		return -ESTALE; /* a death since: T1 would not hold */
 	return s->phase == PHASE_MARK ? mark_step(n) : drop_step(n);
 }
@@ -345,10 +389,11 @@ int sweep_work(struct node *n, uint64_t *again)
 	struct sweep *s = n->sweep;
 	int rc;
 
-	if (s->rq == NULL && !sweep_take(n))
+	if (!is_busy(n) && !sweep_take(n))
 		return 0;
 	pthread_mutex_lock(&n->lock);
 	s->view = n->view.view;
+	s->stop = s->asked != NULL; /* something else is wanted now */
 	pthread_mutex_unlock(&n->lock);
 	rc = sweep_step(n);
 	if (rc <= 0)

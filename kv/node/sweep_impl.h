@@ -23,12 +23,16 @@ struct sweep {
 	/* under the node's lock: */
 	struct fab_request *asked; /* not begun; NULL: none */
 	uint32_t asked_phase;
+	uint64_t asked_round;
+	struct fab_request *rq; /* of what is under way; NULL: nothing is */
+	uint64_t round;		/* of what is under way, or ended last */
+	int ended;		/* how that was; only while rq is NULL */
 	struct sweep_tomb *tomb;
 	size_t tombs;
 	/* the worker's: */
-	struct fab_request *rq; /* under way; NULL: nothing is */
 	uint32_t phase;
-	uint64_t up;	   /* under which phase 1 was; 0: none valid */
+	uint64_t up; /* under which phase 1 was; 0: none valid; and: */
+	uint64_t members;
 	struct walk *walk; /* phase 2 */
 	struct image *image;
 	size_t at; /* phase 3: the next tombstone */
@@ -36,6 +40,7 @@ struct sweep {
 	struct proto_swept out;
 	char *record;	  /* room for one */
 	struct view view; /* as of now */
+	bool stop;	  /* leave off */
 };
 
 static inline uint64_t sweep_slot_off(const struct node *n, uint32_t shard,

@@ -50,11 +50,19 @@ static void look_view(const uint8_t *data, size_t size)
 	if (view_check(&v) != 0 || v.epoch > UINT64_MAX / 2) /* no time */
 		return;
 	must(v.nodes <= FAB_NODES_MAX && view_down(&v) <= v.nodes);
+	must((view_up(&v) & ~view_members(&v)) == 0);
 	for (uint32_t i = 0; i < v.nodes; i++) {
 		struct view next = v;
 
 		if (view_node_dies(&next, i) == 0)
 			must(view_check(&next) == 0 && next.epoch != v.epoch);
+		if (view_node_comes(&next, i) == 0)
+			must(view_check(&next) == 0 &&
+			     !(view_up(&next) >> i & 1));
+		if (view_node_is_up(&next, i) == 0)
+			must(view_check(&next) == 0 && view_up(&next) >> i & 1);
+		if (view_shard_goes_home(&next, i) == 0)
+			must(view_check(&next) == 0 && next.host[i] == i);
 	}
 }
 

@@ -187,7 +187,7 @@ static void intent(void **state)
 /* Messages: what either side counts on. */
 static void sizes_of_messages(void **state)
 {
-	assert_int_equal(sizeof(struct view), 224);
+	assert_int_equal(sizeof(struct view), 288);
 	assert_int_equal(sizeof(struct proto_hello), 40);
 	assert_int_equal(sizeof(struct proto_alloc), 24);
 	assert_int_equal(sizeof(struct proto_grant), 32);

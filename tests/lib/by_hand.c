@@ -82,12 +82,13 @@ void hand_leave(struct hand *h)
 void hand_watch(struct hand *h, uint32_t ms)
 {
 	struct proto_watch rq = {.epoch = h->joined.view.epoch, .wait_ms = ms};
+	static struct proto_view_set set;
 	uint32_t id;
 
 	assert_int_equal(hand_call(h, FAB_NODE_COORD, PROTO_WATCH, &rq,
-				   sizeof(rq), &h->joined.view,
-				   sizeof(h->joined.view)),
+				   sizeof(rq), &set, sizeof(set)),
 			 0);
+	h->joined.view = set.view;
 	for (id = 0; id < h->joined.view.nodes; id++)
 		if (h->joined.view.node[id] == VIEW_NODE_DOWN)
 			fab_net_cut(h->net, (uint8_t)id);

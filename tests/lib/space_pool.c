@@ -383,7 +383,9 @@ void spool_adopt(struct space_pool *p)
 		if (atomic_load(&p->up) >> i & 1)
 			alloc_set_up(p->a[i], view_up(&p->view));
 	assert_int_equal(
-		member_adopt(p->kv.member, kv_thread(&p->kv), &p->view), 1);
+		member_adopt(p->kv.member, kv_thread(&p->kv),
+			     &(struct proto_view_set){.view = p->view}),
+		1);
 }
 
 /* --- looking inside ------------------------------------------------------ */

@@ -410,6 +410,114 @@ static void view_that_makes_no_sense_is_refused(void **state)
 	v = good;
 	v.k = 4;
 	assert_int_equal(view_check(&v), -EBADMSG);
+	v = good;
+	v.node[3] = VIEW_NODE_COMING; /* but it serves */
+	assert_int_equal(view_check(&v), -EBADMSG);
+	v = good;
+	v.source[2] = 4; /* of a shard that is SERVING */
+	assert_int_equal(view_check(&v), -EBADMSG);
+	v.shard[2] = VIEW_SHARD_REBUILDING;
+	assert_int_equal(view_check(&v), 0);
+	v.source[2] = 3; /* itself */
+	assert_int_equal(view_check(&v), -EBADMSG);
+	v.source[2] = 1; /* none of its hosts */
+	assert_int_equal(view_check(&v), -EBADMSG);
+	v.source[2] = 255;
+	assert_int_equal(view_check(&v), -EBADMSG);
+}
+
+static void new_node_comes_before_it_is_up(void **state)
+{
+	struct view v;
+
+	view_first(&v, 5, 3, 2);
+	assert_int_equal(view_node_comes(&v, 1), -EINVAL);
+	assert_int_equal(view_node_is_up(&v, 1), -EINVAL);
+	assert_int_equal(view_node_dies(&v, 1), 0);
+	assert_int_equal(view_members(&v), 0x1d);
+	assert_int_equal(view_node_is_up(&v, 1), -EINVAL);
+	assert_int_equal(view_node_comes(&v, 1), 0);
+	assert_int_equal(v.epoch, 3);
+	assert_int_equal(view_up(&v), 0x1d);
+	assert_int_equal(view_members(&v), 0x1f);
+	assert_int_equal(view_down(&v), 0);
+	assert_int_equal(v.host[1], 2);
+	assert_int_equal(view_check(&v), 0);
+	/* no shard goes where not all is back */
+	assert_int_equal(view_node_dies(&v, 0), 0);
+	assert_int_equal(v.host[0], 2);
+	assert_int_equal(view_node_comes(&v, 0), 0);
+	assert_int_equal(view_node_dies(&v, 0), 0);
+	assert_int_equal(view_node_comes(&v, 0), 0);
+	assert_int_equal(view_node_is_up(&v, 1), 0);
+	assert_int_equal(view_node_is_up(&v, 1), -EINVAL);
+	assert_int_equal(view_up(&v), 0x1e);
+	assert_int_equal(view_check(&v), 0);
+	assert_int_equal(view_node_comes(&v, 5), -EINVAL);
+	assert_int_equal(view_node_is_up(&v, 5), -EINVAL);
+}
+
+/* Node 1 was away, shard 1 is at node 2. */
+static void shard_abroad(struct view *v)
+{
+	view_first(v, 5, 3, 2);
+	assert_int_equal(view_node_dies(v, 1), 0);
+	assert_int_equal(view_shard_goes_home(v, 1), -EINVAL);
+	assert_int_equal(view_node_comes(v, 1), 0);
+	assert_int_equal(view_node_is_up(v, 1), 0);
+	assert_int_equal(view_shard_goes_home(v, 1), -EINVAL); /* REBUILDING */
+	assert_int_equal(view_shard_settles(v, 1), 0);
+	assert_int_equal(view_shard_serves(v, 1), 0);
+}
+
+static void shard_goes_home(void **state)
+{
+	struct view v, w;
+
+	shard_abroad(&v);
+	assert_int_equal(view_shard_goes_home(&v, 1), 0);
+	assert_int_equal(v.shard[1], VIEW_SHARD_REBUILDING);
+	assert_int_equal(v.host[1], 1);
+	assert_int_equal(v.source[1], 3);
+	assert_int_equal(view_check(&v), 0);
+	w = v; /* its home dies: it is where it was */
+	assert_int_equal(view_node_dies(&w, 1), 0);
+	assert_int_equal(w.host[1], 2);
+	assert_int_equal(w.shard[1], VIEW_SHARD_SETTLING);
+	assert_int_equal(w.source[1], 0);
+	assert_int_equal(view_check(&w), 0);
+	w = v; /* its source dies: to be replayed */
+	assert_int_equal(view_node_dies(&w, 2), 0);
+	assert_int_equal(w.host[1], 1);
+	assert_int_equal(w.shard[1], VIEW_SHARD_REBUILDING);
+	assert_int_equal(w.source[1], 0);
+	assert_int_equal(view_check(&w), 0);
+	w = v; /* its source dies, then its home */
+	assert_int_equal(view_node_dies(&w, 2), 0);
+	assert_int_equal(view_node_dies(&w, 1), 0);
+	assert_int_equal(w.host[1], 3);
+	assert_int_equal(w.shard[1], VIEW_SHARD_REBUILDING);
+	assert_int_equal(view_shard_settles(&v, 1), 0);
+	assert_int_equal(v.source[1], 0);
+	assert_int_equal(view_shard_serves(&v, 1), 0);
+	assert_int_equal(view_shard_goes_home(&v, 1), -EALREADY);
+	assert_int_equal(view_shard_goes_home(&v, 5), -EINVAL);
+	/* an earlier host that came back serves again */
+	assert_int_equal(view_node_dies(&v, 1), 0);
+	assert_int_equal(v.host[1], 2);
+}
+
+/* All hosts but the first have died in turn; that one is back. */
+static void shard_comes_round(void **state)
+{
+	struct view v;
+
+	shard_abroad(&v);
+	assert_int_equal(view_node_dies(&v, 3), 0);
+	assert_int_equal(view_node_dies(&v, 2), 0);
+	assert_int_equal(v.host[1], 1);
+	assert_int_equal(v.shard[1], VIEW_SHARD_REBUILDING);
+	assert_int_equal(view_check(&v), 0);
 }
 
 int main(void)
@@ -431,6 +539,9 @@ int main(void)
 		cmocka_unit_test(superblock_comes_back_or_is_refused),
 		cmocka_unit_test(shard_moves_on_and_is_lost_at_last),
 		cmocka_unit_test(view_that_makes_no_sense_is_refused),
+		cmocka_unit_test(new_node_comes_before_it_is_up),
+		cmocka_unit_test(shard_goes_home),
+		cmocka_unit_test(shard_comes_round),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
