@@ -153,6 +153,8 @@ int alloc_open(const struct alloc_opts *opts, struct alloc **out)
 	if (rc == 0)
 		rc = bits_open(&a->touched, opts->group->blocks);
 	if (rc == 0)
+		rc = early_open(a);
+	if (rc == 0)
 		rc = delta_open(a);
 	if (rc == 0)
 		rc = adopt_all(a);
@@ -171,6 +173,7 @@ void alloc_close(struct alloc *a)
 	if (a == NULL)
 		return;
 	delta_close(a);
+	early_close(a);
 	bits_close(&a->warm);
 	bits_close(&a->touched);
 	rows_close(a);
@@ -180,35 +183,48 @@ void alloc_close(struct alloc *a)
 }
 
 /* Row @j's stripes all have their role r on the same node: see alloc_impl.h. */
-static void row_set_up(struct alloc *a, uint32_t j, uint64_t up)
+static void row_set_up(struct alloc *a, uint32_t j, uint64_t up,
+		       uint64_t members)
 {
 	uint32_t n = a->o.group->nodes;
 	uint32_t first = (a->o.node + n - (a->k + j) % n) % n; /* of role 0 */
 	struct alloc_row *row = &a->row[j];
 
-	row->led = true;
+	row->led = (up >> a->o.node & 1) != 0;
 	row->all_up = true;
 	row->role_up = 0;
 	for (uint32_t r = 0; r < a->w; r++) {
-		bool is_up = (up >> (first + r) % n & 1) != 0;
+		uint32_t node = (first + r) % n;
+		bool is_up = (up >> node & 1) != 0;
 
-		if (!is_up)
+		if (!is_up && (r < a->k || (members >> node & 1) == 0))
 			row->all_up = false;
-		else if (r < a->k)
+		if (is_up && r < a->k)
 			row->role_up |= 1u << r;
-		else if (r < a->k + j)
+		else if (is_up && r < a->k + j)
 			row->led = false; /* one before this node leads */
 	}
 }
 
+void alloc_set_view(struct alloc *a, uint64_t up, uint64_t members)
+{
+	uint64_t self = UINT64_C(1) << a->o.node;
+
+	pthread_mutex_lock(&a->lock);
+	if ((members & self) == 0)
+		up |= self; /* no view speaks of this node yet */
+	members |= up;
+	__atomic_store_n(&a->up, up, __ATOMIC_RELAXED);
+	__atomic_store_n(&a->coming, (up & self) == 0, __ATOMIC_RELAXED);
+	a->rebuilding = (up & self) == 0 && !a->rebuilt;
+	for (uint32_t j = 0; j < a->m; j++)
+		row_set_up(a, j, up, members);
+	pthread_mutex_unlock(&a->lock);
+}
+
 void alloc_set_up(struct alloc *a, uint64_t up)
 {
-	pthread_mutex_lock(&a->lock);
-	up |= UINT64_C(1) << a->o.node;
-	__atomic_store_n(&a->up, up, __ATOMIC_RELAXED);
-	for (uint32_t j = 0; j < a->m; j++)
-		row_set_up(a, j, up);
-	pthread_mutex_unlock(&a->lock);
+	alloc_set_view(a, up | UINT64_C(1) << a->o.node, up);
 }
 
 static void add_row(const struct alloc *a, const struct alloc_row *row,

@@ -31,8 +31,13 @@ struct alloc_opts {
 int alloc_open(const struct alloc_opts *opts, struct alloc **out);
 void alloc_close(struct alloc *a);
 
-/* Which nodes are up (bit n): leaders follow from it. */
-void alloc_set_up(struct alloc *a, uint64_t up);
+/* Which nodes are up (bit n): leaders follow from it. @members: those, and
+ * nodes that are being rebuilt, which take part in new blocks as parities and
+ * in nothing else. A node that is a member and not up is itself being rebuilt,
+ * from now until rebuild.h is done: it keeps marks of blocks that it has not
+ * got yet, and answers -EAGAIN to whoever wants to retire one. */
+void alloc_set_view(struct alloc *a, uint64_t up, uint64_t members);
+void alloc_set_up(struct alloc *a, uint64_t up); /* all that are members are */
 
 struct alloc_grant {
 	uint64_t stripe;
@@ -87,7 +92,7 @@ int alloc_orphan(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
 /* Mark [@at, +@len) of (stripe, role) obsolete, in units; marking twice is
  * harmless. On parity nodes and the data node alike. @life guards against a
  * late mark; 0: the caller knows that this unit was live. Errors: -ESTALE (life
- * differs, or FREE), -EINVAL. */
+ * differs, or FREE), -EINVAL, -EAGAIN (being rebuilt, and no memory). */
 int alloc_mark(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
 	       uint32_t at, uint32_t len);
 

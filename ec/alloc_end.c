@@ -115,25 +115,6 @@ int alloc_orphan(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
 	return 0;
 }
 
-/* Set bits [@at, +@len); returns how many were not set before. */
-static uint32_t map_set(uint64_t *map, uint32_t at, uint32_t len)
-{
-	uint32_t added = 0;
-
-	while (len > 0) {
-		uint32_t shift = at % 64;
-		uint32_t n = len < 64 - shift ? len : 64 - shift;
-		uint64_t mask = (n == 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1)
-				<< shift;
-
-		added += (uint32_t)__builtin_popcountll(mask & ~map[at / 64]);
-		map[at / 64] |= mask;
-		at += n;
-		len -= n;
-	}
-	return added;
-}
-
 static int mark(struct alloc *a, const struct alloc_at *at, uint32_t life,
 		uint32_t from, uint32_t len)
 {
@@ -141,11 +122,14 @@ static int mark(struct alloc *a, const struct alloc_at *at, uint32_t life,
 	uint32_t added;
 
 	block_load(at->rec, &rec);
+	if (early_expects(a, &rec, life))
+		return early_mark(a, at, life, from, len) == 0 ? 0 : -EAGAIN;
 	if (rec.state == BLOCK_FREE || (life != 0 && rec.life != life))
 		return -ESTALE;
-	added = map_set(alloc_region_at(a, group_map_off(a->o.group, at->block,
-							 at->role)),
-			from, len);
+	added = alloc_map_set(
+		alloc_region_at(a,
+				group_map_off(a->o.group, at->block, at->role)),
+		from, len);
 	if (added == 0)
 		return 0;
 	rec.dead += added;

@@ -138,6 +138,7 @@ static void open_rec(struct alloc *a, const struct alloc_at *at,
 		.sealed = UINT64_MAX,
 	};
 
+	early_drop(a, at); /* of a use before */
 	alloc_move(a, at, &rec);
 }
 

@@ -45,7 +45,7 @@ struct alloc_row {
 	uint32_t *taken;      /* [periods] how many roles are not FREE */
 	uint64_t count[ALLOC_STATES];
 	bool led;
-	bool all_up;	  /* every member of these stripes */
+	bool all_up;	  /* data nodes up, parity nodes members */
 	uint32_t role_up; /* bit i: the node of data role i */
 };
 
@@ -82,6 +82,7 @@ struct alloc {
 	uint32_t k, m, w;
 	uint32_t periods;
 	uint64_t up; /* atomic: the folding thread looks at it, too */
+	bool coming; /* this node is not up itself; atomic likewise */
 
 	/* Order: work, then lock. @work is held while bytes of a parity block
 	 * are changed; @lock while records and all below are. */
@@ -99,7 +100,11 @@ struct alloc {
 	struct alloc_copy orphan;
 	struct block_rec *shunned[ALLOC_SHUNNED];
 	uint32_t next_shunned;
-	bool turn;		      /* which of fold and retire goes first */
+	bool rebuilding;	    /* see alloc_set_view() */
+	bool rebuilt;		    /* rebuild.h is done */
+	struct bits wanted;	    /* blocks to be rebuilt first */
+	struct alloc_early **early; /* [blocks * k] marks of what is not here */
+	bool turn;		    /* which of fold and retire goes first */
 	uint64_t own_taken, own_dead; /* data blocks here */
 	uint64_t folds, retires;
 	uint64_t moves; /* changes of records */
@@ -147,6 +152,25 @@ uint32_t alloc_fold_end(const struct block_rec *rec);
 
 /* True if nothing of a RETIRING block is in the parity here any more. */
 bool alloc_is_out(const struct alloc_at *at, const struct block_rec *rec);
+
+/* --- alloc_early.c: lock held --------------------------------------------- */
+
+/* Set bits [@at, +@len); returns how many were not set before. */
+uint32_t alloc_map_set(uint64_t *map, uint32_t at, uint32_t len);
+
+int early_open(struct alloc *a);
+void early_close(struct alloc *a);
+/* Is @life of @at's block one that is still to be brought here? */
+bool early_expects(const struct alloc *a, const struct block_rec *rec,
+		   uint32_t life);
+/* Keep a mark of it aside. -ENOMEM. */
+int early_mark(struct alloc *a, const struct alloc_at *at, uint32_t life,
+	       uint32_t from, uint32_t len);
+/* Its block is here now, in use @life: add what was kept to @map. */
+void early_merge(struct alloc *a, const struct alloc_at *at, uint32_t life,
+		 uint64_t *map);
+/* What was kept is of another life. */
+void early_drop(struct alloc *a, const struct alloc_at *at);
 
 /* --- alloc_delta.c: delta blocks; lock held ------------------------------- */
 

@@ -139,7 +139,8 @@ void alloc_move(struct alloc *a, const struct alloc_at *at,
 
 	block_load(at->rec, &old);
 	assert(old.state == rec->state ||
-	       block_may_move(old.state, rec->state));
+	       block_may_move(old.state, rec->state) ||
+	       (a->rebuilding && old.state == BLOCK_FREE));
 	block_publish(at->rec, rec);
 	a->moves++;
 	if (old.state == rec->state && old.dead == rec->dead &&

@@ -179,9 +179,11 @@ static enum orphan_view view_of(struct alloc *a, struct fab *f,
 }
 
 /* Whom to follow: sets c->from to the nodes to be asked, 0: nobody. -EAGAIN if
- * an elder must settle first. */
+ * an elder must settle first; any other is an elder to a node that is not up,
+ * of which the others know nothing. */
 static int follow(struct alloc *a, struct fab *f, struct alloc_copy *c)
 {
+	bool coming = __atomic_load_n(&a->coming, __ATOMIC_RELAXED);
 	uint64_t settled = 0, parities = 0;
 	bool wait = false;
 	uint32_t node, block;
@@ -196,7 +198,8 @@ static int follow(struct alloc *a, struct fab *f, struct alloc_copy *c)
 		v = view_of(a, f, c, j);
 		if (v == ORPHAN_SETTLED)
 			settled |= UINT64_C(1) << node;
-		wait |= v == ORPHAN_WAITING && (int)j < c->at.parity;
+		wait |= v == ORPHAN_WAITING &&
+			((int)j < c->at.parity || coming);
 	}
 	if (settled == 0)
 		c->from = 0;
@@ -212,9 +215,9 @@ static int read_settled(struct alloc *a, struct fab *f,
 {
 	int rc;
 
-	rc = stripe_read_run(f, a->o.group, a->o.code, copy_from(a, c), len,
-			     c->from, copy_to(a, c),
-			     fab_now(f) + FAB_TIMEOUT_NS);
+	rc = stripe_read_surely(f, a->o.group, a->o.code, copy_from(a, c), len,
+				c->from, copy_to(a, c),
+				fab_now(f) + FAB_TIMEOUT_NS);
 	return rc == -EIO || rc == -ENODATA ? 0 : rc;
 }
 

@@ -64,6 +64,18 @@ static int retire(struct alloc *a, struct alloc_at *at, struct block_rec *rec)
 	return 0;
 }
 
+/* Another life: gone long ago, or still to be rebuilt here, and then first of
+ * all. "Not yet" keeps the leader from giving the block back meanwhile, so what
+ * is being rebuilt cannot vanish elsewhere. Lock held. */
+static int await(struct alloc *a, const struct alloc_at *at,
+		 const struct block_rec *rec, uint32_t life)
+{
+	if (!early_expects(a, rec, life))
+		return -ESTALE;
+	bits_put(&a->wanted, at->block, true);
+	return -EAGAIN;
+}
+
 int fold_retire(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life)
 {
 	struct block_rec rec;
@@ -74,7 +86,10 @@ int fold_retire(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life)
 		return rc;
 	pthread_mutex_lock(&a->lock);
 	block_load(at.rec, &rec);
-	rc = rec.life == life ? retire(a, &at, &rec) : -ESTALE;
+	if (rec.life == life)
+		rc = retire(a, &at, &rec);
+	else
+		rc = await(a, &at, &rec, life);
 	pthread_mutex_unlock(&a->lock);
 	return rc;
 }
@@ -163,6 +178,8 @@ int fold_free(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life)
 	if (rc != 0)
 		return rc;
 	block_load(at.rec, &rec);
+	if (early_expects(a, &rec, life))
+		return -EAGAIN; /* fold_retire() was not asked, or not here */
 	if (rec.life != life)
 		return -ESTALE;
 	if (rec.state == BLOCK_FREE)

@@ -240,9 +240,9 @@ static int run(struct fab *f, struct stripe_read *sr, uint64_t deadline_ns)
 	return rc;
 }
 
-int stripe_read_run(struct fab *f, const struct group *g, const struct code *c,
+static int read_run(struct fab *f, const struct group *g, const struct code *c,
 		    fab_addr addr, uint32_t len, uint64_t up, void *buf,
-		    uint64_t deadline_ns)
+		    uint64_t deadline_ns, bool surely)
 {
 	struct stripe_read *sr;
 	uint32_t role, at;
@@ -255,7 +255,22 @@ int stripe_read_run(struct fab *f, const struct group *g, const struct code *c,
 	rc = stripe_read_open(g, c, stripe, role, at, len, up, buf, &sr);
 	if (rc != 0)
 		return rc;
+	sr->surely = surely;
 	rc = run(f, sr, deadline_ns);
 	stripe_read_close(sr);
 	return rc;
+}
+
+int stripe_read_run(struct fab *f, const struct group *g, const struct code *c,
+		    fab_addr addr, uint32_t len, uint64_t up, void *buf,
+		    uint64_t deadline_ns)
+{
+	return read_run(f, g, c, addr, len, up, buf, deadline_ns, false);
+}
+
+int stripe_read_surely(struct fab *f, const struct group *g,
+		       const struct code *c, fab_addr addr, uint32_t len,
+		       uint64_t up, void *buf, uint64_t deadline_ns)
+{
+	return read_run(f, g, c, addr, len, up, buf, deadline_ns, true);
 }

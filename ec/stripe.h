@@ -48,4 +48,11 @@ int stripe_read_run(struct fab *f, const struct group *g, const struct code *c,
 		    fab_addr addr, uint32_t len, uint64_t up, void *buf,
 		    uint64_t deadline_ns);
 
+/* Likewise, for what no CRC will tell: 3. is done always. In one batch a block
+ * may become obsolete, leave the parity and be zeroed, all of it after the
+ * records and before its own bytes are read. */
+int stripe_read_surely(struct fab *f, const struct group *g,
+		       const struct code *c, fab_addr addr, uint32_t len,
+		       uint64_t up, void *buf, uint64_t deadline_ns);
+
 #endif

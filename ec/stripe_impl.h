@@ -46,6 +46,7 @@ struct stripe_read {
 	uint32_t role, at, len;
 	uint64_t up;
 	char *buf;
+	bool surely; /* always look at the records again */
 
 	enum stripe_phase phase;
 	uint32_t done; /* bytes of the range */

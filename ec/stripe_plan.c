@@ -285,6 +285,8 @@ bool stripe_plan_doubts(const struct stripe_read *sr)
 
 	if (pl->copy >= 0)
 		return false;
+	if (sr->surely)
+		return true;
 	for (uint32_t i = 0; i < sr->g->k; i++) {
 		const struct block_rec *rec = &sr->peer[pl->eq[0]].after[i];
 

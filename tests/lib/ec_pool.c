@@ -23,8 +23,9 @@ static int execute(struct ec_pool *p, const struct fab_op *op)
 		p->depth--;
 	}
 	p->ops++;
-	if (op->node >= p->g.nodes || !ec_pool_is_up(p, op->node))
+	if (op->node >= p->g.nodes || !ec_pool_is_member(p, op->node))
 		return -EHOSTDOWN;
+	assert(ec_pool_is_up(p, op->node)); /* nothing old is there */
 	if (op->offset > p->size || op->len > p->size - op->offset)
 		return -EREMOTEIO;
 	at = p->region[op->node] + op->offset;
@@ -98,6 +99,20 @@ static void lay_out(struct ec_pool *p)
 	assert(group_check(g) == 0);
 }
 
+/* With memory that is all zeros. */
+static void open_node(struct ec_pool *p, uint32_t node)
+{
+	struct alloc_opts o = {.group = &p->g,
+			       .code = p->c,
+			       .node = node,
+			       .region = p->region[node],
+			       .region_fd = -1,
+			       .reserve = p->reserve};
+
+	memset(p->region[node], 0, p->size);
+	assert(alloc_open(&o, &p->a[node]) == 0);
+}
+
 void ec_pool_open(struct ec_pool *p, uint32_t n, uint32_t k, uint32_t m,
 		  uint32_t block_bytes, uint32_t periods, uint32_t deltas,
 		  uint32_t reserve)
@@ -115,18 +130,11 @@ void ec_pool_open(struct ec_pool *p, uint32_t n, uint32_t k, uint32_t m,
 	lay_out(p);
 	assert(code_open(k, m, &p->c) == 0);
 	p->truth = calloc(group_stripes(&p->g) * k, sizeof(*p->truth));
+	p->reserve = reserve;
 	for (uint32_t i = 0; i < n; i++) {
-		struct alloc_opts o = {.group = &p->g,
-				       .code = p->c,
-				       .node = i,
-				       .region_fd = -1,
-				       .reserve = reserve};
-
 		p->region[i] = aligned_alloc(4096, p->size);
 		assert(p->region[i] != NULL);
-		memset(p->region[i], 0, p->size);
-		o.region = p->region[i];
-		assert(alloc_open(&o, &p->a[i]) == 0);
+		open_node(p, i);
 	}
 	ec_pool_set_up(p, p->up);
 }
@@ -147,8 +155,37 @@ void ec_pool_set_up(struct ec_pool *p, uint64_t up)
 {
 	p->up = up;
 	for (uint32_t i = 0; i < p->g.nodes; i++)
-		if (ec_pool_is_up(p, i))
-			alloc_set_up(p->a[i], up);
+		if (ec_pool_is_member(p, i))
+			alloc_set_view(p->a[i], up, up | p->coming);
+}
+
+void ec_pool_kill(struct ec_pool *p, uint32_t node)
+{
+	p->coming &= ~(UINT64_C(1) << node);
+	ec_pool_set_up(p, p->up & ~(UINT64_C(1) << node));
+}
+
+void ec_pool_replace(struct ec_pool *p, uint32_t node)
+{
+	assert(!ec_pool_is_member(p, node));
+	alloc_close(p->a[node]);
+	open_node(p, node);
+	p->coming |= UINT64_C(1) << node;
+	ec_pool_set_up(p, p->up);
+}
+
+void ec_pool_whole(struct ec_pool *p, uint32_t node)
+{
+	assert((p->coming >> node & 1) != 0);
+	p->coming &= ~(UINT64_C(1) << node);
+	ec_pool_set_up(p, p->up | UINT64_C(1) << node);
+}
+
+void ec_pool_forget(const struct ec_pool *p, struct ec_block *b, uint32_t node)
+{
+	for (uint32_t j = 0; j < p->g.m; j++)
+		if (ec_pool_node(p, b->stripe, p->g.k + j) == node)
+			b->delta[j] = 0;
 }
 
 bool ec_pool_is_up(const struct ec_pool *p, uint32_t node)
@@ -162,6 +199,11 @@ uint32_t ec_pool_node(const struct ec_pool *p, uint64_t stripe, uint32_t role)
 
 	group_member(&p->g, stripe, role, &node, &block);
 	return node;
+}
+
+bool ec_pool_is_member(const struct ec_pool *p, uint32_t node)
+{
+	return ((p->up | p->coming) >> node & 1) != 0;
 }
 
 uint32_t ec_pool_leader(const struct ec_pool *p, uint64_t stripe)
@@ -235,7 +277,7 @@ static void truth_ends(struct ec_pool *p, const struct ec_block *b)
 static bool concerns(const struct ec_pool *p, const struct ec_block *b,
 		     uint32_t role)
 {
-	if (!ec_pool_is_up(p, ec_pool_node(p, b->stripe, role)))
+	if (!ec_pool_is_member(p, ec_pool_node(p, b->stripe, role)))
 		return false;
 	return role >= p->g.k || role == b->role || b->kind == BLOCK_ROWS;
 }
@@ -283,22 +325,40 @@ int ec_pool_take(struct ec_pool *p, uint32_t leader, uint8_t kind, bool urgent,
 	return ec_pool_open_others(p, &grant, leader, kind, b);
 }
 
-/* Call @on for each member; the leader last. */
-static void each_member(struct ec_pool *p, const struct ec_block *b,
-			int (*on)(struct alloc *a, const struct ec_block *b,
-				  uint32_t arg),
-			uint32_t arg)
+typedef int (*on_member)(struct alloc *a, const struct ec_block *b,
+			 uint32_t arg);
+
+/* A node that is being rebuilt may not know of @b yet; and -EAGAIN is what it
+ * says to who wants to retire it. */
+static int tell(struct ec_pool *p, const struct ec_block *b, uint32_t node,
+		on_member on, uint32_t arg)
+{
+	int rc = on(p->a[node], b, arg);
+
+	if (ec_pool_is_up(p, node))
+		assert(rc == 0 || rc == -EAGAIN);
+	else if (rc == -EINVAL || rc == -ESTALE)
+		rc = 0;
+	return rc;
+}
+
+/* Call @on for each member; the leader last. Stops at the first that wants to
+ * be asked again. */
+static int each_member(struct ec_pool *p, const struct ec_block *b,
+		       on_member on, uint32_t arg)
 {
 	uint32_t leader = ec_pool_leader(p, b->stripe);
+	int rc = 0;
 
 	for (uint32_t r = 0; r < group_width(&p->g); r++) {
 		uint32_t node = ec_pool_node(p, b->stripe, r);
 
-		if (concerns(p, b, r) && node != leader)
-			assert(on(p->a[node], b, arg) == 0);
+		if (concerns(p, b, r) && node != leader && rc == 0)
+			rc = tell(p, b, node, on, arg);
 	}
-	if (leader != UINT32_MAX)
-		assert(on(p->a[leader], b, arg) == 0);
+	if (leader != UINT32_MAX && rc == 0)
+		rc = tell(p, b, leader, on, arg);
+	return rc;
 }
 
 static int on_seal(struct alloc *a, const struct ec_block *b, uint32_t used)
@@ -309,7 +369,7 @@ static int on_seal(struct alloc *a, const struct ec_block *b, uint32_t used)
 
 void ec_pool_seal(struct ec_pool *p, const struct ec_block *b, uint32_t used)
 {
-	each_member(p, b, on_seal, used);
+	assert(each_member(p, b, on_seal, used) == 0);
 	if (used == 0)
 		truth_ends(p, b);
 }
@@ -323,7 +383,7 @@ static int on_cancel(struct alloc *a, const struct ec_block *b, uint32_t arg)
 
 void ec_pool_cancel(struct ec_pool *p, const struct ec_block *b)
 {
-	each_member(p, b, on_cancel, 0);
+	assert(each_member(p, b, on_cancel, 0) == 0);
 	truth_ends(p, b);
 }
 
@@ -334,7 +394,7 @@ static int on_orphan(struct alloc *a, const struct ec_block *b, uint32_t arg)
 
 void ec_pool_orphan(struct ec_pool *p, const struct ec_block *b)
 {
-	each_member(p, b, on_orphan, 0);
+	assert(each_member(p, b, on_orphan, 0) == 0);
 }
 
 void ec_pool_mark(struct ec_pool *p, const struct ec_block *b, uint32_t role,
@@ -343,7 +403,7 @@ void ec_pool_mark(struct ec_pool *p, const struct ec_block *b, uint32_t role,
 	for (uint32_t r = 0; r < group_width(&p->g); r++) {
 		uint32_t node = ec_pool_node(p, b->stripe, r);
 
-		if ((r == role || r >= p->g.k) && ec_pool_is_up(p, node))
+		if ((r == role || r >= p->g.k) && ec_pool_is_member(p, node))
 			assert(alloc_mark(p->a[node], b->stripe, role, b->life,
 					  at, len) == 0);
 	}
@@ -423,7 +483,7 @@ void ec_pool_fold(struct ec_pool *p)
 		assert(rounds < 1000000);
 		more = false;
 		for (uint32_t i = 0; i < p->g.nodes; i++)
-			if (ec_pool_is_up(p, i) && fold_pending(p->a[i]))
+			if (ec_pool_is_member(p, i) && fold_pending(p->a[i]))
 				more |= fold_work(p->a[i], &p->fab, 1u << 20) >
 					0;
 	}
@@ -453,11 +513,13 @@ unsigned ec_pool_retire(struct ec_pool *p)
 		while (ec_pool_is_up(p, i) &&
 		       fold_victim(p->a[i], &b.stripe, &b.role, &b.kind,
 				   &b.life) == 0) {
-			each_member(p, &b, on_retire, 0);
+			if (each_member(p, &b, on_retire, 0) != 0)
+				break;
 			ec_pool_fold(p);
-			each_member(p, &b, on_retired, 0);
+			if (each_member(p, &b, on_retired, 0) != 0)
+				break;	   /* is just being rebuilt there */
 			truth_ends(p, &b); /* before it can be given again */
-			each_member(p, &b, on_free, 0);
+			assert(each_member(p, &b, on_free, 0) == 0);
 			n++;
 		}
 	}
@@ -515,7 +577,7 @@ static void check_parity(struct ec_pool *p, uint64_t s, uint32_t j)
 	uint32_t bytes = p->g.block_bytes;
 	char *sum;
 
-	if (!ec_pool_is_up(p, node))
+	if (!ec_pool_is_member(p, node))
 		return;
 	sum = calloc(1, bytes);
 	for (uint32_t r = 0; r < p->g.k; r++) {
@@ -523,7 +585,8 @@ static void check_parity(struct ec_pool *p, uint64_t s, uint32_t j)
 		uint32_t lo = 0, hi = bytes;
 
 		must((rec.state == BLOCK_FREE) ==
-			     (ec_pool_truth(p, s, r) == NULL),
+				     (ec_pool_truth(p, s, r) == NULL) ||
+			     !ec_pool_is_up(p, node),
 		     "state at a parity", s, r);
 		check_delta(p, node, s, r, &rec);
 		if (block_in_parity(&rec, &lo, &hi))

@@ -23,10 +23,12 @@ struct ec_pool {
 	struct group g;
 	struct code *c;
 	uint64_t size;
+	uint32_t reserve;
 	char *region[FAB_NODES_MAX];
 	struct alloc *a[FAB_NODES_MAX];
 	char **truth; /* [stripe * k + role] block_bytes, or NULL when FREE */
 	uint64_t up;
+	uint64_t coming; /* replaced, being rebuilt: members, never read */
 	uint64_t now;
 	/* Called before each operation that the fabric executes. */
 	void (*between)(struct ec_pool *p, const struct fab_op *op);
@@ -44,6 +46,16 @@ void ec_pool_close(struct ec_pool *p);
 void ec_pool_set_up(struct ec_pool *p, uint64_t up);
 uint32_t ec_pool_node(const struct ec_pool *p, uint64_t stripe, uint32_t role);
 bool ec_pool_is_up(const struct ec_pool *p, uint32_t node);
+bool ec_pool_is_member(const struct ec_pool *p, uint32_t node);
+
+/* @node dies, up or coming. What is open there is lost: ec_pool_forget(). */
+void ec_pool_kill(struct ec_pool *p, uint32_t node);
+/* Another takes its place, all zeros: coming. */
+void ec_pool_replace(struct ec_pool *p, uint32_t node);
+/* It is rebuilt: up. */
+void ec_pool_whole(struct ec_pool *p, uint32_t node);
+/* @b, open, has no delta at @node any more. */
+void ec_pool_forget(const struct ec_pool *p, struct ec_block *b, uint32_t node);
 
 /* The first parity node up; UINT32_MAX if none. */
 uint32_t ec_pool_leader(const struct ec_pool *p, uint64_t stripe);
@@ -69,7 +81,7 @@ void ec_pool_fill(struct ec_pool *p, const struct ec_block *b, uint32_t at,
 void ec_pool_seal(struct ec_pool *p, const struct ec_block *b, uint32_t used);
 void ec_pool_cancel(struct ec_pool *p, const struct ec_block *b);
 void ec_pool_orphan(struct ec_pool *p, const struct ec_block *b);
-/* Units [at, +len) of (b->stripe, @role) on every member up. */
+/* Units [at, +len) of (b->stripe, @role) on every member. */
 void ec_pool_mark(struct ec_pool *p, const struct ec_block *b, uint32_t role,
 		  uint32_t at, uint32_t len);
 
@@ -79,7 +91,8 @@ void ec_pool_fold(struct ec_pool *p);
 /* Give back all that can be, by the protocol of fold_retire.c; how many. */
 unsigned ec_pool_retire(struct ec_pool *p);
 
-/* Assert D1, D2 and S1 on all nodes that are up, byte by byte. */
+/* Assert D1, D2 and S1 on all nodes that are up, byte by byte; S1 also at
+ * those that are coming. */
 void ec_pool_check(struct ec_pool *p);
 
 /* What stripe.h's reader makes of a range; its return value. */
