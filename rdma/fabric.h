@@ -205,8 +205,9 @@ struct fab_peer;    /* who asks: one process's connection */
 struct fab_server_opts {
 	void *region; /* as from fab_region_open(); NULL: CALLs only */
 	uint64_t size;
-	int region_fd;	     /* shm: its memfd; -1 if none */
-	const char *address; /* as for fab_net_attach() */
+	int region_fd;		   /* shm: its memfd; -1 if none */
+	const char *address;	   /* as for fab_net_attach() */
+	const struct fab_key *key; /* tcp: see there; copied */
 	void *arg;
 	/* All run in the server's one thread, one at a time. */
 	int (*on_hello)(void *arg, struct fab_peer *peer, const void *hello,
@@ -245,6 +246,30 @@ void fab_peer_cut(struct fab_peer *peer); /* hang up on it */
 
 /* A net whose nodes are processes of this host. */
 int fab_shm_open(struct fab_net **out);
+
+/* --- TCP (rdma/tcp*.c) ------------------------------------------------------
+ */
+
+#define FAB_KEY_BYTES_MIN 16u
+#define FAB_KEY_BYTES_MAX 48u
+
+/* The pool's key: who has it is let in. */
+struct fab_key {
+	size_t len;
+	uint8_t bytes[FAB_KEY_BYTES_MAX];
+};
+
+/* A net whose nodes listen at "tcp:HOST:PORT" ("tcp:*:PORT" for a server: on
+ * all addresses). With a key (copied) every connection is TLS 1.3 and both ends
+ * prove that they have the key before anything else is said; without (NULL)
+ * it is plain and anyone is let in: for a loopback address only.
+ * fab_net_attach() fails with -EACCES if the keys differ.
+ * fab_net_cut() promises what it promises if the node answers within a quarter
+ * of a second; see rdma/README.md for a node that does not. */
+int fab_tcp_open(const struct fab_key *key, struct fab_net **out);
+
+/* --- memory ----------------------------------------------------------------
+ */
 
 /* Zeroed memory of @size bytes that can be handed to others: a memfd, taken
  * from the system page by page as it is touched. Errors: -ENOMEM. */

@@ -117,5 +117,7 @@ void fab_listener_del(struct fab_listener *l);
 
 int shm_server_open(const struct fab_server_opts *opts,
 		    struct fab_server **out);
+int tcp_server_open(const struct fab_server_opts *opts,
+		    struct fab_server **out);
 
 #endif

@@ -7,7 +7,9 @@
 
 static struct fab_listener shm_listener = {.scheme = "",
 					   .open = shm_server_open};
-static struct fab_listener *listeners = &shm_listener;
+static struct fab_listener tcp_listener = {
+	.scheme = "tcp:", .open = tcp_server_open, .next = &shm_listener};
+static struct fab_listener *listeners = &tcp_listener;
 
 void fab_listener_add(struct fab_listener *l)
 {

@@ -4,7 +4,7 @@
 # are there.
 set -eu
 build='gcc make pkg-config libfuse3-dev fuse3 libisal-dev libxxhash-dev
-	libjansson-dev liblz4-dev scdoc'
+	libjansson-dev liblz4-dev libssl-dev scdoc'
 tests='libcmocka-dev clang-format cppcheck python3 python3-pytest
 	python3-hypothesis fio git sqlite3 rsync tar attr procps util-linux spin'
 

@@ -18,6 +18,11 @@ struct contract_transport {
 	int (*net_open)(struct fab_net **out);
 	/* An address where server @n of this run may listen. */
 	void (*address)(unsigned n, char *out, size_t cap);
+	const struct fab_key *key; /* of its servers; NULL: none */
+	int absent;		   /* what attaching to nobody says */
+	/* A node's processor serves its memory: one that hangs does not; and
+	 * who asks is not known by process. */
+	bool by_processor;
 };
 
 extern const struct contract_transport *contract; /* the one under test */

@@ -172,6 +172,7 @@ static void node_serve(struct test_node *n)
 {
 	struct fab_server_opts o = {.size = CONTRACT_REGION,
 				    .address = n->address,
+				    .key = contract->key,
 				    .arg = n,
 				    .on_hello = on_hello,
 				    .on_call = on_call,
@@ -252,7 +253,8 @@ void contract_attach(struct fab_net *net, uint8_t id, const char *address)
 	uint64_t end = contract_now() + 10000000000u;
 	int rc;
 
-	while ((rc = fab_net_attach(net, id, address, "", 0)) == -ENOENT) {
+	while ((rc = fab_net_attach(net, id, address, "", 0)) ==
+	       contract->absent) {
 		assert_true(contract_now() < end);
 		pause_ms(2);
 	}

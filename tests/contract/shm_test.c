@@ -29,6 +29,7 @@ static const struct contract_transport shm_transport = {
 	.name = "shm",
 	.net_open = fab_shm_open,
 	.address = address,
+	.absent = -ENOENT,
 };
 
 static void nothing(void *arg, struct fab_request *rq, uint16_t type,

@@ -1,0 +1,363 @@
+/* rdma/tcp_fab.c - a thread's queue: batches become parts, one for each node
+ * they name, all on their way before anything is waited for. */
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "rdma/tcp_impl.h"
+
+/* --- posting -------------------------------------------------------------- */
+
+static uint64_t begin(struct fab_batch *b)
+{
+	uint64_t nodes = 0;
+
+	for (uint32_t i = 0; i < b->n; i++) {
+		b->ops[i].status = -EINPROGRESS;
+		b->ops[i].reply_len = 0;
+		nodes |= UINT64_C(1) << b->ops[i].node;
+	}
+	return nodes;
+}
+
+static struct tcp_part *part_new(struct fab_batch *b, uint8_t id,
+				 uint64_t deadline)
+{
+	struct tcp_part *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		return NULL;
+	p->batch = b;
+	p->deadline = deadline;
+	p->ack = UINT32_MAX;
+	for (uint32_t i = 0; i < b->n; i++) {
+		if (b->ops[i].node != id)
+			continue;
+		p->left++;
+		if (b->ops[i].opcode != FAB_CALL)
+			p->ack = i;
+	}
+	return p;
+}
+
+static int make_parts(struct tcp_fab *f, struct fab_batch *b, uint64_t nodes,
+		      struct tcp_parts *parts)
+{
+	uint64_t deadline = fab_deadline(&f->fab, b);
+	struct tcp_part *p;
+
+	for (uint8_t id = 0; nodes != 0; id++, nodes >>= 1) {
+		if ((nodes & 1) == 0)
+			continue;
+		p = part_new(b, id, deadline);
+		if (p == NULL)
+			return -ENOMEM;
+		p->number = id; /* until it is in a lane */
+		TAILQ_INSERT_TAIL(parts, p, link);
+	}
+	if (deadline < f->next_deadline)
+		f->next_deadline = deadline;
+	return 0;
+}
+
+/* The node cannot be reached: its first operation says so, the others were
+ * not tried. */
+static void part_refuse(struct tcp_fab *f, struct tcp_part *p, uint8_t id)
+{
+	struct fab_batch *b = p->batch;
+	uint32_t left = p->left, n = b->n;
+	int status = -EHOSTDOWN;
+
+	free(p);
+	for (uint32_t i = 0; left > 0 && i < n; i++) {
+		if (b->ops[i].node != id)
+			continue;
+		left--; /* after its last one @b may be gone */
+		b->ops[i].status = status;
+		f->fab.count.failed++;
+		status = -ECANCELED;
+		if (--b->left == 0)
+			fab_done(&f->fab, b);
+	}
+}
+
+static int tcp_post(struct fab *fab, struct fab_batch *b)
+{
+	struct tcp_fab *f = tcp_fab(fab);
+	struct tcp_parts parts = TAILQ_HEAD_INITIALIZER(parts);
+	struct tcp_lane *l;
+	struct tcp_part *p;
+	uint8_t id;
+	int rc;
+
+	rc = make_parts(f, b, begin(b), &parts);
+	while ((p = TAILQ_FIRST(&parts)) != NULL) {
+		TAILQ_REMOVE(&parts, p, link);
+		id = (uint8_t)p->number;
+		if (rc != 0) {
+			free(p);
+		} else if (tcp_lane_get(f, id, &l) != 0) {
+			part_refuse(f, p, id);
+		} else {
+			tcp_lane_add(l, p);
+			tcp_lane_send(f, l);
+		}
+	}
+	return rc;
+}
+
+/* --- the ends ------------------------------------------------------------- */
+
+uint32_t tcp_part_next(const struct tcp_lane *l, const struct tcp_part *part,
+		       uint32_t from)
+{
+	const struct fab_batch *b = part->batch;
+
+	while (from < b->n && (b->ops[from].node != l->id ||
+			       b->ops[from].status != -EINPROGRESS))
+		from++;
+	return from;
+}
+
+/* Its batch may be gone soon: what still goes out of its memory is copied, and
+ * nothing more comes into it. */
+static void part_drop(struct tcp_lane *l, struct tcp_part *part)
+{
+	if (l->sending == part)
+		l->sending = TAILQ_NEXT(part, link);
+	if (l->in_part == part) {
+		l->in_part = NULL;
+		l->in_to = NULL;
+	}
+	if (l->out_busy && l->out_part == part) {
+		l->out_part = NULL;
+		l->kept = malloc(l->out.len + 1);
+		if (l->kept != NULL && l->out.len > 0)
+			memcpy(l->kept, l->payload, l->out.len);
+		l->payload = l->kept; /* NULL: the lane fails, see lane_send */
+	}
+	TAILQ_REMOVE(&l->parts, part, link);
+	free(part);
+}
+
+bool tcp_part_end(struct tcp_fab *f, struct tcp_lane *l, struct tcp_part *part,
+		  uint32_t i, int status)
+{
+	struct fab_batch *b = part->batch;
+	bool last = --part->left == 0;
+
+	b->ops[i].status = status;
+	if (status < 0)
+		f->fab.count.failed++;
+	if (last)
+		part_drop(l, part);
+	if (--b->left == 0)
+		fab_done(&f->fab, b);
+	return last;
+}
+
+bool tcp_part_end_all(struct tcp_fab *f, struct tcp_lane *l,
+		      struct tcp_part *part, uint32_t from, int status)
+{
+	uint32_t n = part->batch->n, i;
+
+	for (i = tcp_part_next(l, part, from); i < n;
+	     i = tcp_part_next(l, part, i + 1))
+		if (tcp_part_end(f, l, part, i, status))
+			return true;
+	return false;
+}
+
+/* --- deadlines ------------------------------------------------------------ */
+
+static void lane_expire(struct tcp_fab *f, struct tcp_lane *l, uint64_t now)
+{
+	struct tcp_part *p, *next;
+
+	for (p = TAILQ_FIRST(&l->parts); p != NULL; p = next) {
+		next = TAILQ_NEXT(p, link);
+		if (p->deadline <= now)
+			tcp_part_end_all(f, l, p, 0, -ETIMEDOUT);
+		else if (p->deadline < f->next_deadline)
+			f->next_deadline = p->deadline;
+	}
+}
+
+static void expire(struct tcp_fab *f)
+{
+	uint64_t now, lanes = f->lanes;
+
+	if (f->next_deadline == UINT64_MAX)
+		return;
+	now = fab_clock_now(NULL);
+	if (now < f->next_deadline)
+		return;
+	f->next_deadline = UINT64_MAX;
+	for (int id = 0; lanes != 0; id++, lanes >>= 1)
+		if ((lanes & 1) != 0)
+			lane_expire(f, f->lane[id], now);
+}
+
+/* --- progress ------------------------------------------------------------- */
+
+/* Some node's state has changed: fail what waits for one that is not up. */
+static void look_at_nodes(struct tcp_fab *f)
+{
+	uint64_t lanes = f->lanes, n;
+	ssize_t rc;
+
+	rc = read(f->wakefd, &n, sizeof(n));
+	(void)rc; /* -EAGAIN: an earlier look has seen it */
+	for (int id = 0; lanes != 0; id++, lanes >>= 1)
+		if ((lanes & 1) != 0 && !tcp_lane_is_current(f, f->lane[id]))
+			tcp_lane_fail(f, f->lane[id]);
+}
+
+static nfds_t fill_polls(struct tcp_fab *f, struct pollfd *p, uint8_t *ids)
+{
+	uint64_t lanes = f->lanes;
+	nfds_t n = 0;
+
+	for (uint8_t id = 0; lanes != 0; id++, lanes >>= 1) {
+		if ((lanes & 1) == 0)
+			continue;
+		p[n].fd = tcp_link_fd(f->lane[id]->link);
+		p[n].events = POLLIN | tcp_link_wants(f->lane[id]->link);
+		ids[n++] = id;
+	}
+	p[n].fd = f->wakefd;
+	p[n].events = POLLIN;
+	return n;
+}
+
+static int wait_polls(struct tcp_fab *f, struct pollfd *p, nfds_t n,
+		      uint64_t until)
+{
+	uint64_t end = until < f->next_deadline ? until : f->next_deadline;
+	uint64_t now = until != 0 ? fab_clock_now(NULL) : 0, ns;
+	struct timespec ts = {0, 0};
+
+	if (end > now) {
+		ns = end - now;
+		ts.tv_sec = (time_t)(ns / 1000000000u);
+		ts.tv_nsec = (long)(ns % 1000000000u);
+		if (ns / 1000000000u > 3600)
+			ts.tv_sec = 3600;
+	}
+	return ppoll(p, n, &ts, NULL);
+}
+
+static void turn(struct tcp_fab *f, uint64_t until)
+{
+	struct pollfd p[FAB_NODE_COORD + 2];
+	uint8_t ids[FAB_NODE_COORD + 1];
+	nfds_t n = fill_polls(f, p, ids);
+	int ready = wait_polls(f, p, n + 1, until);
+	struct tcp_lane *l;
+
+	for (nfds_t i = 0; ready > 0 && i < n; i++) {
+		l = f->lane[ids[i]];
+		if ((p[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
+			tcp_lane_receive(f, l);
+		if (p[i].revents != 0 && l->link != NULL)
+			tcp_lane_send(f, l);
+	}
+	if (ready > 0 && p[n].revents != 0)
+		look_at_nodes(f);
+	expire(f);
+}
+
+static void tcp_progress(struct fab *fab, uint64_t until)
+{
+	struct tcp_fab *f = tcp_fab(fab);
+	uint64_t before = fab->completions;
+
+	do
+		turn(f, until);
+	while (fab->completions == before && until != 0 &&
+	       (until == UINT64_MAX || fab_clock_now(NULL) < until));
+}
+
+/* --- its life ------------------------------------------------------------- */
+
+void tcp_wake_all(struct tcp_net *net)
+{
+	struct tcp_fab *f;
+	uint64_t one = 1;
+	ssize_t n;
+
+	pthread_mutex_lock(&net->lock);
+	TAILQ_FOREACH (f, &net->fabs, link) {
+		n = write(f->wakefd, &one, sizeof(one));
+		(void)n; /* full is awake enough */
+	}
+	pthread_mutex_unlock(&net->lock);
+}
+
+/* splitmix64 */
+static uint64_t tcp_random(struct fab *fab)
+{
+	uint64_t z = tcp_fab(fab)->dice += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+	return z ^ z >> 31;
+}
+
+static void tcp_fab_close(struct fab *fab)
+{
+	struct tcp_fab *f = tcp_fab(fab);
+
+	pthread_mutex_lock(&f->net->lock);
+	TAILQ_REMOVE(&f->net->fabs, f, link);
+	pthread_mutex_unlock(&f->net->lock);
+	for (int i = 0; i <= (int)FAB_NODE_COORD; i++)
+		tcp_lane_free(f->lane[i]);
+	close(f->wakefd);
+	free(f);
+}
+
+static const struct fab_ops tcp_fab_ops = {
+	.close = tcp_fab_close,
+	.post = tcp_post,
+	.progress = tcp_progress,
+	.now = fab_clock_now,
+	.wall = fab_clock_wall,
+	.random = tcp_random,
+	.sleep = fab_clock_sleep,
+};
+
+int tcp_fab_open(struct fab_net *n, struct fab **out)
+{
+	struct tcp_net *net = tcp_net(n);
+	struct tcp_fab *f;
+	int rc = -EIO;
+
+	f = calloc(1, sizeof(*f));
+	if (f == NULL)
+		return -ENOMEM;
+	fab_init(&f->fab, &tcp_fab_ops);
+	f->net = net;
+	f->next_deadline = UINT64_MAX;
+	if (getrandom(&f->dice, sizeof(f->dice), 0) != sizeof(f->dice))
+		goto err_free;
+	f->wakefd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (f->wakefd < 0) {
+		rc = -errno;
+		goto err_free;
+	}
+	pthread_mutex_lock(&net->lock);
+	TAILQ_INSERT_TAIL(&net->fabs, f, link);
+	pthread_mutex_unlock(&net->lock);
+	*out = &f->fab;
+	return 0;
+
+err_free:
+	free(f);
+	return rc;
+}

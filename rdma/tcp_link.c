@@ -1,0 +1,196 @@
+/* rdma/tcp_link.c - a connection's bytes, plain or inside TLS. */
+#include <assert.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "rdma/tcp_impl.h"
+
+#define RECORD_BYTES 16384u /* of TLS, at most */
+
+/* Small pieces gather in @stage, so that a frame is no packet or record of its
+ * own; what is there has been taken and goes out before anything else. */
+struct tcp_link {
+	int sock;
+	SSL *ssl; /* NULL: plain */
+	short wants;
+	bool shaken;
+	size_t staged, sent; /* of it */
+	uint8_t stage[RECORD_BYTES];
+};
+
+int tcp_link_open(int sock, struct tcp_tls *tls, struct tcp_link **out)
+{
+	struct tcp_link *l;
+
+	l = malloc(sizeof(*l));
+	if (l == NULL)
+		return -ENOMEM;
+	memset(l, 0, offsetof(struct tcp_link, stage));
+	l->sock = sock;
+	l->shaken = tls == NULL;
+	if (tls != NULL) {
+		l->ssl = SSL_new(tls->ctx);
+		if (l->ssl == NULL || tcp_bio_set(l->ssl, sock) != 0)
+			goto err_free;
+		if (tls->server)
+			SSL_set_accept_state(l->ssl);
+		else
+			SSL_set_connect_state(l->ssl);
+	}
+	*out = l;
+	return 0;
+
+err_free:
+	SSL_free(l->ssl);
+	free(l);
+	return -ENOMEM;
+}
+
+void tcp_link_close(struct tcp_link *l)
+{
+	if (l == NULL)
+		return;
+	SSL_free(l->ssl);
+	close(l->sock);
+	free(l);
+}
+
+int tcp_link_fd(const struct tcp_link *l)
+{
+	return l->sock;
+}
+
+short tcp_link_wants(const struct tcp_link *l)
+{
+	return l->wants;
+}
+
+/* What an SSL call that returned @rc means. */
+static int ssl_status(struct tcp_link *l, int rc)
+{
+	int err = SSL_get_error(l->ssl, rc);
+
+	switch (err) {
+	case SSL_ERROR_WANT_READ: /* POLLIN is always looked for */
+		return -EAGAIN;
+	case SSL_ERROR_WANT_WRITE:
+		l->wants = POLLOUT;
+		return -EAGAIN;
+	case SSL_ERROR_ZERO_RETURN:
+		return 0;
+	case SSL_ERROR_SYSCALL:
+		return -ECONNRESET;
+	default:
+		return -EPROTO;
+	}
+}
+
+int tcp_link_shake(struct tcp_link *l)
+{
+	int rc;
+
+	l->wants = 0;
+	if (l->shaken)
+		return 0;
+	ERR_clear_error();
+	rc = SSL_do_handshake(l->ssl);
+	if (rc == 1) {
+		/* only ever by the key: nothing else is offered */
+		l->shaken = SSL_session_reused(l->ssl) == 1;
+		return l->shaken ? 0 : -EACCES;
+	}
+	rc = ssl_status(l, rc);
+	return rc == -EPROTO ? -EACCES : rc == 0 ? -ECONNRESET : rc;
+}
+
+ssize_t tcp_link_read(struct tcp_link *l, void *buf, size_t cap)
+{
+	ssize_t n;
+	int rc;
+
+	assert(l->shaken);
+	if (l->ssl != NULL) {
+		ERR_clear_error();
+		rc = SSL_read(l->ssl, buf,
+			      cap > INT32_MAX ? INT32_MAX : (int)cap);
+		return rc > 0 ? rc : ssl_status(l, rc);
+	}
+	do
+		n = recv(l->sock, buf, cap, 0);
+	while (n < 0 && errno == EINTR);
+	return n >= 0 ? n : errno == EWOULDBLOCK ? -EAGAIN : -errno;
+}
+
+/* --- writing -------------------------------------------------------------- */
+
+static ssize_t write_plain(struct tcp_link *l, const void *buf, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = send(l->sock, buf, len, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n >= 0)
+		return n;
+	if (errno != EWOULDBLOCK)
+		return -errno;
+	l->wants = POLLOUT;
+	return -EAGAIN;
+}
+
+static ssize_t write_now(struct tcp_link *l, const void *buf, size_t len)
+{
+	int rc;
+
+	if (l->ssl == NULL)
+		return write_plain(l, buf, len);
+	ERR_clear_error();
+	rc = SSL_write(l->ssl, buf,
+		       len > RECORD_BYTES ? (int)RECORD_BYTES : (int)len);
+	if (rc > 0)
+		return rc;
+	rc = ssl_status(l, rc);
+	return rc == 0 ? -EPIPE : rc;
+}
+
+int tcp_link_flush(struct tcp_link *l)
+{
+	ssize_t rc;
+
+	l->wants = 0;
+	while (l->sent < l->staged) {
+		rc = write_now(l, l->stage + l->sent, l->staged - l->sent);
+		if (rc < 0)
+			return (int)rc;
+		l->sent += (size_t)rc;
+	}
+	l->staged = l->sent = 0;
+	return 0;
+}
+
+/* Into the stage, or, if it is long, at once after what is there. */
+ssize_t tcp_link_write(struct tcp_link *l, const void *buf, size_t len)
+{
+	size_t room;
+	int rc;
+
+	if (len >= sizeof(l->stage) || l->staged == sizeof(l->stage)) {
+		rc = tcp_link_flush(l);
+		if (rc != 0)
+			return rc;
+	}
+	if (len >= sizeof(l->stage))
+		return write_now(l, buf, len);
+	room = sizeof(l->stage) - l->staged;
+	if (len > room)
+		len = room;
+	memcpy(l->stage + l->staged, buf, len);
+	l->staged += len;
+	return (ssize_t)len;
+}

@@ -1,0 +1,150 @@
+/* tests/contract/tcp_test.c - the contract over TCP on loopback, inside TLS,
+ * and what only this has: keys, strangers. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/contract/fabric_contract.h"
+#include "tests/contract/fabric_tcp.h"
+
+static const struct fab_key key = {.len = 32,
+				   .bytes = "0123456789abcdef0123456789abcdef"};
+
+static int net_open(struct fab_net **out)
+{
+	return fab_tcp_open(&key, out);
+}
+
+static const struct contract_transport tcp_tls = {
+	.name = "tcp, TLS",
+	.net_open = net_open,
+	.address = contract_tcp_address,
+	.key = &key,
+	.absent = -ECONNREFUSED,
+	.by_processor = true,
+};
+
+/* --- keys ----------------------------------------------------------------- */
+
+static int attach_with(const struct fab_key *k, const char *to)
+{
+	struct fab_net *net;
+	int rc;
+
+	assert_int_equal(fab_tcp_open(k, &net), 0);
+	rc = fab_net_attach(net, 0, to, "hello", 5);
+	fab_net_close(net);
+	return rc;
+}
+
+static void another_key_is_refused_by_name(void **state)
+{
+	struct fixture *x = *state;
+	struct fab_key other = key;
+	int hellos = contract_get(&x->node[0].hellos);
+
+	other.bytes[7] ^= 1;
+	assert_int_equal(attach_with(&other, x->node[0].address), -EACCES);
+	other = key;
+	other.len = 31;
+	assert_int_equal(attach_with(&other, x->node[0].address), -EACCES);
+	assert_int_equal(contract_get(&x->node[0].hellos), hellos);
+	assert_int_equal(attach_with(&key, x->node[0].address), 0);
+}
+
+static void no_key_is_refused(void **state)
+{
+	struct fixture *x = *state;
+	int hellos = contract_get(&x->node[0].hellos);
+
+	assert_int_not_equal(attach_with(NULL, x->node[0].address), 0);
+	assert_int_equal(contract_get(&x->node[0].hellos), hellos);
+	assert_true(fab_server_malformed(x->node[0].server) > 0);
+}
+
+static void a_short_key_is_no_key(void **state)
+{
+	struct fab_key small = {.len = FAB_KEY_BYTES_MIN - 1};
+	struct fab_net *net;
+
+	assert_int_equal(fab_tcp_open(&small, &net), -EINVAL);
+	small.len = FAB_KEY_BYTES_MAX + 1;
+	assert_int_equal(fab_tcp_open(&small, &net), -EINVAL);
+}
+
+/* --- strangers ------------------------------------------------------------ */
+
+/* Whoever connects and says nothing does not stay. */
+static void a_silent_stranger_is_sent_away(void **state)
+{
+	struct fixture *x = *state;
+	int s = contract_tcp_raw(x->node[0].address);
+
+	contract_tcp_expect_end(s);
+	assert_int_equal(
+		fab_call_run(x->f, 0, CALL_ECHO, NULL, 0, NULL, 0, NULL, 0), 0);
+}
+
+static void noise_never_harms_the_node(void **state)
+{
+	struct fixture *x = *state;
+	unsigned seed = 4711;
+	uint8_t noise[600];
+	int s;
+
+	for (int i = 0; i < 500; i++) {
+		for (size_t k = 0; k < sizeof(noise); k++)
+			noise[k] = (uint8_t)rand_r(&seed);
+		if (i % 2 != 0) { /* a TLS record, says its head */
+			noise[0] = 22;
+			noise[1] = 3;
+			noise[2] = 1;
+		}
+		s = contract_tcp_raw(x->node[0].address);
+		send(s, noise, (size_t)rand_r(&seed) % sizeof(noise) + 1,
+		     MSG_NOSIGNAL);
+		close(s);
+	}
+	assert_int_equal(
+		fab_call_run(x->f, 0, CALL_ECHO, NULL, 0, NULL, 0, NULL, 0), 0);
+	assert_true(fab_net_up(x->net, 0));
+}
+
+/* --- addresses ------------------------------------------------------------ */
+
+static void bad_addresses_are_told_apart(void **state)
+{
+	static const char *const bad[] = {"tcp:", "tcp:host", "tcp::1",
+					  "tcp:host:", "/a/path"};
+	struct fab_net *net;
+
+	assert_int_equal(net_open(&net), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(fab_net_attach(net, 0, bad[i], "", 0),
+				 -EINVAL);
+	assert_int_equal(fab_net_attach(net, 0, "tcp:127.0.0.1:1", "", 0),
+			 -ECONNREFUSED);
+	fab_net_close(net);
+}
+
+#define X(fn)                                                                  \
+	cmocka_unit_test_setup_teardown(fn, contract_setup, contract_teardown)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		X(another_key_is_refused_by_name),
+		X(no_key_is_refused),
+		cmocka_unit_test(a_short_key_is_no_key),
+		X(a_silent_stranger_is_sent_away),
+		X(noise_never_harms_the_node),
+		cmocka_unit_test(bad_addresses_are_told_apart),
+	};
+	int failed;
+
+	failed = fabric_contract_main(argc, argv, &tcp_tls);
+	failed += cmocka_run_group_tests_name("keys", tests, NULL, NULL);
+	return failed != 0;
+}
