@@ -27,16 +27,15 @@ static void conn_end(struct tcp_server *s, struct tcp_conn *c)
 	s->strangers -= c->peer == NULL;
 }
 
-/* All connections of @p but @keep. */
-static void conns_end(struct tcp_server *s, struct tcp_peer *p,
-		      struct tcp_conn *keep)
+/* All connections of @p; its primary one only if @all. */
+static void conns_end(struct tcp_server *s, struct tcp_peer *p, bool all)
 {
 	struct tcp_conn *c, *next;
 
 	atomic_store(&p->gone, true);
 	for (c = TAILQ_FIRST(&s->conns); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, link_all);
-		if (c->peer == p && c != keep)
+		if (c->peer == p && (all || !c->primary))
 			conn_end(s, c);
 	}
 }
@@ -52,7 +51,7 @@ static void hang_up(struct tcp_server *s, struct tcp_conn *c)
 		conn_end(s, c);
 		return;
 	}
-	conns_end(s, p, NULL);
+	conns_end(s, p, true);
 	if (s->opts.on_gone != NULL)
 		s->opts.on_gone(s->opts.arg, &p->peer);
 }
@@ -162,7 +161,7 @@ static int fence(struct tcp_conn *c)
 	struct tcp_frame fr = {.type = TCP_FENCED};
 	uint8_t *to;
 
-	conns_end(c->server, c->peer, c);
+	conns_end(c->server, c->peer, false);
 	pthread_mutex_lock(&c->lock);
 	to = tcp_conn_put_frame(c, &fr, NULL);
 	pthread_mutex_unlock(&c->lock);
