@@ -39,7 +39,6 @@ void object_encode(void *buf, uint64_t secret, fab_addr addr,
 
 	assert(klen > 0 && vlen <= KV_VALUE_BYTES_MAX);
 	hdr.magic = OBJECT_MAGIC;
-	hdr.fate = OBJECT_PENDING;
 	hdr.units = (uint16_t)object_units(klen, vlen);
 	hdr.reserved = 0;
 	memcpy(p + sizeof(hdr), in->key, klen);

@@ -14,7 +14,12 @@
  * it acknowledges, and a loser writes KILLED before it reports or retries.
  * Replay takes, per key: the highest version; among equals COMMITTED before
  * PENDING; never KILLED. A lone PENDING record is rolled forward: its writer
- * finds it in the new index and goes on from there. */
+ * finds it in the new index and goes on from there.
+ *
+ * The only client of a pool has no rival, and writes SOLO at once: as good as
+ * COMMITTED where none of the same version says COMMITTED. Among those that say
+ * SOLO the latest client's counts, and of its own the first (kv/client/alone.h
+ * tells why). A SOLO record that did not win is KILLED like any other. */
 #ifndef ACESO_KV_OBJECT_H
 #define ACESO_KV_OBJECT_H
 #include <stddef.h>
@@ -33,6 +38,7 @@ enum object_type {
 #define OBJECT_PENDING	 UINT64_C(0)
 #define OBJECT_COMMITTED UINT64_C(0x4554494d4d4f4321)
 #define OBJECT_KILLED	 UINT64_C(0x21212144454c4c49)
+#define OBJECT_SOLO	 UINT64_C(0x2121212121214f53)
 
 #define OBJECT_MAGIC 0x31564b41u /* "AKV1" */
 
@@ -72,8 +78,8 @@ struct object {
 };
 
 /* Lay out a record for @addr into @buf (object_units() units, all written,
- * zeros at the end). @in: version, slot, tag, life, type, hash, key_len,
- * val_len and key, val are taken; the rest is computed; fate is PENDING. */
+ * zeros at the end). @in: fate, version, slot, tag, life, type, hash, key_len,
+ * val_len and key, val are taken; the rest is computed. */
 void object_encode(void *buf, uint64_t secret, fab_addr addr,
 		   const struct object *in);
 

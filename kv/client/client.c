@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "kv/client/addr_cache.h"
+#include "kv/client/alone.h"
 #include "kv/client/adopt.h"
 #include "kv/client/background.h"
 #include "kv/client/space.h"
@@ -193,6 +194,7 @@ static void parts_free(struct kv *kv)
 {
 	client_free(kv->priv);
 	cache_close(kv->cache);
+	alone_close(kv->alone);
 	member_close(kv->member);
 	code_close(kv->code);
 	free(kv);
@@ -214,6 +216,8 @@ static int parts_open(struct kv *kv, const struct proto_joined *j)
 			       &kv->code);
 	if (rc == 0)
 		rc = cache_open(kv->opts.cache_bytes, &kv->cache);
+	if (rc == 0)
+		rc = alone_open(j->view.clients == 1, &kv->alone);
 	if (rc == 0)
 		rc = member_open(kv, &j->view, &kv->member);
 	if (rc == 0)

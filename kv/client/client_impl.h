@@ -13,6 +13,7 @@
 struct member; /* this client's place in the view: member.h */
 struct space;  /* blocks and units to write into: space.h */
 struct cache;  /* key -> slot, word, small value: addr_cache.h */
+struct alone;  /* whether it has the pool to itself: alone.h */
 
 struct kv {
 	struct kv_opts opts;
@@ -24,6 +25,7 @@ struct kv {
 	struct member *member;
 	struct space *space;
 	struct cache *cache;
+	struct alone *alone;
 	_Atomic uint32_t op_seq; /* operation tags: id << 32 | op_seq */
 	/* more as client.c needs */
 	void *priv;

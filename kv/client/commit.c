@@ -13,9 +13,12 @@
  *        v                lost
  *      done
  *
+ * The only client writes SOLO for PENDING, swings with {CAS word, CAS hint},
+ * and is done: two round trips (alone.h).
+ *
  * C1. A record is whole in all its copies before any slot names it.
- * C2. Nobody is told of success before COMMITTED is in every copy that lives,
- *     nor of failure, nor is a retry begun, before KILLED is.
+ * C2. Nobody is told of success before COMMITTED (or SOLO) is in every copy
+ *     that lives, nor of failure, nor is a retry begun, before KILLED is.
  * C3. Outcomes that a failed host left open are not guessed: replay rolls a
  *     lone PENDING record forward, and while the shard is SETTLING only
  *     operations that have a record written may use it. So what they find is
@@ -28,6 +31,7 @@
 #include <string.h>
 
 #include "kv/client/addr_cache.h"
+#include "kv/client/alone.h"
 #include "kv/client/member.h"
 #include "kv/client/op.h"
 
@@ -70,7 +74,8 @@ static void encode(struct op *op)
 	uint32_t seq =
 		atomic_fetch_add_explicit(&kv->op_seq, 1, memory_order_relaxed);
 	struct object o = {
-		.hdr = {.version = op->version,
+		.hdr = {.fate = op->solo ? OBJECT_SOLO : OBJECT_PENDING,
+			.version = op->version,
 			.slot = op->seen.slot << 8 | op->shard,
 			.tag = (uint64_t)kv->id << 32 | seq,
 			.hash = op->hash,
@@ -121,13 +126,30 @@ int op_commit(struct op *op, uint64_t version, op_state *lost)
 	return op_goto(op, commit_start);
 }
 
+/* A change of a value: what came before it was the slot's, and its key stays in
+ * the index whatever becomes of this (replay.c, place_fate()). The hint must
+ * not go back. */
+static bool may_be_solo(const struct op *op)
+{
+	return !op->raw && op->seen.there && op->seen.type == OBJECT_PUT &&
+	       op->seen.hint <= op->seen.version;
+}
+
 /* Waiting for space is waiting outside of the view: find the key again then,
- * as its slot may be elsewhere. */
+ * as its slot may be elsewhere. A claim is not held meanwhile. */
 static int commit_start(struct op *op)
 {
 	uint32_t n;
-	int rc = op_record(op, op->version, 0, &n, op->lost);
+	int rc;
 
+	if (!op->has_spot) {
+		rc = take_spot(op, op->lost);
+		if (rc != OP_AGAIN)
+			return rc;
+	}
+	assert(!op->solo);
+	op->solo = may_be_solo(op) && alone_claim(op->kv->alone, op->hash);
+	rc = op_record(op, op->version, 0, &n, op->lost);
 	if (rc != OP_AGAIN)
 		return rc;
 	return op_post(op, n, commit_wrote);
@@ -142,6 +164,18 @@ static int commit_wrote(struct op *op)
 
 /* --- 2: the slot ---------------------------------------------------------- */
 
+static op_state swung_solo;
+
+/* The hint follows in the same batch. If the word's CAS fails, whoever was
+ * quicker has a version at least as high as ours: the hint still follows. */
+static int swing_solo(struct op *op, uint64_t off)
+{
+	fab_cas(&op->ops[0], op->host, off, op->seen.word, op->word);
+	fab_cas(&op->ops[1], op->host, off + offsetof(struct slot, version),
+		op->seen.hint, op->version);
+	return op_post(op, 2, swung_solo);
+}
+
 int op_swing(struct op *op, op_state *lost)
 {
 	uint64_t off = op_slot_off(op, op->seen.slot);
@@ -149,10 +183,20 @@ int op_swing(struct op *op, op_state *lost)
 	op->lost = lost;
 	op->was = op->seen;
 	op->mine = op->seen.slot;
+	if (op->solo)
+		return swing_solo(op, off);
 	fab_read(&op->ops[0], op->host, off + offsetof(struct slot, version),
 		 &op->hint, sizeof(op->hint));
 	fab_cas(&op->ops[1], op->host, off, op->seen.word, op->word);
 	return op_post(op, 2, swung);
+}
+
+/* C4: the word was equal, the version is not. */
+static int undo(struct op *op)
+{
+	fab_cas(&op->ops[0], op->host, op_slot_off(op, op->mine), op->word,
+		op->was.word);
+	return op_post(op, 1, undone);
 }
 
 static int swung(struct op *op)
@@ -163,10 +207,25 @@ static int swung(struct op *op)
 		return op_kill(op, op->lost);
 	if (op->hint == op->was.hint || op->hint <= op->was.version)
 		return op_won(op);
-	/* C4: the word was equal, the version is not. */
-	fab_cas(&op->ops[0], op->host, op_slot_off(op, op->mine), op->word,
-		op->was.word);
-	return op_post(op, 1, undone);
+	return undo(op);
+}
+
+static void remember(struct op *op);
+
+static int swung_solo(struct op *op)
+{
+	if (op_failed(op, 0, 2) != 0)
+		return op_unsure(op, op->lost);
+	if (op->ops[0].old != op->was.word)
+		return op_kill(op, op->lost);
+	op->hint = op->ops[1].old;
+	if (op->hint == op->was.hint) {
+		remember(op);
+		return op_end(op, 0);
+	}
+	if (op->hint <= op->was.version)
+		return op_won(op); /* the hint lags: there it catches up */
+	return undo(op);
 }
 
 static int undone(struct op *op)
@@ -250,6 +309,7 @@ static void remember(struct op *op)
 			  op->rq->val);
 	else
 		cache_drop(kv->cache, op->hash, op->rq->key, op->rq->klen);
+	op_yield(op);
 	op->rq->version = op->version;
 }
 
@@ -294,6 +354,7 @@ static int kill_done(struct op *op)
 		return op_sleep(op, kill_start);
 	space_abandon(op->kv->space, &op->spot);
 	op->has_spot = false;
+	op_yield(op);
 	op_release(op);
 	return op_goto(op, op->kill_then);
 }

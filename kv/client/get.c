@@ -40,7 +40,14 @@ int op_get_end(struct op *op, const void *val, uint32_t len, uint64_t version)
 	return op_end(op, rc);
 }
 
-/* Not what is only just being committed: an entry's record is COMMITTED. */
+/* Not what is only just being committed: an entry's record is COMMITTED, or as
+ * good as that, which its slot's hint must confirm. */
+static bool is_decided(const struct op_seen *s)
+{
+	return s->fate == OBJECT_COMMITTED ||
+	       (s->fate == OBJECT_SOLO && s->hint == s->version);
+}
+
 static void get_remember(struct op *op)
 {
 	const struct op_seen *s = &op->seen;
@@ -54,7 +61,7 @@ static void get_remember(struct op *op)
 		.inlined = true,
 	};
 
-	if (s->fate != OBJECT_COMMITTED)
+	if (!is_decided(s))
 		return;
 	cache_put(op->kv->cache, op->hash, op->rq->key, op->rq->klen, &e,
 		  s->val);

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "kv/client/adopt.h"
+#include "kv/client/alone.h"
 #include "kv/client/client.h"
 #include "kv/client/addr_cache.h"
 #include "kv/client/space.h"
@@ -230,6 +231,12 @@ static bool same_shape(const struct view *a, const struct view *b)
 	return a->nodes == b->nodes && a->k == b->k && a->m == b->m;
 }
 
+/* Each who comes or goes makes a view of its own: none was between these. */
+static bool stays_alone(const struct view *a, const struct view *b)
+{
+	return a->clients == 1 && b->clients == 1 && b->epoch == a->epoch + 1;
+}
+
 static int attach(struct member *m, uint32_t id)
 {
 	struct proto_hello h = {.magic = PROTO_MAGIC,
@@ -263,6 +270,7 @@ int member_adopt(struct member *m, struct kv_thread *t,
 {
 	const struct view *v = &set->view;
 	struct view old;
+	bool stays;
 
 	if (view_check(v) != 0)
 		return -EBADMSG;
@@ -272,6 +280,9 @@ int member_adopt(struct member *m, struct kv_thread *t,
 		pthread_mutex_unlock(&m->lock);
 		return v->epoch <= old.epoch ? 0 : -EBADMSG;
 	}
+	stays = stays_alone(&old, v);
+	if (!stays)
+		alone_set(m->kv->alone, false);
 	publish(m, v);
 	pthread_mutex_unlock(&m->lock);
 	cut_dead(m, v);
@@ -281,8 +292,9 @@ int member_adopt(struct member *m, struct kv_thread *t,
 	m->absent &= view_members(v);
 	m->absent |= view_members(v) & ~view_members(&old);
 	member_attach(m, t);
-	if (hosts_moved(&old, v))
+	if (hosts_moved(&old, v) || (v->clients == 1 && !stays))
 		cache_clear(m->kv->cache);
+	alone_set(m->kv->alone, v->clients == 1);
 	if (view_up(&old) != view_up(v) ||
 	    view_members(&old) != view_members(v))
 		space_new_view(m->kv->space, t);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kv/client/alone.h"
 #include "kv/client/member.h"
 #include "kv/client/txn.h"
 #include "kv/hash.h"
@@ -101,6 +102,7 @@ static void op_init(struct op *op, struct kv *kv, struct kv_thread *t,
 	op->type = kind == OP_DEL ? OBJECT_TOMB : OBJECT_PUT;
 	op->raw = false;
 	op->has_spot = false;
+	op->solo = false;
 	op->held = false;
 	op->running = false;
 	op->deadline = 0;
@@ -212,6 +214,10 @@ int op_end(struct op *op, int status)
 		space_settle(op->kv->space, &op->spot);
 		op->has_spot = false;
 	}
+	if (op->solo) {
+		alone_doubt(op->kv->alone);
+		op_yield(op);
+	}
 	op_release(op);
 	if (op->txn != NULL)
 		op_txn_abandon(op);
@@ -269,6 +275,14 @@ void op_release(struct op *op)
 		return;
 	op->held = false;
 	member_release(op->kv->member, op->shard);
+}
+
+void op_yield(struct op *op)
+{
+	if (!op->solo)
+		return;
+	op->solo = false;
+	alone_yield(op->kv->alone, op->hash);
 }
 
 int op_sleep(struct op *op, op_state *next)

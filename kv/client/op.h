@@ -88,6 +88,7 @@ struct op {
 	uint8_t type; /* of the record to write, enum object_type */
 	bool raw;     /* intents are seen as they are */
 	bool has_spot;
+	bool solo;    /* its record says SOLO; the key is claimed: alone.h */
 	bool held;    /* outcome open while it waited: member_hold() */
 	bool running; /* run.c: posted, not complete */
 	uint8_t host; /* of the shard, in view @epoch */
@@ -166,6 +167,8 @@ bool op_moved(struct op *op);
 
 /* The record's fate is decided. */
 void op_release(struct op *op);
+/* The key is another's to claim: alone.h. */
+void op_yield(struct op *op);
 
 /* The first bad status of ops[from..to-1], or 0; its node is reported. */
 int op_failed(struct op *op, uint32_t from, uint32_t to);

@@ -80,12 +80,24 @@ static int grow(struct newest *t)
 	return 0;
 }
 
-/* N1 among records of the same fate. The version is compared first, and the
- * address is what is left of the word when the rest is equal or means less. */
+/* The numbers of a client's operations go round. */
+static bool better_solo(const struct newest_rec *a, const struct newest_rec *b)
+{
+	if (a->tag >> 32 != b->tag >> 32)
+		return a->tag >> 32 > b->tag >> 32;
+	return (int32_t)((uint32_t)a->tag - (uint32_t)b->tag) < 0;
+}
+
+/* N1 within a bucket. The version is compared first, and the address is what
+ * is left of the word when the rest is equal or means less. */
 static bool better(const struct newest_rec *a, const struct newest_rec *b)
 {
 	if (b->word == 0 || a->version != b->version)
 		return b->word == 0 || a->version > b->version;
+	if (a->solo != b->solo)
+		return b->solo != 0;
+	if (a->solo && a->tag != b->tag)
+		return better_solo(a, b);
 	return slot_addr(a->word) < slot_addr(b->word);
 }
 
@@ -96,6 +108,8 @@ static struct newest_rec rec_of(fab_addr addr, const struct object *o)
 
 	return (struct newest_rec){
 		.version = h->version,
+		.tag = h->tag,
+		.solo = h->fate == OBJECT_SOLO,
 		.word = slot_word(addr, h->units, h->version,
 				  hash_print(h->hash), flags),
 		.slot = h->slot >> 8 < NEWEST_NO_SLOT ? (uint32_t)(h->slot >> 8)
@@ -123,7 +137,9 @@ int newest_add(struct newest *t, fab_addr addr, const struct object *o)
 		k->id[1] = id.high64;
 		k->hash = o->hdr.hash;
 	}
-	best = o->hdr.fate == OBJECT_COMMITTED ? &k->committed : &k->pending;
+	best = o->hdr.fate == OBJECT_COMMITTED || o->hdr.fate == OBJECT_SOLO
+		       ? &k->committed
+		       : &k->pending;
 	if (better(&rec, best))
 		*best = rec;
 	return 0;

@@ -1,8 +1,9 @@
 /* kv/node/newest.h - of all records met in a scan, which one each key's slot
  * should name. Plain memory; one thread at a time.
  *
- * N1. Per key the highest version counts; among equals COMMITTED before
- *     PENDING, then the lower address; never KILLED.
+ * N1. Per key the highest version counts; among equals COMMITTED before SOLO
+ *     before PENDING; among SOLO the latest client's, and of its own the first
+ *     (kv/client/alone.h); then the lower address; never KILLED.
  * N2. But a PENDING record that began a key anew (an insert: its version is an
  *     index version << 40 | 1) does not count beside a COMMITTED one that is
  *     live: it was written by an insert that found the key there and had no
@@ -26,14 +27,16 @@ struct newest;
 struct newest_rec {
 	uint64_t version;
 	uint64_t word; /* for the slot; 0: there is none */
+	uint64_t tag;  /* who wrote it: client << 32 | its operation */
 	uint32_t slot; /* its number in the shard as the record knew it */
-	uint32_t pad;
+	uint32_t solo; /* 1: it says SOLO */
 };
 
 struct newest_key {
 	uint64_t id[2];
 	uint64_t hash;
-	struct newest_rec committed, pending; /* the best of each fate */
+	struct newest_rec committed; /* the best of COMMITTED and SOLO */
+	struct newest_rec pending;
 };
 
 int newest_open(uint64_t secret, struct newest **out);

@@ -1,7 +1,8 @@
 /* tests/bench/kvbench.c - the store itself: one thread, 1 KiB values.
  *
- *     kvbench POOL-SOCKET COUNT     prints JSON
+ *     kvbench POOL-SOCKET COUNT [alone]     prints JSON
  *
+ * alone: says "joined" first, and begins when all other clients have left.
  * Beside the rate it prints what each call cost, counted by the client:
  * round trips, one-sided operations, bytes over the fabric. */
 #include <jansson.h>
@@ -93,14 +94,28 @@ static json_t *row(const char *name, void (*work)(long), long n, size_t offset)
 			 (double)(b.bytes - a.bytes) / (double)n);
 }
 
+/* A mount that is unmounted now was the pool's other client. */
+static int wait_alone(void)
+{
+	struct timespec nap = {.tv_nsec = 10000000};
+
+	printf("joined\n");
+	fflush(stdout);
+	for (int i = 0; i < 1000; i++, nanosleep(&nap, NULL))
+		if (kv_clients(kv) == 1)
+			return 0;
+	fprintf(stderr, "kvbench: other clients stay\n");
+	return -1;
+}
+
 int main(int argc, char **argv)
 {
 	struct kv_opts opts = {.pool = argc > 1 ? argv[1] : ""};
 	json_t *rows = json_array();
 	int rc;
 
-	if (argc != 3) {
-		fprintf(stderr, "usage: kvbench POOL-SOCKET COUNT\n");
+	if (argc != 3 && argc != 4) {
+		fprintf(stderr, "usage: kvbench POOL-SOCKET COUNT [alone]\n");
 		return 2;
 	}
 	count = atol(argv[2]);
@@ -111,6 +126,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "kvbench: %s\n", kv_error());
 		return 1;
 	}
+	if (argc == 4 && wait_alone() != 0)
+		return 1;
 	json_array_append_new(rows, row("insert", do_insert, KEYS,
 					offsetof(struct kv_stats, insert)));
 	json_array_append_new(rows, row("put", do_put, count,

@@ -267,7 +267,7 @@ static void check_record(struct check *k, uint32_t shard, uint64_t slot,
 	must((uint8_t)o->hdr.version == slot_version8(word) &&
 		     tomb == (o->hdr.type == OBJECT_TOMB),
 	     "a slot tells its record", shard, (uint32_t)slot, " ");
-	must(o->hdr.fate == OBJECT_COMMITTED ||
+	must(o->hdr.fate == OBJECT_COMMITTED || o->hdr.fate == OBJECT_SOLO ||
 		     (k->some_died && o->hdr.fate == OBJECT_PENDING),
 	     "a slot's record is committed", shard, (uint32_t)slot,
 	     "fate %" PRIx64 " key %.*s", o->hdr.fate, o->hdr.key_len,

@@ -184,11 +184,17 @@ const struct scene scenes[] = {
 	SCENE("insert", some_keys, insert_first, .step = 1, .least = 8),
 	SCENE("insert over a tombstone", a_tombstone, insert_again, .step = 1,
 	      .least = 8),
-	SCENE("put", some_keys, put_known, .step = 1, .least = 12),
+	SCENE("put", some_keys, put_known, .step = 1, .least = 10),
+	SCENE("put in company", some_keys, put_known, .company = true,
+	      .step = 1, .least = 12),
 	SCENE("put of a new key", some_keys, put_unknown, .step = 1,
 	      .least = 8),
-	SCENE("put_if", some_keys, put_at_version, .step = 1, .least = 12),
-	SCENE("delete", some_keys, delete_it, .step = 1, .least = 6),
+	SCENE("put_if", some_keys, put_at_version, .step = 1, .least = 10),
+	SCENE("put_if in company", some_keys, put_at_version, .company = true,
+	      .step = 1, .least = 12),
+	SCENE("delete", some_keys, delete_it, .step = 1, .least = 5),
+	SCENE("delete in company", some_keys, delete_it, .company = true,
+	      .step = 1, .least = 6),
 	SCENE("delete and insert", some_keys, delete_and_insert, .step = 1,
 	      .least = 12),
 	SCENE("two put", some_keys, put_the_same, .rival = put_the_same,
@@ -206,8 +212,8 @@ const struct scene scenes[] = {
 	SCENE("txn of 4", some_keys, txn_of_four, .step = 3, .least = 20),
 	SCENE("pages", keys_with_pages, pages_changed, .step = 4, .least = 12),
 	SCENE("seal and fold", much, blocks_filled, .everybodys = true,
-	      .step = 23, .least = 12, .folds = true),
-	SCENE("retire", much, blocks_emptied, .everybodys = true, .step = 47,
+	      .step = 17, .least = 12, .folds = true),
+	SCENE("retire", much, blocks_emptied, .everybodys = true, .step = 31,
 	      .least = 12, .folds = true, .retires = true),
 };
 const uint32_t scenes_n = sizeof(scenes) / sizeof(scenes[0]);
@@ -324,8 +330,10 @@ static void body(struct cluster *c, void *arg)
 	player_init(&y->actor, &y->stage, 0);
 	y->net = cluster_client_net(c, y->actor.kv);
 	y->scene->prepare(&y->actor);
-	if (y->scene->rival != NULL)
+	if (y->scene->rival != NULL || y->scene->company)
 		player_init(&y->rival, &y->stage, 2);
+	while (y->scene->company && kv_clients(y->actor.kv) < 2)
+		cluster_sleep(c, MS / 100);
 	before = chores_done(y);
 	sim_on_effect(y->sim, on_effect, y);
 	start_acts(y);

@@ -12,6 +12,8 @@ struct scene {
 	void (*act)(struct player *p);
 	/* Another client, at the same time, that nobody kills; or NULL. */
 	void (*rival)(struct player *p);
+	/* Another client is there and does nothing: ours is not alone. */
+	bool company;
 	/* What counts as an operation: the client's own, or everybody's. */
 	bool everybodys;
 	uint32_t step;	     /* every so manieth is tried */

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "kv/client/addr_cache.h"
+#include "kv/client/alone.h"
 #include "kv/client/adopt.h"
 #include "kv/client/space.h"
 
@@ -328,6 +329,7 @@ static void client_open(struct space_pool *p, uint32_t lanes)
 	p->client.threaded = true; /* we are the background */
 	assert_int_equal(threads_open(&p->kv, &p->client.threads), 0);
 	assert_int_equal(cache_open(1u << 20, &p->kv.cache), 0);
+	assert_int_equal(alone_open(false, &p->kv.alone), 0);
 	assert_int_equal(member_open(&p->kv, &p->view, &p->kv.member), 0);
 	assert_int_equal(space_open(&p->kv, &p->kv.space), 0);
 }
@@ -358,6 +360,7 @@ void spool_close(struct space_pool *p)
 	space_close(p->kv.space, kv_thread(&p->kv));
 	member_close(p->kv.member);
 	cache_close(p->kv.cache);
+	alone_close(p->kv.alone);
 	threads_close(p->client.threads);
 	for (uint32_t i = 0; i < p->layout.group.nodes; i++) {
 		alloc_close(p->a[i]);

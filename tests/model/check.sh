@@ -16,12 +16,14 @@ errors() { # errors MODEL [FLAGS]: how many Spin reports
 }
 
 bad=0
-for model in insert update; do
-	n=$(errors $model)
-	echo "$model: $n errors, $(sed -n 's/ *\([0-9]*\) states, stored/\1/p' pan.out) states"
+for run in insert update "update -DALONE=1"; do
+	model=${run%% *} flags=
+	[ "$run" = "$model" ] || flags=${run#* }
+	n=$(errors $model $flags)
+	echo "$run: $n errors, $(sed -n 's/ *\([0-9]*\) states, stored/\1/p' pan.out) states"
 	[ "$n" = 0 ] || bad=1
-	n=$(errors $model -DMUTATE=1)
-	echo "$model, mutated: $n errors"
-	[ "$n" != 0 ] || { echo "$model: the mutation was not found: the model does not bite"; bad=1; }
+	n=$(errors $model "-DMUTATE=1 $flags")
+	echo "$run, mutated: $n errors"
+	[ "$n" != 0 ] || { echo "$run: the mutation was not found: the model does not bite"; bad=1; }
 done
 exit $bad

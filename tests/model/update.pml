@@ -10,15 +10,23 @@
  * Checked: a value that was acknowledged is not lost by recovery; a conditional
  * update that was told -ESTALE did not take effect; at most one client is told
  * that it won version 1. A record whose writer died may take effect or not.
- * MUTATE=1 leaves out the fates. */
+ * MUTATE=1 leaves out the fates.
+ *
+ * ALONE=1: client 0 is a caller in the only client of the pool (kv/client/
+ * alone.h), its record says SOLO and is never COMMITTED; client 1 is another
+ * caller that found the key claimed, or a client that has just come. */
 #ifndef MUTATE
 #define MUTATE 0
+#endif
+#ifndef ALONE
+#define ALONE 0
 #endif
 #define CLIENTS 2
 #define NONE 0
 #define PENDING 1
 #define COMMITTED 2
 #define KILLED 3
+#define SOLO 4
 
 byte fate[CLIENTS];	/* of each client's record of version 1 */
 byte slot;		/* 0: the old value; c + 1: client c's record */
@@ -41,7 +49,10 @@ proctype client(byte me)
 	bool won, unknown;
 
 	/* 1: the record, whole in all copies */
-	fate[me] = PENDING;
+	if
+	:: ALONE == 1 && me == 0 -> fate[me] = SOLO
+	:: else -> fate[me] = PENDING
+	fi;
 	may_die();
 	/* 2: the CAS; when the node dies at the same time its outcome is unknown */
 	atomic {
@@ -65,7 +76,10 @@ decided:
 	if
 	:: won ->
 #if MUTATE == 0
-		fate[me] = COMMITTED;
+		if
+		:: fate[me] == SOLO
+		:: else -> fate[me] = COMMITTED
+		fi;
 #endif
 		may_die();
 		acked[me] = true
@@ -98,7 +112,9 @@ proctype index_node()
 			if
 			:: fate[0] == COMMITTED -> slot = 1
 			:: fate[1] == COMMITTED -> slot = 2
-			:: fate[0] != COMMITTED && fate[1] != COMMITTED ->
+			:: fate[0] == SOLO && fate[1] != COMMITTED -> slot = 1
+			:: fate[0] != COMMITTED && fate[1] != COMMITTED &&
+			   fate[0] != SOLO ->
 				if
 				:: fate[0] == PENDING -> slot = 1
 				:: fate[1] == PENDING -> slot = 2
@@ -107,7 +123,8 @@ proctype index_node()
 				fi
 			fi;
 			if	/* a lone PENDING record is rolled forward */
-			:: slot != 0 && MUTATE == 0 -> fate[slot - 1] = COMMITTED
+			:: slot != 0 && MUTATE == 0 && fate[slot - 1] != SOLO ->
+				fate[slot - 1] = COMMITTED
 			:: else
 			fi;
 			up = true; serving = true

@@ -1,6 +1,7 @@
 /* Two operations on one key, or two transactions on the same keys, in every
  * order of their steps: who wins, who is told what, and what an onlooker sees
- * after each step. A step is one batch of remote operations. */
+ * after each step. A step is one batch of remote operations. And at each step:
+ * were the client and the index to die now, which record would replay take? */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +13,8 @@
 #include <cmocka.h>
 
 #include "kv/client/addr_cache.h"
+#include "kv/client/alone.h"
+#include "kv/node/newest.h"
 #include "tests/lib/op_pool.h"
 
 #define CHOICES_MAX 14 /* then whoever is left runs to its end */
@@ -92,6 +95,84 @@ static void watch(const char *key, struct sight *last)
 		last->rc = now.rc;
 }
 
+/* --- replay --------------------------------------------------------------- */
+
+#define MET_MAX 64u
+
+/* Where records of the key were seen to be written. */
+static struct {
+	fab_addr addr[MET_MAX];
+	unsigned n;
+} met;
+
+static void meet(fab_addr addr)
+{
+	for (unsigned i = 0; i < met.n; i++)
+		if (met.addr[i] == addr)
+			return;
+	assert_true(met.n < MET_MAX);
+	met.addr[met.n++] = addr;
+}
+
+static bool decode(fab_addr addr, const char *key, struct object *o)
+{
+	return object_decode(spool_mem(&pool, addr), 4096, kv->secret, addr,
+			     o) == 0 &&
+	       o->hdr.key_len == strlen(key) &&
+	       memcmp(o->key, key, o->hdr.key_len) == 0;
+}
+
+static const struct newest_rec *choose(struct newest *t)
+{
+	for (size_t i = 0; i < newest_room(t); i++)
+		if (newest_at(t, i) != NULL)
+			return newest_choose(newest_at(t, i));
+	return NULL;
+}
+
+/* The record at @addr is of an operation that nobody was told the end of. */
+static bool is_under_way(const struct actor a[2], fab_addr addr)
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (!a[i].done && a[i].op->has_spot &&
+		    a[i].op->spot.addr == addr)
+			return true;
+	return false;
+}
+
+/* What replay takes is the slot's record, or one that is under way and newer.
+ * Only while the slot's own is under way may it be one of the same version. */
+static void replay_agrees(const char *key, const struct actor a[2])
+{
+	const struct newest_rec *rec;
+	unsigned tentative;
+	uint64_t word;
+	struct newest *t;
+	struct object o;
+
+	for (unsigned i = 0; i < 2; i++)
+		if (!a[i].done && a[i].op->has_spot)
+			meet(a[i].op->spot.addr);
+	word = opool_slot(&pool, key, &tentative);
+	if (word == 0)
+		return;
+	meet(slot_addr(word));
+	assert_int_equal(newest_open(kv->secret, &t), 0);
+	for (unsigned i = 0; i < met.n; i++)
+		if (decode(met.addr[i], key, &o))
+			assert_int_equal(newest_add(t, met.addr[i], &o), 0);
+	assert_true(decode(slot_addr(word), key, &o));
+	rec = choose(t);
+	assert_non_null(rec);
+	if (slot_addr(rec->word) != slot_addr(word)) {
+		assert_true(is_under_way(a, slot_addr(rec->word)));
+		assert_true(rec->version > o.hdr.version ||
+			    (rec->version == o.hdr.version &&
+			     is_under_way(a, slot_addr(word))));
+	}
+	newest_close(t);
+}
+
 /* --- pairs ---------------------------------------------------------------- */
 
 struct pair {
@@ -170,6 +251,11 @@ static void put_beside_insert(const struct actor a[2], const struct sight *end)
 		assert_true(a[1].rq.version < a[0].rq.version);
 }
 
+static bool is_decided(uint64_t fate)
+{
+	return fate == OBJECT_COMMITTED || fate == OBJECT_SOLO;
+}
+
 static void all_copies_say_committed(const char *key)
 {
 	unsigned tentative;
@@ -177,8 +263,7 @@ static void all_copies_say_committed(const char *key)
 
 	assert_int_equal(tentative, 0);
 	for (uint32_t j = 0; word != 0 && j < 3; j++)
-		assert_true(opool_fate(&pool, slot_addr(word), j) ==
-			    OBJECT_COMMITTED);
+		assert_true(is_decided(opool_fate(&pool, slot_addr(word), j)));
 }
 
 static void run_pair(const struct pair *p, const char *key)
@@ -192,6 +277,7 @@ static void run_pair(const struct pair *p, const char *key)
 			kv_insert(kv, key, strlen(key), "old", 3, &old), 0);
 	if (!p->cached)
 		cache_clear(kv->cache);
+	met.n = 0;
 	for (unsigned i = 0; i < 2; i++)
 		actor_begin(&pool, &a[i], p->kind[i], key, i ? "bee" : "ay",
 			    p->expect[i] ? old : 0);
@@ -200,6 +286,7 @@ static void run_pair(const struct pair *p, const char *key)
 			actor_step(&a[a[0].done]);
 		else
 			actor_step(&a[tree_choose()]);
+		replay_agrees(key, a);
 		if (!p->cached)
 			watch(key, &last);
 	}
@@ -250,13 +337,14 @@ static const struct pair pairs[] = {
 	{"put, del", true, false, {KV_PUT, KV_DEL}, {0, 0}, put_works},
 };
 
-static void every_order_of_two(void **state)
+static void every_order_of_two(bool alone)
 {
 	static unsigned key;
 	char name[16];
 
 	for (unsigned i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
 		opool_open(&pool);
+		alone_set(kv->alone, alone);
 		tree_begin();
 		do {
 			sprintf(name, "key%u", key++ % 300);
@@ -266,6 +354,16 @@ static void every_order_of_two(void **state)
 		assert_true(tree.runs >= 20);
 		opool_close(&pool);
 	}
+}
+
+static void every_order_of_two_among_many(void **state)
+{
+	every_order_of_two(false);
+}
+
+static void every_order_of_two_alone(void **state)
+{
+	every_order_of_two(true);
 }
 
 /* --- three inserts, at random --------------------------------------------- */
@@ -515,7 +613,8 @@ static void txn_and_put_in_every_order(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_order_of_two),
+		cmocka_unit_test(every_order_of_two_among_many),
+		cmocka_unit_test(every_order_of_two_alone),
 		cmocka_unit_test(one_of_three_inserts_wins),
 		cmocka_unit_test(txn_is_seen_whole_or_not_at_all),
 		cmocka_unit_test(reader_that_lags_is_not_told_of_another_txn),

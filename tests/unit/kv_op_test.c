@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "kv/client/addr_cache.h"
+#include "kv/client/alone.h"
 #include "kv/hash.h"
 #include "tests/lib/op_pool.h"
 
@@ -296,6 +297,60 @@ static void round_trips_are_within_the_budget(void **state)
 	assert_int_equal(cost(b, &s->del).batches, 3);
 }
 
+static void alone_a_round_trip_less(void **state)
+{
+	const struct kv_stats *s = &kv_thread(kv)->stats;
+	struct kv_op_stats b;
+	unsigned tentative;
+	uint64_t word;
+
+	alone_set(kv->alone, true);
+	assert_int_equal(kv_insert(kv, "k", 1, "v", 1, NULL), 0);
+	for (unsigned i = 0; i < 300; i++) { /* 8 bits of version go round */
+		b = s->put;
+		assert_int_equal(kv_put(kv, "k", 1, &i, sizeof(i), NULL), 0);
+		assert_int_equal(cost(b, &s->put).batches, 2);
+		assert_int_equal(cost(b, &s->put).ops, 5);
+	}
+	word = opool_slot(&pool, "k", &tentative);
+	for (uint32_t j = 0; j < 3; j++)
+		assert_true(opool_fate(&pool, slot_addr(word), j) ==
+			    OBJECT_SOLO);
+	forget();
+	b = s->get;
+	assert_int_equal(get("k"), 0); /* read, and not looked at twice */
+	assert_int_equal(cost(b, &s->get).batches, 2);
+	b = s->get;
+	assert_int_equal(get("k"), 0);
+	assert_int_equal(cost(b, &s->get).batches, 1);
+	b = s->del;
+	assert_int_equal(kv_del(kv, "k", 1, 0), 0);
+	assert_int_equal(cost(b, &s->del).batches, 2);
+	assert_int_equal(get("k"), -ENOENT);
+	assert_int_equal(kv_insert(kv, "k", 1, "v", 1, NULL), 0);
+}
+
+/* What its operation left open may have won: no other may pose as the first. */
+static void alone_no_more_after_a_doubt(void **state)
+{
+	const struct kv_stats *s = &kv_thread(kv)->stats;
+	struct kv_op_stats b;
+	struct actor a;
+
+	alone_set(kv->alone, true);
+	assert_int_equal(kv_put(kv, "k", 1, "v", 1, NULL), 0);
+	actor_begin(&pool, &a, KV_PUT, "k", "w", 0);
+	assert_true(actor_step(&a)); /* to the record */
+	assert_true(actor_step(&a)); /* written */
+	assert_true(a.op->solo);
+	assert_int_equal(op_end(a.op, -ETIMEDOUT), OP_DONE);
+	actor_free(&a);
+	b = s->put;
+	assert_int_equal(kv_put(kv, "k", 1, "x", 1, NULL), 0);
+	assert_int_equal(cost(b, &s->put).batches, 3);
+	assert_all_copies_committed("k");
+}
+
 /* --- wrong bytes ---------------------------------------------------------- */
 
 static void wrong_bytes_are_mended_or_eio_never_returned(void **state)
@@ -442,6 +497,8 @@ int main(void)
 		T(full_index_is_enospc_and_keeps_what_it_has),
 		T(run_does_each_of_many),
 		T(round_trips_are_within_the_budget),
+		T(alone_a_round_trip_less),
+		T(alone_no_more_after_a_doubt),
 		T(wrong_bytes_are_mended_or_eio_never_returned),
 		T(equal_word_of_another_version_is_not_the_same),
 		T(updates_use_space_again),
