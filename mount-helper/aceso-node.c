@@ -29,6 +29,8 @@ static const struct option longs[] = {
 	{"code", required_argument, NULL, 'c'},
 	{"nodes", required_argument, NULL, 'n'},
 	{"grace-ms", required_argument, NULL, 'g'},
+	{"respawn", no_argument, NULL, 'r'},
+	{"life", required_argument, NULL, 'l'},
 	{"foreground", no_argument, NULL, 'f'},
 	{"version", no_argument, NULL, 'V'},
 	{"help", no_argument, NULL, 'h'},
@@ -37,10 +39,12 @@ static const struct option longs[] = {
 
 static void usage(FILE *f)
 {
-	fputs("usage: aceso-node --pool NAME --id N [--foreground]\n"
+	fputs("usage: aceso-node --pool NAME --id N [--life L] "
+	      "[--foreground]\n"
 	      "       aceso-node --supervise --pool NAME --size BYTES "
 	      "--code K+M --nodes N\n"
-	      "                  [--grace-ms MS] [--foreground]\n"
+	      "                  [--grace-ms MS] [--respawn] "
+	      "[--foreground]\n"
 	      "One memory node, or the supervisor of a pool of them. Both are "
 	      "started by\naceso-fuse(1), which gives them file 3 to talk "
 	      "over; see aceso-node(8).\n",
@@ -83,6 +87,11 @@ static int take(struct args *a, int letter, const char *value)
 		return size_parse_count(value, 2, FAB_NODES_MAX, &p->nodes);
 	case 'g':
 		return size_parse_count(value, 0, 3600000, &a->super.grace_ms);
+	case 'r':
+		p->respawn = true;
+		return 0;
+	case 'l':
+		return size_parse_count(value, 0, UINT32_MAX, &a->node.life);
 	case 'f':
 		a->super.foreground = a->node.foreground = true;
 		return 0;

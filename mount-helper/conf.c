@@ -72,6 +72,17 @@ static int set_nodes(struct conf *c, const char *v)
 	return 0;
 }
 
+static int set_respawn(struct conf *c, const char *v)
+{
+	c->pool.respawn = strcmp(v, "yes") == 0;
+	if (!c->pool.respawn && strcmp(v, "no") != 0)
+		return fail(c,
+			    "respawn=%s is unknown: say respawn=yes or "
+			    "respawn=no",
+			    v);
+	return 0;
+}
+
 static int set_pool(struct conf *c, const char *v)
 {
 	if (conf_check_name(v) < 0)
@@ -225,6 +236,7 @@ static const struct option {
 	{"code", VALUE, set_code, 0, 0},
 	{"nodes", VALUE, set_nodes, 0, 0},
 	{"pool", VALUE, set_pool, 0, 0},
+	{"respawn", VALUE, set_respawn, 0, 0},
 	{"cache", VALUE, set_cache, 0, 0},
 	{"attr_timeout", VALUE, set_attr_timeout, 0, 0},
 	{"entry_timeout", VALUE, set_entry_timeout, 0, 0},

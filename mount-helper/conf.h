@@ -22,6 +22,7 @@ struct conf_pool {
 	uint32_t k, m;	/* the code; 0: 3+2 */
 	uint32_t nodes; /* 0: k + m */
 	bool shaped;	/* any of the above was asked for */
+	bool respawn;	/* dead nodes are started again */
 };
 
 struct conf {

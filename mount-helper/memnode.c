@@ -130,7 +130,7 @@ static int start(struct memnode *m, const char **what)
 	rc = pool_place(m->opts->pool, &m->place);
 	if (rc < 0)
 		return rc;
-	pool_node_sock(&m->place, m->opts->id, m->address);
+	pool_node_sock(&m->place, m->opts->id, m->opts->life, m->address);
 	*what = "signals cannot be set up";
 	rc = make_events(m);
 	if (rc < 0)

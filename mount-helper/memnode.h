@@ -7,6 +7,7 @@
 struct memnode_opts {
 	const char *pool; /* its name */
 	uint32_t id;
+	uint32_t life;	 /* how many had this id before it */
 	bool foreground; /* say things to stderr, not to syslog */
 };
 

@@ -105,10 +105,14 @@ void pool_public_sock(const struct pool_place *p, char out[POOL_PATH_BYTES])
 	snprintf(out, POOL_PATH_BYTES, "%.80s/public.sock", p->dir);
 }
 
-void pool_node_sock(const struct pool_place *p, uint32_t id,
+void pool_node_sock(const struct pool_place *p, uint32_t id, uint32_t life,
 		    char out[POOL_PATH_BYTES])
 {
-	snprintf(out, POOL_PATH_BYTES, "%.80s/node%u.sock", p->dir, id);
+	if (life != 0)
+		snprintf(out, POOL_PATH_BYTES, "%.80s/node%u.%u.sock", p->dir,
+			 id, life);
+	else
+		snprintf(out, POOL_PATH_BYTES, "%.80s/node%u.sock", p->dir, id);
 }
 
 void pool_mount_sock(const struct pool_place *p, pid_t pid,

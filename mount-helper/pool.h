@@ -5,7 +5,8 @@
  *	<base>/<name>/lock          held (flock) by the supervisor; its pid
  *	<base>/<name>/pool.sock     the coordinator
  *	<base>/<name>/public.sock   tells everybody its status: public.h
- *	<base>/<name>/node<N>.sock  memory node N
+ *	<base>/<name>/node<N>.sock  memory node N; node<N>.<L>.sock: the L-th
+ *				    process that took its place
  *	<base>/<name>/mount.<pid>.sock  a mount tells about itself: tell.h
  *
  * <base> is $ACESO_RUNTIME_DIR, else /run/aceso (root), else
@@ -41,8 +42,9 @@ bool pool_is_ours(const struct pool_place *p);
 
 void pool_public_sock(const struct pool_place *p, char out[POOL_PATH_BYTES]);
 
-/* The path of node @id's socket, of process @pid's mount. */
-void pool_node_sock(const struct pool_place *p, uint32_t id,
+/* The path of node @id's socket in its life @life (0, 1, ...): whoever knows an
+ * earlier one does not meet a later process by it. Of process @pid's mount. */
+void pool_node_sock(const struct pool_place *p, uint32_t id, uint32_t life,
 		    char out[POOL_PATH_BYTES]);
 void pool_mount_sock(const struct pool_place *p, pid_t pid,
 		     char out[POOL_PATH_BYTES]);

@@ -44,20 +44,12 @@ static int join(struct start *s, struct kv **out)
 static int spawn(struct start *s, pid_t *pid, int *pidfd, int *link)
 {
 	char program[PATH_MAX], size[24], code[16], nodes[8], grace[8];
-	char *argv[] = {"aceso-node",
-			"--supervise",
-			"--pool",
-			s->pool->name,
-			"--size",
-			size,
-			"--code",
-			code,
-			"--nodes",
-			nodes,
-			"--grace-ms",
-			grace,
-			s->foreground ? "--foreground" : NULL,
-			NULL};
+	char *argv[] = {
+		"aceso-node", "--supervise", "--pool", s->pool->name, "--size",
+		size,	      "--code",	     code,     "--nodes",     nodes,
+		"--grace-ms", grace,	     NULL, /* flags, and the end */
+		NULL,	      NULL};
+	unsigned flags = 12;
 	int rc = program_find("aceso-node", program);
 
 	if (rc < 0) {
@@ -66,6 +58,10 @@ static int spawn(struct start *s, pid_t *pid, int *pidfd, int *link)
 			 "beside aceso-fuse: run make install");
 		return rc;
 	}
+	if (s->pool->respawn)
+		argv[flags++] = "--respawn";
+	if (s->foreground)
+		argv[flags++] = "--foreground";
 	snprintf(size, sizeof(size), "%" PRIu64, s->pool->size);
 	snprintf(code, sizeof(code), "%u+%u", s->pool->k, s->pool->m);
 	snprintf(nodes, sizeof(nodes), "%u", s->pool->nodes);

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kv/node/coord.h"
@@ -20,6 +21,7 @@
 #include "mount-helper/pool.h"
 #include "mount-helper/program.h"
 #include "mount-helper/public.h"
+#include "mount-helper/respawn.h"
 #include "mount-helper/say.h"
 #include "mount-helper/supervise.h"
 
@@ -32,13 +34,18 @@ struct child {
 	pid_t pid; /* 0: not started, or reaped */
 	int pidfd;
 	int link;
+	uint32_t life; /* of the next process: how many were started */
 	char address[POOL_PATH_BYTES];
+	bool starting;	     /* it has not said that it is ready, */
+	int64_t starting_ms; /* when it was started; ended if it never does */
+	struct respawn again;
 };
 
 struct super {
 	const struct supervise_opts *opts;
 	struct pool_place place;
 	struct layout_super head;
+	char program[PATH_MAX]; /* aceso-node */
 	struct child child[FAB_NODES_MAX];
 	uint32_t children;
 	struct coord *coord;
@@ -111,26 +118,31 @@ static int brief(struct super *s, uint32_t id)
 	return 0;
 }
 
-static int start_node(struct super *s, uint32_t id, const char *program)
+static int start_node(struct super *s, uint32_t id)
 {
 	struct child *c = &s->child[id];
-	char number[16];
+	char number[16], life[16];
 	char *argv[] = {
 		"aceso-node",  "--pool",
 		s->place.name, "--id",
-		number,	       s->opts->foreground ? "--foreground" : NULL,
+		number,	       "--life",
+		life,	       s->opts->foreground ? "--foreground" : NULL,
 		NULL};
 	int rc;
 
 	snprintf(number, sizeof(number), "%u", id);
-	pool_node_sock(&s->place, id, c->address);
-	rc = program_start(program, argv, s->opts->foreground, &c->pid,
+	snprintf(life, sizeof(life), "%u", c->life);
+	pool_node_sock(&s->place, id, c->life++, c->address);
+	pthread_mutex_lock(&s->lock);
+	rc = program_start(s->program, argv, s->opts->foreground, &c->pid,
 			   &c->pidfd, &c->link);
-	if (rc < 0) {
+	if (rc < 0)
 		c->pid = 0;
+	pthread_mutex_unlock(&s->lock);
+	if (rc < 0)
 		return rc;
-	}
-	s->children = id + 1;
+	if (s->children <= id)
+		s->children = id + 1;
 	return brief(s, id);
 }
 
@@ -156,13 +168,12 @@ static int await_node(struct super *s, uint32_t id, char *error)
 
 static int start_nodes(struct super *s, char *error)
 {
-	char program[PATH_MAX];
 	uint32_t n = s->opts->pool.nodes;
 	int rc;
 
-	rc = program_find("aceso-node", program);
+	rc = program_find("aceso-node", s->program);
 	for (uint32_t id = 0; rc == 0 && id < n; id++)
-		rc = start_node(s, id, program);
+		rc = start_node(s, id);
 	if (rc < 0) {
 		snprintf(error, PROGRAM_LINE_BYTES_MAX,
 			 "memory nodes cannot be started: %s", strerror(-rc));
@@ -186,6 +197,7 @@ static void reap(struct super *s, uint32_t id, bool expected)
 	close(c->pidfd);
 	pthread_mutex_unlock(&s->lock);
 	close(c->link);
+	c->starting = false;
 	if (expected)
 		return;
 	if (WIFSIGNALED(status))
@@ -302,10 +314,102 @@ static int start(struct super *s, char *error)
 	return rc;
 }
 
+/* --- nodes that died are started again ------------------------------ */
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void node_died(struct super *s, uint32_t id)
+{
+	struct child *c = &s->child[id];
+
+	reap(s, id, false);
+	unlink(c->address);
+	coord_node_died(s->coord, id);
+	if (s->opts->pool.respawn)
+		respawn_died(&c->again, now_ms());
+}
+
+/* It says that it is ready, or why it is not (and then it ends). */
+static void node_speaks(struct super *s, uint32_t id)
+{
+	char error[PROGRAM_LINE_BYTES_MAX];
+	struct child *c = &s->child[id];
+
+	c->starting = false;
+	if (await_node(s, id, error) == 0)
+		coord_node_came(s->coord, id, c->address, c->pid);
+	else
+		say_err("%s", error);
+}
+
+static void respawn(struct super *s, uint32_t id)
+{
+	struct child *c = &s->child[id];
+	int rc = start_node(s, id);
+
+	respawn_began(&c->again, now_ms());
+	if (rc < 0 && c->pid == 0) {
+		say_err("memory node %u cannot be started again: %s", id,
+			strerror(-rc));
+		respawn_died(&c->again, now_ms());
+		return;
+	}
+	c->starting = true;
+	c->starting_ms = now_ms();
+}
+
+/* It hangs before it has begun. Its pidfd tells when it is dead. */
+static void give_up(struct super *s, uint32_t id)
+{
+	say_err("memory node %u hung while it started: killing it", id);
+	s->child[id].starting = false;
+	kill(s->child[id].pid, SIGKILL);
+}
+
+/* Do what is due; how long until something else is, -1: for ever. */
+static int64_t tend_node(struct super *s, uint32_t id)
+{
+	struct child *c = &s->child[id];
+	int64_t now = now_ms();
+
+	if (c->pid == 0) {
+		if (respawn_in(&c->again, now) == 0)
+			respawn(s, id);
+		return respawn_in(&c->again, now);
+	}
+	if (!c->starting)
+		return -1;
+	if (now - c->starting_ms < NODE_READY_MS)
+		return NODE_READY_MS - (now - c->starting_ms);
+	give_up(s, id);
+	return -1;
+}
+
+static int64_t tend_nodes(struct super *s)
+{
+	int64_t first = -1;
+
+	for (uint32_t id = 0; id < s->children; id++) {
+		int64_t ms = tend_node(s, id);
+
+		if (ms >= 0 && (first < 0 || ms < first))
+			first = ms;
+	}
+	return first;
+}
+
 /* --- the life of the pool ------------------------------------------- */
 
-/* pollfd 0, 1 and 2; those of the nodes follow. */
+/* pollfd 0, 1 and 2; those of the nodes follow: their pidfds, and the links of
+ * those that start. */
 enum { ON_SIGNAL, ON_GONE, ON_STARTER, ON_NODES };
+#define POLLS_MAX (ON_NODES + 2 * FAB_NODES_MAX)
 
 static int gather(struct super *s, struct pollfd *p, uint32_t *id)
 {
@@ -320,24 +424,53 @@ static int gather(struct super *s, struct pollfd *p, uint32_t *id)
 			continue;
 		id[n] = i;
 		p[n++] = (struct pollfd){s->child[i].pidfd, POLLIN, 0};
+		if (!s->child[i].starting)
+			continue;
+		id[n] = i;
+		p[n++] = (struct pollfd){s->child[i].link, POLLIN, 0};
 	}
 	return n;
+}
+
+/* A node that says something and dies has both in one round. */
+static void node_event(struct super *s, uint32_t id, const struct pollfd *p)
+{
+	struct child *c = &s->child[id];
+
+	if (p->revents == 0 || c->pid == 0)
+		return;
+	if (p->fd == c->pidfd)
+		node_died(s, id);
+	else if (c->starting)
+		node_speaks(s, id);
+}
+
+/* For poll(2): until the pool's end may be due, or a node's start. */
+static int patience(struct super *s, bool idle)
+{
+	int64_t ms = tend_nodes(s);
+
+	if (idle && (ms < 0 || ms > s->opts->grace_ms))
+		return (int)s->opts->grace_ms;
+	return (int)ms;
 }
 
 /* Returns true when the pool is to end. */
 static bool wait_once(struct super *s)
 {
-	struct pollfd p[ON_NODES + FAB_NODES_MAX];
-	uint32_t id[ON_NODES + FAB_NODES_MAX];
+	struct pollfd p[POLLS_MAX];
+	uint32_t id[POLLS_MAX];
 	bool idle = !s->has_starter && coord_clients(s->coord) == 0;
+	int ms = patience(s, idle); /* may start some: then gather */
 	int n = gather(s, p, id);
-	int rc = poll(p, (nfds_t)n, idle ? (int)s->opts->grace_ms : -1);
+	int rc = poll(p, (nfds_t)n, ms);
 	eventfd_t ignored;
 
 	if (rc < 0)
 		return false; /* EINTR */
 	if (rc == 0)
-		return idle && coord_clients(s->coord) == 0;
+		return idle && ms == (int)s->opts->grace_ms &&
+		       coord_clients(s->coord) == 0;
 	if (p[ON_SIGNAL].revents != 0)
 		return true;
 	if (p[ON_GONE].revents != 0)
@@ -346,12 +479,8 @@ static bool wait_once(struct super *s)
 		s->has_starter = false;
 		close(PROGRAM_LINK_FD);
 	}
-	for (int i = ON_NODES; i < n; i++) {
-		if (p[i].revents == 0)
-			continue;
-		reap(s, id[i], false);
-		coord_node_died(s->coord, id[i]);
-	}
+	for (int i = ON_NODES; i < n; i++)
+		node_event(s, id[i], &p[i]);
 	return false;
 }
 

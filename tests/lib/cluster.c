@@ -171,7 +171,10 @@ static void start_node(struct cluster *c, uint32_t id)
 
 	cn->c = c;
 	cn->id = id;
-	snprintf(name, sizeof(name), "n%u", id);
+	if (cn->life == 0)
+		snprintf(name, sizeof(name), "n%u", id);
+	else
+		snprintf(name, sizeof(name), "n%u.%u", id, cn->life);
 	address_of(c, name, cn->address);
 	region_open(c, cn);
 	o.super.node = id;
@@ -213,6 +216,8 @@ static void start_coord(struct cluster *c)
 }
 
 /* --- open and close ------------------------------------------------------- */
+
+static void respawn_fiber(void *arg);
 
 static void set_defaults(struct cluster_opts *o)
 {
@@ -281,6 +286,10 @@ struct cluster *cluster_open(const struct cluster_opts *opts)
 	for (id = 0; id < c->o.nodes; id++)
 		start_node(c, id);
 	start_coord(c);
+	if (c->o.respawn_ns != 0)
+		cluster_daemon(c, "respawn", respawn_fiber, c);
+	else
+		c->respawn_ended = 1;
 	return c;
 }
 
@@ -288,6 +297,7 @@ static void await_daemons(struct cluster *c)
 {
 	uint32_t id;
 
+	cluster_await(c, &c->respawn_ended);
 	cluster_await(c, &c->coord_ended);
 	for (id = 0; id < c->o.nodes; id++)
 		cluster_await(c, &c->node[id].ended);
@@ -421,6 +431,48 @@ void cluster_kill_node(struct cluster *c, uint32_t id)
 	coord_node_died(c->coord, id);
 }
 
+void cluster_replace_node(struct cluster *c, uint32_t id)
+{
+	struct cluster_node *cn = &c->node[id];
+
+	assert_true(cn->killed);
+	if (c->sim != NULL) {
+		cluster_await(c, &cn->ended);
+		free_node(c, cn);
+	}
+	cn->ended = 0;
+	cn->life++;
+	start_node(c, id);
+	__atomic_store_n(&cn->killed, false, __ATOMIC_RELEASE);
+	coord_node_came(c->coord, id, cn->address, 0);
+}
+
+/* As the supervisor of an embedded pool does. */
+static void respawn_fiber(void *arg)
+{
+	struct cluster *c = arg;
+
+	while (!c->stopping) {
+		sim_pause(c->sim, CLUSTER_TICK_NS);
+		for (uint32_t id = 0; id < c->o.nodes && !c->stopping; id++) {
+			if (!c->node[id].killed)
+				continue;
+			sim_pause(c->sim, c->o.respawn_ns);
+			cluster_replace_node(c, id);
+		}
+	}
+	c->respawn_ended = 1;
+}
+
+/* One that is killed may be replaced, one that lives is to come in. */
+static bool node_settled(struct cluster *c, const struct view *v, uint32_t id)
+{
+	if (c->node[id].killed)
+		return v->node[id] == VIEW_NODE_DOWN && c->o.respawn_ns == 0;
+	return v->node[id] == VIEW_NODE_UP &&
+	       (v->host[id] == id || v->shard[id] == VIEW_SHARD_LOST);
+}
+
 static bool shards_serve(struct cluster *c)
 {
 	struct view v;
@@ -431,8 +483,7 @@ static bool shards_serve(struct cluster *c)
 		if (v.shard[s] == VIEW_SHARD_REBUILDING ||
 		    v.shard[s] == VIEW_SHARD_SETTLING)
 			return false;
-		/* A death that the coordinator has yet to look at. */
-		if (c->node[s].killed && v.node[s] != VIEW_NODE_DOWN)
+		if (!node_settled(c, &v, s))
 			return false;
 	}
 	return true;

@@ -51,6 +51,7 @@ struct cluster_opts {
 	uint32_t op_timeout_ms; /* 0: the default */
 	uint64_t cache_bytes;	/* 0: the default */
 	uint32_t slow_permille; /* SIM: as of sim_opts */
+	uint64_t respawn_ns;	/* SIM: dead nodes are replaced after; 0: no */
 };
 
 /* Build a pool, run @body, take the pool down. In SIM @body runs in a fiber
@@ -83,8 +84,12 @@ struct fab_net *cluster_client_net(struct cluster *c, struct kv *kv);
 void cluster_hang_node(struct cluster *c, uint32_t id);
 /* The node is gone, with its memory. The coordinator is told. */
 void cluster_kill_node(struct cluster *c, uint32_t id);
-/* Wait (virtual or real time) until every shard serves again and every node
- * has folded what it had to. Fails after 30 s. */
+/* A new one, with zeroed memory, takes the place of a node that was killed. The
+ * coordinator is told. */
+void cluster_replace_node(struct cluster *c, uint32_t id);
+/* Wait (virtual or real time) until every shard serves again, every node has
+ * folded what it had to, and those that were replaced (or are to be, by
+ * respawn_ns) are UP and serve their own shards. Fails after 30 s. */
 void cluster_settle(struct cluster *c);
 void cluster_sleep(struct cluster *c, uint64_t ns);
 

@@ -20,7 +20,8 @@ struct cluster_node {
 	void *region;
 	int fd;
 	bool killed;
-	int ended; /* SIM: its fiber has */
+	int ended;     /* SIM: its fiber has */
+	uint32_t life; /* how many were before it */
 };
 
 struct cluster_kv {
@@ -50,7 +51,7 @@ struct cluster {
 	struct fab_net *probe_net; /* the cluster's own clock */
 	struct fab *probe;
 	bool stopping;
-	int coord_ended;
+	int coord_ended, respawn_ended;
 	struct cluster_node node[FAB_NODES_MAX];
 	struct cluster_kv kv[CLUSTER_CLIENTS_MAX];
 	uint32_t kvs;

@@ -98,7 +98,7 @@ static void what_a_dead_pool_left_is_cleared(void **state)
 	assert_int_equal(pool_take(&p, &lock), 0);
 	close(lock); /* killed: everything stays */
 	close(bind_at(p.sock, true));
-	pool_node_sock(&p, 0, path);
+	pool_node_sock(&p, 0, 0, path);
 	close(bind_at(path, true));
 	assert_int_equal(pool_supervisor(&p), 0);
 	assert_false(pool_has_nodes(&p));
@@ -118,7 +118,7 @@ static void a_pool_whose_nodes_live_is_left_alone(void **state)
 	assert_int_equal(pool_place("p", &p), 0);
 	assert_int_equal(pool_take(&p, &lock), 0);
 	close(lock);
-	pool_node_sock(&p, 3, path);
+	pool_node_sock(&p, 3, 7, path);
 	sock = bind_at(path, true);
 	assert_int_equal(pool_take(&p, &lock), -EADDRINUSE);
 	pool_sweep(&p);
