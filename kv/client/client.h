@@ -27,9 +27,10 @@ struct client {
 	pthread_t watcher, worker;
 	pthread_mutex_t lock;
 	pthread_cond_t kick;
-	bool stop;	       /* under lock */
-	_Atomic bool sleeping; /* the worker waits for a change */
-	_Atomic bool stopping; /* for the watcher */
+	bool stop;		    /* under lock */
+	_Atomic bool sleeping;	    /* the worker waits for a change */
+	_Atomic bool stopping;	    /* for the watcher */
+	_Atomic uint64_t wanted_at; /* degraded.c: when a node was told, ns */
 	/* space_stats.c */
 	pthread_mutex_t space_lock;
 	struct kv_space space;

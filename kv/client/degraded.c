@@ -4,9 +4,13 @@
 #include <errno.h>
 
 #include "ec/stripe.h"
+#include "kv/client/client.h"
 #include "kv/client/member.h"
+#include "kv/proto.h"
 
-#define AGAIN_NS UINT64_C(200000)
+#define AGAIN_NS   UINT64_C(200000)
+#define WANT_NS	   UINT64_C(2000000) /* between two wishes of a client */
+#define WANT_TO_NS UINT64_C(1000000) /* the answer means nothing */
 
 static int read_plain(struct kv_thread *t, fab_addr addr, uint32_t len,
 		      void *buf, uint64_t deadline_ns)
@@ -51,6 +55,30 @@ static uint64_t askable(struct kv *kv, uint8_t except)
 	return up;
 }
 
+/* Its node is coming: what is read is to be brought back first. A hint: it is
+ * not repeated, few are sent, and nobody waits long for one. */
+static void want(struct kv *kv, struct kv_thread *t, fab_addr addr)
+{
+	uint8_t node = fab_addr_node(addr);
+	_Atomic uint64_t *at = &client_of(kv)->wanted_at;
+	uint64_t now, was;
+	struct proto_want rq = {.pad = 0};
+	uint32_t byte;
+
+	if (!(member_all(kv->member) >> node & 1))
+		return;
+	now = fab_now(t->fab);
+	was = atomic_load_explicit(at, memory_order_relaxed);
+	if (now - was < WANT_NS ||
+	    !atomic_compare_exchange_strong(at, &was, now))
+		return;
+	if (group_locate(&kv->layout.group, addr, &rq.stripe, &rq.role,
+			 &byte) != 0)
+		return;
+	fab_call_run(t->fab, node, PROTO_WANT, &rq, sizeof(rq), NULL, 0, NULL,
+		     WANT_TO_NS);
+}
+
 int degraded_read(struct kv *kv, struct kv_thread *t, fab_addr addr,
 		  uint32_t len, void *buf, bool force, uint64_t deadline_ns)
 {
@@ -58,6 +86,8 @@ int degraded_read(struct kv *kv, struct kv_thread *t, fab_addr addr,
 	uint64_t epoch, up;
 	int rc;
 
+	if (!(member_up(kv->member) >> node & 1))
+		want(kv, t, addr);
 	for (;;) {
 		epoch = member_epoch(kv->member);
 		up = member_up(kv->member);

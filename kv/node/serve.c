@@ -196,7 +196,7 @@ static int serve_view(struct ask *a)
 	if (rq->view.epoch <= n->view.view.epoch)
 		return 0;
 	n->view = *rq;
-	alloc_set_up(n->alloc, view_up(&rq->view));
+	alloc_set_view(n->alloc, view_up(&rq->view), view_members(&rq->view));
 	recover_view(n);
 	node_kick(n);
 	return 0;
