@@ -9,6 +9,8 @@
  *  - may use b->priv and b->link until fab_done(). */
 #ifndef ACESO_RDMA_FABRIC_IMPL_H
 #define ACESO_RDMA_FABRIC_IMPL_H
+#include <pthread.h>
+
 #include "rdma/fabric.h"
 
 TAILQ_HEAD(fab_batches, fab_batch);
@@ -67,6 +69,13 @@ static inline void fab_done(struct fab *f, struct fab_batch *b)
 uint64_t fab_clock_now(struct fab *f);
 uint64_t fab_clock_wall(struct fab *f);
 void fab_clock_sleep(struct fab *f, uint64_t ns);
+
+/* The next number from *@state, any 64 bits at first. */
+uint64_t fab_dice(uint64_t *state);
+
+/* Start a thread that takes no signals: they are the program's, and it may
+ * count on who gets them. Errors: -EAGAIN. */
+int fab_thread_start(pthread_t *t, void *(*fn)(void *arg), void *arg);
 
 /* When @b must be complete, by fab_now(). */
 static inline uint64_t fab_deadline(struct fab *f, const struct fab_batch *b)

@@ -1,7 +1,6 @@
 /* rdma/shm.c - the shared-memory net: its life. The nodes are processes of
  * this host; see shm_impl.h for the picture. */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -69,18 +68,6 @@ static void shm_prepare(struct fab_net *n, uint8_t id, uint64_t offset,
 	}
 }
 
-int shm_thread_start(pthread_t *t, void *(*fn)(void *arg), void *arg)
-{
-	sigset_t all, before;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	rc = pthread_create(t, NULL, fn, arg);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return -rc;
-}
-
 static void stop_monitor(struct shm_net *net)
 {
 	uint64_t one = 1;
@@ -126,7 +113,7 @@ static int open_monitor(struct shm_net *net)
 		goto err_close_epfd;
 	if (epoll_ctl(net->epfd, EPOLL_CTL_ADD, net->stopfd, &ev) != 0)
 		goto err_close_stopfd;
-	errno = -shm_thread_start(&net->monitor, shm_monitor, net);
+	errno = -fab_thread_start(&net->monitor, shm_monitor, net);
 	if (errno != 0)
 		goto err_close_stopfd;
 	return 0;

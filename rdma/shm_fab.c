@@ -217,14 +217,9 @@ void shm_wake_all(struct shm_net *net)
 	pthread_mutex_unlock(&net->lock);
 }
 
-/* splitmix64 */
 static uint64_t shm_random(struct fab *fab)
 {
-	uint64_t z = shm_fab(fab)->dice += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-	return z ^ z >> 31;
+	return fab_dice(&shm_fab(fab)->dice);
 }
 
 static void shm_fab_close(struct fab *fab)

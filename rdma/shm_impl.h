@@ -52,10 +52,6 @@ _Static_assert(sizeof(struct shm_frame) == 40, "no holes");
 void shm_frame_init(struct shm_frame *fr, enum shm_frame_type type);
 bool shm_frame_ok(const struct shm_frame *fr, size_t len);
 
-/* Start a thread that takes no signals: they are the program's, and it may
- * count on who gets them. Errors: -EAGAIN. */
-int shm_thread_start(pthread_t *t, void *(*fn)(void *arg), void *arg);
-
 /* --- shm_sock.c ----------------------------------------------------------- */
 
 int shm_connect(const char *path, int *out);

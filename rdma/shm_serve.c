@@ -369,7 +369,7 @@ static int start(struct shm_server *s)
 	set_accepting(s, true);
 	rc = s->accepting ? 0 : -ENOMEM;
 	if (rc == 0)
-		rc = shm_thread_start(&s->thread, serve, s);
+		rc = fab_thread_start(&s->thread, serve, s);
 	if (rc != 0) {
 		shm_unlisten(s->path, s->inode);
 		close(s->listener);

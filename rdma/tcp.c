@@ -7,7 +7,6 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "rdma/shm_impl.h"
 #include "rdma/tcp_impl.h"
 
 static bool tcp_up(struct fab_net *n, uint8_t id)
@@ -79,7 +78,7 @@ static int open_monitor(struct tcp_net *net)
 	if (net->epfd < 0 || net->stopfd < 0 ||
 	    epoll_ctl(net->epfd, EPOLL_CTL_ADD, net->stopfd, &ev) != 0)
 		return -errno;
-	return shm_thread_start(&net->monitor, tcp_monitor, net);
+	return fab_thread_start(&net->monitor, tcp_monitor, net);
 }
 
 int fab_tcp_open(const struct fab_key *key, struct fab_net **out)

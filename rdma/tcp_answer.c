@@ -8,11 +8,11 @@
 
 #define DIRECT_BYTES 16384u /* of a payload: not by way of @ahead */
 
-static struct tcp_part *find_part(struct tcp_lane *l, uint32_t number)
+static struct part *find_part(struct tcp_lane *l, uint32_t number)
 {
-	struct tcp_part *p;
+	struct part *p;
 
-	TAILQ_FOREACH (p, &l->parts, link)
+	TAILQ_FOREACH (p, &l->lane.parts, link)
 		if (p->number == number)
 			return p;
 	return NULL; /* its deadline has passed */
@@ -71,49 +71,46 @@ static int frame_begin(struct tcp_lane *l)
 /* --- a frame is here ------------------------------------------------------ */
 
 /* The WRITEs before @to that were not answered went well. */
-static int writes_end(struct tcp_fab *f, struct tcp_lane *l,
-		      struct tcp_part *part, uint32_t to)
+static int writes_end(struct tcp_lane *l, struct part *part, uint32_t to)
 {
 	const struct fab_op *ops = part->batch->ops;
 	uint32_t i;
 
-	for (i = tcp_part_next(l, part, 0); i < to;
-	     i = tcp_part_next(l, part, i + 1)) {
+	for (i = part_next(part, 0); i < to; i = part_next(part, i + 1)) {
 		if (ops[i].opcode == FAB_WRITE)
-			tcp_part_end(f, l, part, i, 0); /* not the last */
+			part_end(&l->lane, part, i, 0); /* not the last */
 		else if (ops[i].opcode != FAB_CALL)
 			return -EPROTO;
 	}
 	return 0;
 }
 
-static int frame_done(struct tcp_fab *f, struct tcp_lane *l,
-		      struct tcp_part *part)
+static int frame_done(struct tcp_lane *l, struct part *part)
 {
 	uint32_t i = l->in.op;
 	int status = l->in.status;
 
-	if (writes_end(f, l, part, i) != 0)
+	if (writes_end(l, part, i) != 0)
 		return -EPROTO;
 	part->batch->ops[i].old = l->in.arg;
-	if (tcp_part_end(f, l, part, i, status) || status == 0)
+	if (part_end(&l->lane, part, i, status) || status == 0)
 		return 0;
-	tcp_part_end_all(f, l, part, i + 1, -ECANCELED);
+	part_end_all(&l->lane, part, i + 1, -ECANCELED);
 	return 0;
 }
 
 static int frame_end(struct tcp_fab *f, struct tcp_lane *l)
 {
-	struct tcp_part *part = l->in_part;
+	struct part *part = l->in_part;
 
 	l->in_done = 0;
 	l->in_part = NULL;
 	if (part == NULL)
 		return 0;
 	if (l->in.type == TCP_DONE)
-		return frame_done(f, l, part);
+		return frame_done(l, part);
 	f->fab.count.bytes_called += l->in.len;
-	tcp_part_end(f, l, part, l->in.op, l->in.status);
+	part_end(&l->lane, part, l->in.op, l->in.status);
 	return 0;
 }
 

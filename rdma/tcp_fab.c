@@ -13,180 +13,31 @@
 
 /* --- posting -------------------------------------------------------------- */
 
-static uint64_t begin(struct fab_batch *b)
-{
-	uint64_t nodes = 0;
-
-	for (uint32_t i = 0; i < b->n; i++) {
-		b->ops[i].status = -EINPROGRESS;
-		b->ops[i].reply_len = 0;
-		nodes |= UINT64_C(1) << b->ops[i].node;
-	}
-	return nodes;
-}
-
-static struct tcp_part *part_new(struct fab_batch *b, uint8_t id,
-				 uint64_t deadline)
-{
-	struct tcp_part *p = calloc(1, sizeof(*p));
-
-	if (p == NULL)
-		return NULL;
-	p->batch = b;
-	p->deadline = deadline;
-	p->ack = UINT32_MAX;
-	for (uint32_t i = 0; i < b->n; i++) {
-		if (b->ops[i].node != id)
-			continue;
-		p->left++;
-		if (b->ops[i].opcode != FAB_CALL)
-			p->ack = i;
-	}
-	return p;
-}
-
-static int make_parts(struct tcp_fab *f, struct fab_batch *b, uint64_t nodes,
-		      struct tcp_parts *parts)
-{
-	uint64_t deadline = fab_deadline(&f->fab, b);
-	struct tcp_part *p;
-
-	for (uint8_t id = 0; nodes != 0; id++, nodes >>= 1) {
-		if ((nodes & 1) == 0)
-			continue;
-		p = part_new(b, id, deadline);
-		if (p == NULL)
-			return -ENOMEM;
-		p->number = id; /* until it is in a lane */
-		TAILQ_INSERT_TAIL(parts, p, link);
-	}
-	if (deadline < f->next_deadline)
-		f->next_deadline = deadline;
-	return 0;
-}
-
-/* The node cannot be reached: its first operation says so, the others were
- * not tried. */
-static void part_refuse(struct tcp_fab *f, struct tcp_part *p, uint8_t id)
-{
-	struct fab_batch *b = p->batch;
-	uint32_t left = p->left, n = b->n;
-	int status = -EHOSTDOWN;
-
-	free(p);
-	for (uint32_t i = 0; left > 0 && i < n; i++) {
-		if (b->ops[i].node != id)
-			continue;
-		left--; /* after its last one @b may be gone */
-		b->ops[i].status = status;
-		f->fab.count.failed++;
-		status = -ECANCELED;
-		if (--b->left == 0)
-			fab_done(&f->fab, b);
-	}
-}
-
 static int tcp_post(struct fab *fab, struct fab_batch *b)
 {
+	struct part_list parts = TAILQ_HEAD_INITIALIZER(parts);
 	struct tcp_fab *f = tcp_fab(fab);
-	struct tcp_parts parts = TAILQ_HEAD_INITIALIZER(parts);
 	struct tcp_lane *l;
-	struct tcp_part *p;
-	uint8_t id;
-	int rc;
+	struct part *p;
 
-	rc = make_parts(f, b, begin(b), &parts);
+	if (parts_make(fab, b, &parts) != 0)
+		return -ENOMEM;
+	p = TAILQ_FIRST(&parts);
+	if (p->deadline < f->next_deadline)
+		f->next_deadline = p->deadline;
 	while ((p = TAILQ_FIRST(&parts)) != NULL) {
 		TAILQ_REMOVE(&parts, p, link);
-		id = (uint8_t)p->number;
-		if (rc != 0) {
-			free(p);
-		} else if (tcp_lane_get(f, id, &l) != 0) {
-			part_refuse(f, p, id);
+		if (tcp_lane_get(f, p->node, &l) != 0) {
+			part_refuse(fab, p);
 		} else {
 			tcp_lane_add(l, p);
 			tcp_lane_send(f, l);
 		}
 	}
-	return rc;
-}
-
-/* --- the ends ------------------------------------------------------------- */
-
-uint32_t tcp_part_next(const struct tcp_lane *l, const struct tcp_part *part,
-		       uint32_t from)
-{
-	const struct fab_batch *b = part->batch;
-
-	while (from < b->n && (b->ops[from].node != l->id ||
-			       b->ops[from].status != -EINPROGRESS))
-		from++;
-	return from;
-}
-
-/* Its batch may be gone soon: what still goes out of its memory is copied, and
- * nothing more comes into it. */
-static void part_drop(struct tcp_lane *l, struct tcp_part *part)
-{
-	if (l->sending == part)
-		l->sending = TAILQ_NEXT(part, link);
-	if (l->in_part == part) {
-		l->in_part = NULL;
-		l->in_to = NULL;
-	}
-	if (l->out_busy && l->out_part == part) {
-		l->out_part = NULL;
-		l->kept = malloc(l->out.len + 1);
-		if (l->kept != NULL && l->out.len > 0)
-			memcpy(l->kept, l->payload, l->out.len);
-		l->payload = l->kept; /* NULL: the lane fails, see lane_send */
-	}
-	TAILQ_REMOVE(&l->parts, part, link);
-	free(part);
-}
-
-bool tcp_part_end(struct tcp_fab *f, struct tcp_lane *l, struct tcp_part *part,
-		  uint32_t i, int status)
-{
-	struct fab_batch *b = part->batch;
-	bool last = --part->left == 0;
-
-	b->ops[i].status = status;
-	if (status < 0)
-		f->fab.count.failed++;
-	if (last)
-		part_drop(l, part);
-	if (--b->left == 0)
-		fab_done(&f->fab, b);
-	return last;
-}
-
-bool tcp_part_end_all(struct tcp_fab *f, struct tcp_lane *l,
-		      struct tcp_part *part, uint32_t from, int status)
-{
-	uint32_t n = part->batch->n, i;
-
-	for (i = tcp_part_next(l, part, from); i < n;
-	     i = tcp_part_next(l, part, i + 1))
-		if (tcp_part_end(f, l, part, i, status))
-			return true;
-	return false;
+	return 0;
 }
 
 /* --- deadlines ------------------------------------------------------------ */
-
-static void lane_expire(struct tcp_fab *f, struct tcp_lane *l, uint64_t now)
-{
-	struct tcp_part *p, *next;
-
-	for (p = TAILQ_FIRST(&l->parts); p != NULL; p = next) {
-		next = TAILQ_NEXT(p, link);
-		if (p->deadline <= now)
-			tcp_part_end_all(f, l, p, 0, -ETIMEDOUT);
-		else if (p->deadline < f->next_deadline)
-			f->next_deadline = p->deadline;
-	}
-}
 
 static void expire(struct tcp_fab *f)
 {
@@ -200,7 +51,8 @@ static void expire(struct tcp_fab *f)
 	f->next_deadline = UINT64_MAX;
 	for (int id = 0; lanes != 0; id++, lanes >>= 1)
 		if ((lanes & 1) != 0)
-			lane_expire(f, f->lane[id], now);
+			parts_expire(&f->lane[id]->lane, now,
+				     &f->next_deadline);
 }
 
 /* --- progress ------------------------------------------------------------- */
@@ -299,14 +151,9 @@ void tcp_wake_all(struct tcp_net *net)
 	pthread_mutex_unlock(&net->lock);
 }
 
-/* splitmix64 */
 static uint64_t tcp_random(struct fab *fab)
 {
-	uint64_t z = tcp_fab(fab)->dice += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-	return z ^ z >> 31;
+	return fab_dice(&tcp_fab(fab)->dice);
 }
 
 static void tcp_fab_close(struct fab *fab)

@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "rdma/fabric_impl.h"
+#include "rdma/part.h"
 #include "rdma/tcp_frame.h"
 #include "rdma/tcp_link.h"
 
@@ -72,40 +72,26 @@ void tcp_wake_all(struct tcp_net *net);
 /* --- a queue: tcp_fab.c, tcp_lane.c, tcp_answer.c --------------------------
  */
 
-/* A batch's operations to one node; it is gone when all have ended. */
-struct tcp_part {
-	struct fab_batch *batch;
-	uint32_t number; /* in its lane */
-	uint32_t next;	 /* operation to be sent next */
-	uint32_t left;	 /* not ended */
-	uint32_t ack;	 /* the last one-sided operation: is answered always */
-	uint64_t deadline;
-	TAILQ_ENTRY(tcp_part) link; /* in its lane's parts */
-};
-
-TAILQ_HEAD(tcp_parts, tcp_part);
-
 #define TCP_AHEAD_BYTES (64u << 10)
 
 /* A queue's stream to one node. */
 struct tcp_lane {
+	struct part_lane lane;
 	struct tcp_link *link; /* NULL: not connected */
 	uint32_t generation, number;
-	uint8_t id;		  /* the node */
-	struct tcp_parts parts;	  /* in the order posted */
-	struct tcp_part *sending; /* first of them not sent whole */
+	uint8_t id; /* the node */
 	/* The frame on its way out, if @out_of or @kept. */
 	struct tcp_frame out;
-	struct tcp_part *out_part; /* whose; NULL: nobody's any more */
+	struct part *out_part; /* whose; NULL: nobody's any more */
 	const uint8_t *payload;
 	uint8_t *kept; /* a copy of it, once its batch has ended */
 	bool out_busy;
 	size_t out_done; /* bytes of frame and payload that were taken */
 	/* The frame on its way in. */
 	struct tcp_frame in;
-	struct tcp_part *in_part; /* whose; NULL: nobody's (any more) */
-	uint8_t *in_to;		  /* for its payload; NULL: dropped */
-	size_t in_done;		  /* bytes of frame and payload */
+	struct part *in_part; /* whose; NULL: nobody's (any more) */
+	uint8_t *in_to;	      /* for its payload; NULL: dropped */
+	size_t in_done;	      /* bytes of frame and payload */
 	/* Bytes read and not looked at. */
 	size_t at, end;
 	uint8_t ahead[TCP_AHEAD_BYTES];
@@ -140,22 +126,12 @@ void tcp_lane_free(struct tcp_lane *l);
 /* Its connection belongs to the node as it is now. */
 bool tcp_lane_is_current(struct tcp_fab *f, struct tcp_lane *l);
 /* Queue @part. */
-void tcp_lane_add(struct tcp_lane *l, struct tcp_part *part);
+void tcp_lane_add(struct tcp_lane *l, struct part *part);
 /* Send what the connection takes. */
 void tcp_lane_send(struct tcp_fab *f, struct tcp_lane *l);
 /* What was under way there has met its end. */
 void tcp_lane_fail(struct tcp_fab *f, struct tcp_lane *l);
 /* Read and handle answers, as many as there are. */
 void tcp_lane_receive(struct tcp_fab *f, struct tcp_lane *l);
-
-/* The first operation of @part from @from on that is under way; @n: none. */
-uint32_t tcp_part_next(const struct tcp_lane *l, const struct tcp_part *part,
-		       uint32_t from);
-/* Operation @i of @part has ended. True: it was the last, @part is gone. */
-bool tcp_part_end(struct tcp_fab *f, struct tcp_lane *l, struct tcp_part *part,
-		  uint32_t i, int status);
-/* All operations of @part from @from on end. True: @part is gone. */
-bool tcp_part_end_all(struct tcp_fab *f, struct tcp_lane *l,
-		      struct tcp_part *part, uint32_t from, int status);
 
 #endif

@@ -16,7 +16,26 @@ bool tcp_lane_is_current(struct tcp_fab *f, struct tcp_lane *l)
 	       atomic_load(&node->generation) == l->generation;
 }
 
-static struct tcp_lane *lane_new(uint8_t id)
+/* Its batch may be gone soon: what still goes out of its memory is copied, and
+ * nothing more comes into it. */
+static void lane_drop(struct part_lane *pl, struct part *part)
+{
+	struct tcp_lane *l = (struct tcp_lane *)pl;
+
+	if (l->in_part == part) {
+		l->in_part = NULL;
+		l->in_to = NULL;
+	}
+	if (!l->out_busy || l->out_part != part)
+		return;
+	l->out_part = NULL;
+	l->kept = malloc(l->out.len + 1);
+	if (l->kept != NULL && l->out.len > 0)
+		memcpy(l->kept, l->payload, l->out.len);
+	l->payload = l->kept; /* NULL: the lane fails, see send_frame() */
+}
+
+static struct tcp_lane *lane_new(struct tcp_fab *f, uint8_t id)
 {
 	struct tcp_lane *l = malloc(sizeof(*l));
 
@@ -24,7 +43,9 @@ static struct tcp_lane *lane_new(uint8_t id)
 		return NULL;
 	memset(l, 0, offsetof(struct tcp_lane, ahead));
 	l->id = id;
-	TAILQ_INIT(&l->parts);
+	l->lane.fab = &f->fab;
+	l->lane.drop = lane_drop;
+	TAILQ_INIT(&l->lane.parts);
 	return l;
 }
 
@@ -36,7 +57,7 @@ int tcp_lane_get(struct tcp_fab *f, uint8_t id, struct tcp_lane **out)
 	int rc;
 
 	if (l == NULL)
-		l = f->lane[id] = lane_new(id);
+		l = f->lane[id] = lane_new(f, id);
 	if (l == NULL)
 		return -ENOMEM;
 	if (l->link != NULL && !tcp_lane_is_current(f, l))
@@ -55,15 +76,13 @@ int tcp_lane_get(struct tcp_fab *f, uint8_t id, struct tcp_lane **out)
 
 /* --- sending -------------------------------------------------------------- */
 
-void tcp_lane_add(struct tcp_lane *l, struct tcp_part *part)
+void tcp_lane_add(struct tcp_lane *l, struct part *part)
 {
 	part->number = ++l->number;
-	TAILQ_INSERT_TAIL(&l->parts, part, link);
-	if (l->sending == NULL)
-		l->sending = part;
+	part_add(&l->lane, part);
 }
 
-static void fill(struct tcp_lane *l, const struct tcp_part *part, uint32_t i)
+static void fill(struct tcp_lane *l, const struct part *part, uint32_t i)
 {
 	static const uint8_t type[] = {[FAB_READ] = TCP_READ,
 				       [FAB_WRITE] = TCP_WRITE,
@@ -89,11 +108,11 @@ static void fill(struct tcp_lane *l, const struct tcp_part *part, uint32_t i)
 /* Choose the next frame to go out; false: there is none. */
 static bool next_frame(struct tcp_lane *l)
 {
-	struct tcp_part *p;
+	struct part *p;
 	uint32_t i;
 
-	while ((p = l->sending) != NULL) {
-		i = tcp_part_next(l, p, p->next);
+	while ((p = l->lane.sending) != NULL) {
+		i = part_next(p, p->next);
 		if (i < p->batch->n) {
 			p->next = i + 1;
 			fill(l, p, i);
@@ -102,7 +121,7 @@ static bool next_frame(struct tcp_lane *l)
 			l->out_done = 0;
 			return true;
 		}
-		l->sending = TAILQ_NEXT(p, link);
+		l->lane.sending = TAILQ_NEXT(p, link);
 	}
 	return false;
 }
@@ -128,7 +147,7 @@ static int send_frame(struct tcp_lane *l)
 			n = tcp_link_write(l->link, (uint8_t *)&l->out + at,
 					   sizeof(l->out) - at);
 		else if (l->payload == NULL)
-			return -ENOMEM; /* see part_drop() */
+			return -ENOMEM; /* see lane_drop() */
 		else
 			n = tcp_link_write(l->link,
 					   l->payload + at - sizeof(l->out),
@@ -157,8 +176,6 @@ void tcp_lane_send(struct tcp_fab *f, struct tcp_lane *l)
 
 void tcp_lane_fail(struct tcp_fab *f, struct tcp_lane *l)
 {
-	struct tcp_part *p;
-
 	tcp_link_close(l->link);
 	l->link = NULL;
 	f->lanes &= ~(UINT64_C(1) << l->id);
@@ -167,9 +184,7 @@ void tcp_lane_fail(struct tcp_fab *f, struct tcp_lane *l)
 	l->in_to = NULL;
 	l->in_done = 0;
 	l->at = l->end = 0;
-	l->sending = NULL;
-	while ((p = TAILQ_FIRST(&l->parts)) != NULL)
-		tcp_part_end_all(f, l, p, 0, -EHOSTDOWN);
+	parts_end(&l->lane, -EHOSTDOWN);
 }
 
 void tcp_lane_free(struct tcp_lane *l)

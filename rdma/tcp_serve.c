@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "rdma/shm_impl.h"
 #include "rdma/tcp_serve_impl.h"
 
 #define LOOK_MS 100 /* at strangers, and whether accepting works again */
@@ -458,7 +457,7 @@ int tcp_server_open(const struct fab_server_opts *opts, struct fab_server **out)
 		rc = s->accepting ? 0 : -ENOMEM;
 	}
 	if (rc == 0)
-		rc = shm_thread_start(&s->thread, serve, s);
+		rc = fab_thread_start(&s->thread, serve, s);
 	if (rc != 0) {
 		server_free(s);
 		return rc;

@@ -1,0 +1,54 @@
+/* rdma/part.h - private to the transports that need a network: a *part* is a
+ * batch's operations to one node. It is gone when all of them have ended.
+ * Threads: the queue's own. */
+#ifndef ACESO_RDMA_PART_H
+#define ACESO_RDMA_PART_H
+#include "rdma/fabric_impl.h"
+
+struct part {
+	struct fab_batch *batch;
+	uint8_t node;
+	uint32_t number; /* the lane's, for its own use */
+	uint32_t next;	 /* operation to be sent next */
+	uint32_t left;	 /* not ended */
+	uint32_t ack;	 /* the last one-sided operation; UINT32_MAX: none */
+	uint64_t deadline;
+	TAILQ_ENTRY(part) link;
+};
+
+TAILQ_HEAD(part_list, part);
+
+/* A queue's way to one node: the parts on it, in the order posted. @drop is
+ * called before a part goes: its batch's memory may be the poster's again. */
+struct part_lane {
+	struct fab *fab;
+	struct part_list parts;
+	struct part *sending; /* first of them not sent whole */
+	void (*drop)(struct part_lane *l, struct part *part);
+};
+
+/* Begin @b: all its operations are under way, each in a part of @out. Errors:
+ * -ENOMEM, no part is left. */
+int parts_make(struct fab *f, struct fab_batch *b, struct part_list *out);
+
+/* There is no way to its node: the first operation says so, the others were
+ * not tried. @part is gone. */
+void part_refuse(struct fab *f, struct part *part);
+
+void part_add(struct part_lane *l, struct part *part);
+
+/* The first operation from @from on that is under way; n: none. */
+uint32_t part_next(const struct part *part, uint32_t from);
+
+/* Operation @i has ended. True: it was the last, @part is gone. */
+bool part_end(struct part_lane *l, struct part *part, uint32_t i, int status);
+/* All operations from @from on end. True: @part is gone. */
+bool part_end_all(struct part_lane *l, struct part *part, uint32_t from,
+		  int status);
+/* All operations of all parts. */
+void parts_end(struct part_lane *l, int status);
+
+/* End what is due with -ETIMEDOUT; @next is lowered to the next deadline. */
+void parts_expire(struct part_lane *l, uint64_t now, uint64_t *next);
+
+#endif
