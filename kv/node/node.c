@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "kv/node/node_impl.h"
+#include "kv/node/restore.h"
 
 void node_kick(struct node *n)
 {
@@ -98,6 +99,7 @@ int node_work(struct node *n, uint64_t *again_ns)
 	if (work_fab(n) == 0) {
 		did |= peers_work(n, &again);
 		did |= recover_work(n, &again);
+		did |= restore_work(n, &again);
 		did |= fold_slice(n, &again);
 		did |= retire_work(n, &again);
 		did |= sweep_work(n, &again);
@@ -213,9 +215,12 @@ static int open_parts(struct node *n)
 	rc = recover_open(n);
 	if (rc != 0)
 		goto err_alloc;
-	rc = sweep_open(n);
+	rc = restore_open(n);
 	if (rc != 0)
 		goto err_recover;
+	rc = sweep_open(n);
+	if (rc != 0)
+		goto err_restore;
 	rc = n->opts.net(n->opts.arg, &n->net);
 	if (rc != 0)
 		goto err_sweep;
@@ -223,6 +228,8 @@ static int open_parts(struct node *n)
 
 err_sweep:
 	sweep_close(n);
+err_restore:
+	restore_close(n);
 err_recover:
 	recover_close(n);
 err_alloc:
@@ -235,6 +242,7 @@ err_code:
 static void close_parts(struct node *n)
 {
 	sweep_close(n);
+	restore_close(n);
 	recover_close(n);
 	fab_close(n->fab);
 	fab_net_close(n->net);

@@ -35,6 +35,9 @@ struct node_opts {
 	/* The coordinator asks it to end. Likewise. */
 	void (*on_stop)(void *arg);
 	bool threads; /* false: the caller calls node_work() */
+	/* Bytes a second that it reads at most to have its own blocks back;
+	 * 0: as many as leave most of the time to clients. */
+	uint64_t restore_bytes;
 };
 
 /* Format the region and serve it. Errors: -EINVAL the layout makes no sense or

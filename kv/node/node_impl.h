@@ -13,6 +13,7 @@
 #include "ec/code.h"
 #include "kv/node/node.h"
 
+struct restore; /* blocks being brought back: restore.c */
 struct recover; /* shards being brought back: recover.c */
 struct sweep;	/* tombstones and leftovers: sweep.c */
 
@@ -69,6 +70,7 @@ struct node {
 	LIST_HEAD(, node_peer) peers;
 	unsigned coords, users; /* connections by role */
 	struct recover *recover;
+	struct restore *restore;
 	struct sweep *sweep;
 	uint64_t rebuild_done, rebuild_total; /* bytes */
 	uint32_t reserve;		      /* blocks; set at open */

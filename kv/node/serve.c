@@ -11,6 +11,7 @@
 
 #include "ec/fold.h"
 #include "kv/node/node_impl.h"
+#include "kv/node/restore.h"
 
 #define BIT(role)   (1u << (role))
 #define SERVE_LATER 1 /* whoever took the request answers it */
@@ -20,6 +21,7 @@ union answer {
 	struct proto_opened opened;
 	struct proto_stats stats;
 	struct proto_retired retired;
+	struct proto_restored restored;
 };
 
 struct ask {
@@ -182,6 +184,12 @@ static int serve_free(struct ask *a)
 	return fold_free(a->n->alloc, rq->stripe, rq->role, rq->life);
 }
 
+static int serve_want(struct ask *a)
+{
+	restore_want(a->n, a->req);
+	return 0;
+}
+
 /* --- from the coordinator: locked ----------------------------------------- */
 
 static int serve_view(struct ask *a)
@@ -237,6 +245,11 @@ static int serve_keep(struct ask *a)
 	    a->len != sizeof(*rq) + rq->n * sizeof(rq->slot[0]))
 		return -EPROTO;
 	return sweep_keep(a->n, rq);
+}
+
+static int serve_restore(struct ask *a)
+{
+	return restore_ask(a->n, a->req, &a->out.restored);
 }
 
 struct orphan {
@@ -340,6 +353,11 @@ static const struct serve {
 			 sizeof(struct proto_sweep), 0, false, false},
 	[PROTO_ORPHANS] = {serve_orphans, BIT(PROTO_COORD),
 			   sizeof(struct proto_orphans), 0, false, false},
+	[PROTO_RESTORE] = {serve_restore, BIT(PROTO_COORD),
+			   sizeof(struct proto_restore),
+			   sizeof(struct proto_restored), false, false},
+	[PROTO_WANT] = {serve_want, ANY_USER, sizeof(struct proto_want), 0,
+			false, false},
 	[PROTO_KEEP] = {serve_keep, BIT(PROTO_NODE), sizeof(struct proto_keep),
 			0, true, false},
 };
@@ -361,6 +379,8 @@ static int serve_do(const struct serve *s, struct ask *a)
 	if (s->unlocked)
 		return s->fn(a);
 	pthread_mutex_lock(&a->n->lock);
+	if (a->peer->role == PROTO_CLIENT)
+		restore_busy(a->n);
 	rc = s->fn(a);
 	pthread_mutex_unlock(&a->n->lock);
 	return rc;
