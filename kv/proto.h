@@ -43,6 +43,7 @@ enum proto_call {
 	PROTO_RESTORE, /* proto_restore -> proto_restored, at once: begin, or
 			* go on, and tell how far it is */
 	PROTO_WANT,    /* proto_want -> nothing         a hint */
+	PROTO_PING = 32, /* nothing -> nothing          from the coordinator */
 	/* to the coordinator */
 	PROTO_JOIN = 64, /* proto_join -> proto_joined */
 	PROTO_WATCH,   /* proto_watch -> proto_view_set when newer than known */

@@ -206,6 +206,28 @@ int program_kill(pid_t pid, int timeout_ms)
 	return rc;
 }
 
+bool program_stopped(pid_t pid)
+{
+	char path[32], text[256], *end;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	end = strrchr(text, ')'); /* its name may hold anything */
+	return end != NULL && strncmp(end, ") T", 3) == 0;
+}
+
+bool program_killable(pid_t pid)
+{
+	return pid > 1 && kill(pid, 0) == 0;
+}
+
 void program_open_std(void)
 {
 	int fd;

@@ -45,4 +45,11 @@ void program_open_std(void);
 /* As many open files as the system allows us. */
 void program_raise_files(void);
 
+/* Is the process stopped (SIGSTOP and the like; not by a debugger)? */
+bool program_stopped(pid_t pid);
+
+/* Could this process be killed by us? False for another user's, and for one
+ * that is not seen from here (0: of another pid namespace). */
+bool program_killable(pid_t pid);
+
 #endif

@@ -28,6 +28,7 @@
 #define NODE_READY_MS 15000
 #define NODE_STOP_MS  2000
 #define KILL_MS	      5000
+#define FENCE_MS      1000 /* the coordinator waits meanwhile, and tries again */
 
 /* A memory node's process. */
 struct child {
@@ -84,17 +85,44 @@ static int kill_node(void *arg, uint32_t id)
 	if (s->child[id].pid != 0) {
 		say_err("memory node %u does not answer: killing it", id);
 		kill(s->child[id].pid, SIGKILL);
-		if (!program_ended(s->child[id].pidfd, KILL_MS))
+		if (!program_ended(s->child[id].pidfd, FENCE_MS))
 			rc = -ETIMEDOUT;
 	}
 	pthread_mutex_unlock(&s->lock);
 	return rc;
 }
 
+static bool node_is_stopped(void *arg, uint32_t id)
+{
+	struct super *s = arg;
+	bool stopped;
+
+	pthread_mutex_lock(&s->lock);
+	stopped = s->child[id].pid != 0 && program_stopped(s->child[id].pid);
+	pthread_mutex_unlock(&s->lock);
+	return stopped;
+}
+
+static bool client_is_stopped(void *arg, int32_t pid)
+{
+	return program_stopped(pid);
+}
+
+static bool may_end_client(void *arg, int32_t pid)
+{
+	bool may = program_killable(pid);
+
+	if (!may)
+		say_err("process %d wants to use the pool but could not be "
+			"ended by its supervisor: refused",
+			pid);
+	return may;
+}
+
 static int kill_client(void *arg, int32_t pid)
 {
 	say_err("client %d did not follow the pool's view: killing it", pid);
-	return program_kill(pid, KILL_MS);
+	return program_kill(pid, FENCE_MS);
 }
 
 static void on_last_client_gone(void *arg)
@@ -262,6 +290,9 @@ static int start_coord(struct super *s)
 		.node_is_alive = node_is_alive,
 		.kill_node = kill_node,
 		.kill_client = kill_client,
+		.node_is_stopped = node_is_stopped,
+		.client_is_stopped = client_is_stopped,
+		.may_end_client = may_end_client,
 		.on_last_client_gone = on_last_client_gone,
 	};
 

@@ -293,7 +293,10 @@ static int open_pool(const struct kv_opts *opts, struct fab_net *net,
 				    : "no pool answers there: is it running?");
 	rc = join(net, j);
 	if (rc != 0)
-		return fail(rc, opts->pool, "the pool does not let us join");
+		return fail(rc, opts->pool,
+			    rc == -EACCES ? "its supervisor could not end us: "
+					    "run as its user, on its host"
+					  : "the pool does not let us join");
 	rc = attach_nodes(net, j);
 	if (rc != 0)
 		return fail(rc, opts->pool,

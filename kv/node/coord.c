@@ -39,6 +39,7 @@ static int work(struct coord *c, uint64_t *again, uint64_t wait_ns)
 	uint64_t now = fab_now(c->fab);
 	int did = 0;
 
+	did |= coord_ping_step(c, now, again);
 	did |= coord_deaths_step(c, now, again);
 	did |= coord_tell_step(c, now, again);
 	did |= coord_watch_step(c, now, again);

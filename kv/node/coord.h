@@ -5,7 +5,8 @@
  *   a node dies:  epoch + 1 (node DOWN, its shards REBUILDING elsewhere)
  *     -> told to all nodes and clients (VIEW, answers to WATCH)
  *     -> every client acks by watching from the new epoch, or is fenced
- *        (kill -9, its death waited for) after lease_ms
+ *        (kill -9, its death waited for) after lease_ms; after half a second
+ *        if it is stopped
  *     -> REBUILD to the new host of each shard -> epoch + 1 (SETTLING)
  *     -> acked by every client, as above -> epoch + 1 (SERVING)
  *   a new process took its id: epoch + 1 (COMING), acked by all as above
@@ -13,6 +14,7 @@
  *     -> epoch + 1: its own shard REBUILDING there, from its present host
  *   another death in between: begins again, with all that is to be rebuilt
  *   a client joins or leaves: epoch + 1 (the count of clients)
+ *   a node that does not answer, though it lives, is ended: coord_ping.c
  *   a client dies: also ORPHANS to all nodes, which close its open blocks
  *
  * Threads: CALLs are served in its server's thread, the rest is done in one
@@ -61,6 +63,13 @@ struct coord_opts {
 	int (*kill_node)(void *arg, uint32_t id);
 	/* The same for a client that did not adopt a view in lease_ms. */
 	int (*kill_client)(void *arg, int32_t pid);
+	/* Node @id, or that client, is a stopped process (SIGSTOP): it will not
+	 * answer however long it is waited for. */
+	bool (*node_is_stopped)(void *arg, uint32_t id);
+	bool (*client_is_stopped)(void *arg, int32_t pid);
+	/* Could kill_client() end this process? Who could not be fenced is not
+	 * let in. Quick: called in the server's thread. */
+	bool (*may_end_client)(void *arg, int32_t pid);
 	/* The last client of at least one has left or died. */
 	void (*on_last_client_gone)(void *arg);
 	void (*on_view)(void *arg, const struct view *v); /* a new view holds */

@@ -68,6 +68,8 @@ static void came_in(struct coord *c, uint32_t id, uint64_t now)
 	node->telling = node->pinging = node->restoring = false;
 	node->tell_at = node->look_at = node->restore_at = 0;
 	node->strikes = 0;
+	node->ping_at = node->silent = 0;
+	node->spared = false;
 	node->stats = (struct proto_stats){0};
 	node->restored = (struct proto_restored){0};
 	node->restore_wait = COORD_RESTORE_NS;

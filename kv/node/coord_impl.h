@@ -27,8 +27,22 @@
 /* How a restore goes is asked after this, then later and later. */
 #define COORD_RESTORE_NS     (2 * COORD_MS)
 #define COORD_RESTORE_MAX_NS (100 * COORD_MS)
-/* So many unanswered messages in a row, and the node is ended. */
-#define COORD_STRIKES		 3u
+/* So many views in a row that a node does not answer, and it is ended. */
+#define COORD_STRIKES 3u
+/* Every node is asked so often whether it answers, while there are clients; the
+ * question is asked again after so long without an answer. */
+#define COORD_PING_NS	   (250 * COORD_MS)
+#define COORD_PING_LATE_NS (500 * COORD_MS)
+/* After so much silence a process that is stopped is ended; one that runs may
+ * just be slow, and gets twice the lease. */
+#define COORD_SILENT_NS (750 * COORD_MS)
+#define COORD_DOUBT_NS	(150 * COORD_MS) /* it may be silent too */
+/* The coordinator itself was not there for so long: no one else's fault. */
+#define COORD_AWAY_NS (200 * COORD_MS)
+/* A late client that is stopped is ended after so long, one that runs after
+ * its lease. */
+#define COORD_STOPPED_NS	 (500 * COORD_MS)
+#define COORD_LATE_MAX		 64u /* clients looked at in one step */
 #define COORD_SWEEP_EVERY_NS	 (10000 * COORD_MS)
 #define COORD_SWEEP_EVERY_MAX_NS (600000 * COORD_MS)
 
@@ -68,6 +82,8 @@ struct coord_client {
 	struct fab_request *watch;	   /* to be answered; NULL: none */
 	uint64_t watch_epoch, watch_until; /* until: 0 not begun */
 	uint32_t watch_ms;
+	uint64_t fence_at; /* it could not be ended: not tried before */
+	bool stuck;	   /* likewise; until it adopts the view */
 	char what[64];
 	TAILQ_ENTRY(coord_client) link;
 };
@@ -79,10 +95,13 @@ struct coord_node {
 	uint64_t acked;	  /* epoch of the view that it goes by */
 	bool telling;	  /* a VIEW is on its way */
 	bool pinging;	  /* is being asked whether it answers at all */
+	uint64_t ping_at; /* no PING before */
+	uint64_t silent;  /* since when it owes an answer; 0: it does not */
+	bool spared;	  /* silent, and not ended: too much is gone */
 	uint64_t tell_at; /* no VIEW before */
 	uint64_t look_at; /* not looked at, as a suspect, before */
-	unsigned strikes;
-	uint32_t life;		  /* how many processes had this id before */
+	unsigned strikes; /* VIEWs without an answer, in a row */
+	uint32_t life;	  /* how many processes had this id before */
 	struct proto_stats stats; /* the last that were had */
 	/* A new process waits to be let in: coord_node_came(). */
 	bool came;
@@ -164,6 +183,7 @@ struct coord {
 	/* All clients and nodes must be in epoch @barrier before anything is
 	 * rebuilt; clients that are not by @barrier_at are fenced. */
 	uint64_t barrier, barrier_at;
+	uint64_t stepped_at;	/* of coord_ping_step() */
 	uint64_t rebuild_round; /* grows with each death: late answers */
 	uint64_t rebuilding;	/* bit s: a REBUILD of shard s is out */
 	uint64_t rebuild_at;	/* not again before */
@@ -215,8 +235,21 @@ int coord_watch_step(struct coord *c, uint64_t now, uint64_t *again);
 int coord_attach(struct coord *c, uint32_t id, const char *address);
 void coord_view_changed(struct coord *c);	     /* locked */
 bool coord_settled(struct coord *c, uint64_t epoch); /* locked: all are in it */
+/* Not locked. By ourselves: that says nothing of a process that came after. */
+void coord_found_dead(struct coord *c, uint32_t id);
 int coord_deaths_step(struct coord *c, uint64_t now, uint64_t *again);
 int coord_tell_step(struct coord *c, uint64_t now, uint64_t *again);
+
+/* --- coord_ping.c --------------------------------------------------------- */
+
+int coord_ping_step(struct coord *c, uint64_t now, uint64_t *again);
+void coord_ping_now(struct coord *c, uint32_t id); /* not locked */
+/* Not locked. End it; true: it is dead. */
+bool coord_node_end(struct coord *c, uint32_t id);
+bool coord_node_silent(const struct coord *c, uint32_t id, uint64_t now);
+
+/* --- coord_fence.c -------------------------------------------------------- */
+
 int coord_fence_step(struct coord *c, uint64_t now, uint64_t *again);
 
 /* --- coord_rebuild.c ------------------------------------------------------ */

@@ -90,6 +90,14 @@ struct ask {
 	const void *req;
 };
 
+/* Shared memory cannot be taken back from a process. One that could not be
+ * ended might hold up the pool, or harm it, for ever [I6]. */
+static bool can_be_fenced(struct coord *c, struct fab_peer *peer)
+{
+	return c->opts.may_end_client == NULL ||
+	       c->opts.may_end_client(c->opts.arg, fab_peer_pid(peer));
+}
+
 /* Each answers its request, now or later. */
 
 static void serve_join(struct ask *a)
@@ -104,6 +112,10 @@ static void serve_join(struct ask *a)
 	}
 	if (a->who->client != NULL) {
 		fab_reply(a->rq, -EALREADY, NULL, 0); /* one each */
+		return;
+	}
+	if (!can_be_fenced(c, a->peer)) {
+		fab_reply(a->rq, -EACCES, NULL, 0);
 		return;
 	}
 	a->who->client = client_new(c, a->peer, rq);
@@ -131,6 +143,8 @@ static void serve_watch(struct ask *a)
 	watch_answer(a->c, cl, 0); /* one at a time */
 	if (cl->acked < rq->epoch)
 		cl->acked = rq->epoch;
+	if (cl->acked >= a->c->barrier)
+		cl->stuck = false;
 	cl->watch = a->rq;
 	cl->watch_epoch = rq->epoch;
 	cl->watch_until = 0;

@@ -56,10 +56,11 @@ static json_t *node_json(const struct coord *c, uint32_t id)
 	bool up = c->view.node[id] == VIEW_NODE_UP;
 	const struct proto_stats *s = &node->stats;
 
-	return json_pack("{s:i, s:i, s:s, s:I, s:I, s:I, s:I, s:I}", "id",
+	return json_pack("{s:i, s:i, s:s, s:b, s:I, s:I, s:I, s:I, s:I}", "id",
 			 (int)id, "pid", (int)node->pid, "state",
-			 up ? "up" : "down", "capacity",
-			 (json_int_t)(up ? s->capacity : 0), "used",
+			 up ? "up" : "down", "answers",
+			 up && !coord_node_silent(c, id, fab_now(c->fab)),
+			 "capacity", (json_int_t)(up ? s->capacity : 0), "used",
 			 (json_int_t)(up ? s->used : 0), "fold_backlog",
 			 (json_int_t)(up ? s->fold_backlog : 0), "dead",
 			 (json_int_t)(up ? s->dead_bytes : 0), "rss_beyond",
@@ -105,16 +106,25 @@ static json_t *shards_json(const struct coord *c)
 	return list;
 }
 
+static const char *client_state(const struct coord *c,
+				const struct coord_client *cl)
+{
+	if (cl->stuck)
+		return "stuck";
+	return cl->acked < c->barrier ? "late" : "current";
+}
+
 static json_t *clients_json(const struct coord *c)
 {
 	json_t *list = json_array();
 	const struct coord_client *cl;
 
 	TAILQ_FOREACH (cl, &c->clients, link)
-		json_array_append_new(list, json_pack("{s:I, s:i, s:s}", "id",
-						      (json_int_t)cl->id, "pid",
-						      (int)cl->pid, "what",
-						      cl->what));
+		json_array_append_new(list,
+				      json_pack("{s:I, s:i, s:s, s:s}", "id",
+						(json_int_t)cl->id, "pid",
+						(int)cl->pid, "what", cl->what,
+						"state", client_state(c, cl)));
 	return list;
 }
 

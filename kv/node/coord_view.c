@@ -1,5 +1,4 @@
-/* kv/node/coord_view.c - deaths make views; views are told; who does not adopt
- * them is fenced. */
+/* kv/node/coord_view.c - deaths make views, and views are told. */
 #include <errno.h>
 #include <string.h>
 
@@ -71,7 +70,7 @@ static bool is_alive(struct coord *c, uint32_t id)
 	return fab_net_up(c->net, (uint8_t)id);
 }
 
-/* It lives, but does it answer? Not if it was asked too often in vain. */
+/* It lives and answers, but takes no view: not even asked so often. */
 static bool is_hopeless(struct coord *c, uint32_t id)
 {
 	bool hopeless;
@@ -79,38 +78,11 @@ static bool is_hopeless(struct coord *c, uint32_t id)
 	pthread_mutex_lock(&c->lock);
 	hopeless = c->node[id].strikes >= COORD_STRIKES;
 	pthread_mutex_unlock(&c->lock);
-	if (!hopeless || c->opts.kill_node == NULL)
-		return false;
-	return c->opts.kill_node(c->opts.arg, id) == 0;
-}
-
-static void ping_end(struct coord *c, struct coord_call *call, int status)
-{
-	struct coord_node *node = &c->node[call->node];
-
-	if (call->life != node->life)
-		return;
-	node->pinging = false;
-	if (status == 0) {
-		node->strikes = 0;
-		return;
-	}
-	node->strikes++;
-	c->suspect |= UINT64_C(1) << call->node;
-	coord_kick(c);
-}
-
-static void ping(struct coord *c, uint32_t id)
-{
-	pthread_mutex_lock(&c->lock);
-	if (!c->node[id].pinging &&
-	    coord_call_new(c, id, PROTO_STATS, ping_end) != NULL)
-		c->node[id].pinging = true;
-	pthread_mutex_unlock(&c->lock);
+	return hopeless && coord_node_end(c, id);
 }
 
 /* By ourselves: that says nothing of a process that came after it. */
-static void found_dead(struct coord *c, uint32_t id)
+void coord_found_dead(struct coord *c, uint32_t id)
 {
 	pthread_mutex_lock(&c->lock);
 	c->dead |= UINT64_C(1) << id;
@@ -126,9 +98,9 @@ static void look_at_suspects(struct coord *c, uint64_t now, uint64_t *again)
 		if (!(set >> id & 1))
 			continue;
 		else if (!is_alive(c, id) || is_hopeless(c, id))
-			found_dead(c, id);
+			coord_found_dead(c, id);
 		else
-			ping(c, id);
+			coord_ping_now(c, id);
 }
 
 static void bury(struct coord *c, uint32_t id, uint64_t now)
@@ -243,62 +215,4 @@ int coord_tell_step(struct coord *c, uint64_t now, uint64_t *again)
 	}
 	pthread_mutex_unlock(&c->lock);
 	return did;
-}
-
-/* --- fencing [I6] --------------------------------------------------------- */
-
-/* A client that is late, and whom it would take to end. */
-static bool find_late(struct coord *c, uint64_t now, uint32_t *id, int32_t *pid,
-		      uint64_t *again)
-{
-	const struct coord_client *cl;
-	bool found = false;
-
-	pthread_mutex_lock(&c->lock);
-	TAILQ_FOREACH (cl, &c->clients, link) {
-		if (cl->acked >= c->barrier)
-			continue;
-		if (now < c->barrier_at) {
-			coord_again(again, c->barrier_at);
-			break;
-		}
-		*id = cl->id;
-		*pid = cl->pid;
-		found = true;
-		break;
-	}
-	pthread_mutex_unlock(&c->lock);
-	return found;
-}
-
-static void drop_client(struct coord *c, uint32_t id)
-{
-	struct coord_client *cl;
-
-	pthread_mutex_lock(&c->lock);
-	TAILQ_FOREACH (cl, &c->clients, link)
-		if (cl->id == id) {
-			fab_peer_cut(cl->peer);
-			coord_client_gone(c, cl);
-			break;
-		}
-	pthread_mutex_unlock(&c->lock);
-}
-
-int coord_fence_step(struct coord *c, uint64_t now, uint64_t *again)
-{
-	uint32_t id;
-	int32_t pid;
-
-	if (!find_late(c, now, &id, &pid, again))
-		return 0;
-	if (c->opts.kill_client != NULL && pid != 0 &&
-	    c->opts.kill_client(c->opts.arg, pid) == 0) {
-		drop_client(c, id);
-		return 1;
-	}
-	/* It cannot be ended from here: nothing is rebuilt until it adopts the
-	 * view or its connection breaks. */
-	coord_again(again, now + c->opts.lease_ms * COORD_MS);
-	return 0;
 }

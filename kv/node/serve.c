@@ -316,6 +316,12 @@ static int serve_stop(struct ask *a)
 	return 0;
 }
 
+/* To answer is all that is asked. */
+static int serve_ping(struct ask *a)
+{
+	return 0;
+}
+
 /* --- dispatch ------------------------------------------------------------- */
 
 #define ANY_USER (BIT(PROTO_CLIENT) | BIT(PROTO_TOOL))
@@ -360,6 +366,7 @@ static const struct serve {
 			false, false},
 	[PROTO_KEEP] = {serve_keep, BIT(PROTO_NODE), sizeof(struct proto_keep),
 			0, true, false},
+	[PROTO_PING] = {serve_ping, BIT(PROTO_COORD), 0, 0, false, true},
 };
 
 static int serve_check(const struct serve *s, const struct node_peer *peer,
