@@ -187,8 +187,8 @@ int fs_open(struct kv *kv, const struct fs_opts *opts, struct fs **out)
 	if (err == 0)
 		err = numbers_init(fs);
 	if (err == 0)
-		err = super_load_or_format(fs);
-	if (err == 0)
+		err = opts->check ? super_load(fs) : super_load_or_format(fs);
+	if (err == 0 && !opts->check)
 		err = fs_orphan_reap(fs);
 	if (err != 0) {
 		fs_free(fs);

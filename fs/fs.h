@@ -23,12 +23,14 @@ struct fs_opts {
 	double entry_timeout;	 /* likewise */
 	double negative_timeout; /* likewise */
 	bool debug;
+	bool check; /* for fsck: neither make one nor tidy it up */
 };
 
 /* Open the file system in @kv; the first one to do so makes the root directory
  * (mode 1777, owner of the process). Sets *@out on success only; the caller
  * owns it and closes it before it closes @kv.
- * Errors: those of kv.h; -EPROTO if the pool holds another format version. */
+ * Errors: those of kv.h; -EPROTO if the pool holds another format version;
+ * -EBADMSG if the superblock is wrong; with @opts->check -ENOENT: none. */
 int fs_open(struct kv *kv, const struct fs_opts *opts, struct fs **out);
 
 /* Write back what is pending and let go. NULL is fine. */

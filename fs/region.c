@@ -209,6 +209,27 @@ int fs_region_any(struct fs *fs, uint64_t ino)
 	return rc != 0 ? rc : root.version != 0;
 }
 
+int fs_region_mend(struct fs *fs, uint64_t ino, uint64_t chunk)
+{
+	uint64_t region = chunk / FS_REGION_CHUNKS;
+	int rc = 0;
+
+	for (unsigned level = MAP_LEVELS; rc == 0 && level > 0; level--)
+		rc = map_set(fs, ino, level,
+			     region >> (MAP_SHIFT * (level - 1)));
+	return rc;
+}
+
+int fs_region_check(const void *val, size_t len, unsigned level)
+{
+	struct map_val v;
+
+	if (len != sizeof(v) || level > MAP_LEVELS)
+		return -EBADMSG;
+	memcpy(&v, val, sizeof(v));
+	return v.format == MAP_FORMAT && v.level == level ? 0 : -EBADMSG;
+}
+
 /* Children before parents: what a crash leaves can still be found. */
 static int map_drop(struct fs *fs, uint64_t ino, unsigned level, uint64_t idx)
 {

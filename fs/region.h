@@ -15,6 +15,7 @@
  * Threads: any, no locks; changes are conditional. */
 #ifndef ACESO_FS_REGION_H
 #define ACESO_FS_REGION_H
+#include <stddef.h>
 #include <stdint.h>
 
 #include "fs/chunk.h"
@@ -36,6 +37,12 @@ int fs_region_next(struct fs *fs, uint64_t ino, uint64_t from, uint64_t to,
 
 /* Has the file any bits? 1, 0 or -errno. */
 int fs_region_any(struct fs *fs, uint64_t ino);
+
+/* For fsck: the bits of a chunk that is there, above it as well. */
+int fs_region_mend(struct fs *fs, uint64_t ino, uint64_t chunk);
+
+/* For fsck: is @val, of @len bytes, a node of @level? Errors: -EBADMSG. */
+int fs_region_check(const void *val, size_t len, unsigned level);
 
 /* The file is gone, its chunks too: remove the bits. */
 int fs_region_drop(struct fs *fs, uint64_t ino);

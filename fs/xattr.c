@@ -382,6 +382,33 @@ void fs_xattr_kill_caps(struct fs_inode *in)
 		entry_cut(in, &e);
 }
 
+int fs_xattr_each_value(const struct fs_inode *in,
+			int (*each)(void *arg, uint64_t ino, uint64_t number),
+			void *arg)
+{
+	struct entry e;
+	int rc, err;
+
+	for (uint32_t at = 0; (rc = entry_at(in, at, &e)) == 1; at += e.size) {
+		err = e.id != 0 ? each(arg, in->ino, e.id) : 0;
+		if (err != 0)
+			return err;
+	}
+	return rc;
+}
+
+bool fs_xattr_drop_value(struct fs_inode *in, uint64_t number)
+{
+	struct entry e;
+
+	for (uint32_t at = 0; entry_at(in, at, &e) == 1; at += e.size)
+		if (e.id == number) {
+			entry_cut(in, &e);
+			return true;
+		}
+	return false;
+}
+
 int fs_xattr_clear(struct fs *fs, const struct fs_inode *in)
 {
 	struct entry e;

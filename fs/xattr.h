@@ -46,6 +46,17 @@ ssize_t fs_xattr_list(const struct fs_inode *in, char *buf, size_t cap,
 bool fs_xattr_has_caps(const struct fs_inode *in);
 void fs_xattr_kill_caps(struct fs_inode *in);
 
+/* For fsck: call @each with the number of every value of @in that has a key of
+ * its own, until it returns non-zero, which is returned. Errors: -EBADMSG if
+ * the list does not parse. */
+int fs_xattr_each_value(const struct fs_inode *in,
+			int (*each)(void *arg, uint64_t ino, uint64_t number),
+			void *arg);
+
+/* Likewise: drop the attribute whose value has the key @number, in the copy
+ * alone; false: there is none. */
+bool fs_xattr_drop_value(struct fs_inode *in, uint64_t number);
+
 /* Remove the large values of @in, which is about to be destroyed. */
 int fs_xattr_clear(struct fs *fs, const struct fs_inode *in);
 

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
+#include "fs/fsck.h"
 #include "fs/itable.h"
 #include "fs/open.h"
 #include "tests/fsmodel/mounts.h"
@@ -231,6 +232,59 @@ static void a_crash_at_any_change_leaves_all_or_nothing(void **state)
 		print_message("%s: %llu changes\n", acts[a].name,
 			      (unsigned long long)n - 1);
 	}
+}
+
+/* fsck finds nothing but leaks after it, and nothing once it has mended. */
+static void only_leaks(void *arg, const struct fs_fault *f)
+{
+	if (!f->leak)
+		fail_msg("after a crash in %s: %s", (const char *)arg,
+			 f->words);
+}
+
+static struct fs_fsck_sum checked(struct kv *kv, bool repair, unsigned a)
+{
+	struct fs_fsck_opts o = {.repair = repair,
+				 .fault = only_leaks,
+				 .arg = (void *)acts[a].name};
+	struct fs_fsck_sum sum;
+
+	assert_int_equal(fs_fsck(kv, &o, &sum), 0);
+	return sum;
+}
+
+static bool crash_and_check(unsigned a, uint64_t n, uint64_t *leaks)
+{
+	struct kv_opts opts = {.pool = POOL};
+	struct mount m = mount_open();
+	struct scene sc;
+	uint64_t at;
+
+	build(m.fs, &sc);
+	at = kv_model_changes(m.kv);
+	kv_model_crash_at(m.kv, n);
+	(void)acts[a].act(m.fs, &sc);
+	at = kv_model_changes(m.kv) - at;
+	mount_close(&m);
+	assert_int_equal(kv_open(&opts, &m.kv), 0);
+	*leaks += checked(m.kv, false, a).leaks;
+	assert_int_equal(checked(m.kv, true, a).left, 0);
+	assert_int_equal(checked(m.kv, false, a).found, 0);
+	kv_close(m.kv);
+	m = mount_open();
+	sound_and_tight(m.fs);
+	pool_drop(&m);
+	return at >= n;
+}
+
+static void what_a_crash_leaves_is_what_fsck_takes_away(void **state)
+{
+	uint64_t leaks = 0;
+
+	for (unsigned a = 0; a < ACTS; a++)
+		for (uint64_t n = 1; crash_and_check(a, n, &leaks); n++)
+			;
+	assert_true(leaks > ACTS); /* it did find some */
 }
 
 /* --- no space
@@ -526,6 +580,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_crash_at_any_change_leaves_all_or_nothing),
+		cmocka_unit_test(what_a_crash_leaves_is_what_fsck_takes_away),
 		cmocka_unit_test(a_full_pool_says_so_and_lets_go),
 		cmocka_unit_test(another_mount_at_any_change_does_no_harm),
 		cmocka_unit_test(a_dead_leaf_is_revived_or_buried_never_both),
