@@ -43,6 +43,7 @@ enum proto_call {
 	PROTO_RESTORE, /* proto_restore -> proto_restored, at once: begin, or
 			* go on, and tell how far it is */
 	PROTO_WANT,    /* proto_want -> nothing         a hint */
+	PROTO_CHECK,   /* proto_check -> proto_checked */
 	PROTO_PING = 32, /* nothing -> nothing          from the coordinator */
 	/* to the coordinator */
 	PROTO_JOIN = 64, /* proto_join -> proto_joined */
@@ -169,6 +170,18 @@ struct proto_swept {
 struct proto_orphans {
 	uint64_t epoch;
 	uint32_t owner, pad;
+};
+
+/* Is what you keep as parity @parity of @stripe right? See ec/check.h. */
+struct proto_check {
+	uint64_t epoch, stripe;
+	uint32_t parity;
+	uint32_t mend; /* 1: make it right */
+};
+
+struct proto_checked {
+	uint64_t bytes, wrong;
+	uint32_t mended, pad;
 };
 
 #define PROTO_KEEPS_MAX 1024u

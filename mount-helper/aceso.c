@@ -24,6 +24,8 @@ static const struct command {
 	{"put", cmd_put, "set a key, or write a file"},
 	{"rm", cmd_rm, "remove a key, or a file"},
 	{"explain", cmd_explain, "where a path or a key lies, down to nodes"},
+	{"fsck", cmd_fsck, "is the pool sound, and if not: mend it (--repair)"},
+	{"debug", cmd_debug, "harm the pool, to show that it bears it"},
 	{"pools", cmd_pools, "list the pools of this host"},
 	{"stop", cmd_stop, "unmount a pool everywhere and end it"},
 	{"umount", cmd_umount, "unmount, or say who keeps it busy"},

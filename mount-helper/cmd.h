@@ -27,6 +27,8 @@ int cmd_get(const char *pool, int argc, char **argv);
 int cmd_put(const char *pool, int argc, char **argv);
 int cmd_rm(const char *pool, int argc, char **argv);
 int cmd_explain(const char *pool, int argc, char **argv);
+int cmd_fsck(const char *pool, int argc, char **argv);
+int cmd_debug(const char *pool, int argc, char **argv);
 int cmd_pools(const char *pool, int argc, char **argv);
 int cmd_stop(const char *pool, int argc, char **argv);
 int cmd_umount(const char *pool, int argc, char **argv);
@@ -52,6 +54,15 @@ int cmd_mountpoint(const struct pool_place *p, char *out);
 /* Numbers and text out of JSON; 0 and "?" if they are not there. */
 uint64_t cmd_number(const json_t *o, const char *name);
 const char *cmd_text(const json_t *o, const char *name);
+
+/* Text that may be anything as a JSON string: what is not printable ASCII is
+ * shown as ?. */
+json_t *cmd_json_text(const char *text);
+
+/* A key for people, at most CMD_KEY_WORDS bytes with the 0. */
+#define CMD_KEY_WORDS 520u
+const char *cmd_key_words(const void *key, size_t klen,
+			  char out[CMD_KEY_WORDS]);
 
 /* A usage error: says "usage: aceso @how"; CMD_USAGE. */
 int cmd_usage(const char *how);

@@ -144,3 +144,35 @@ const char *cmd_text(const json_t *o, const char *name)
 
 	return s != NULL ? s : "?";
 }
+
+json_t *cmd_json_text(const char *text)
+{
+	json_t *o = json_string(text);
+	char plain[1024];
+	size_t i;
+
+	if (o != NULL)
+		return o;
+	for (i = 0; i < sizeof(plain) - 1 && text[i] != '\0'; i++)
+		plain[i] = text[i] >= 0x20 && text[i] < 0x7f ? text[i] : '?';
+	plain[i] = '\0';
+	return json_string(plain);
+}
+
+/* A user's own as it was given, without the letter before it; others in hex. */
+const char *cmd_key_words(const void *key, size_t klen, char out[CMD_KEY_WORDS])
+{
+	const unsigned char *b = key;
+	bool plain = klen > 1 && b[0] == 'u';
+
+	for (size_t i = 0; i < klen; i++)
+		plain = plain && b[i] >= 0x20 && b[i] < 0x7f;
+	if (plain) {
+		snprintf(out, CMD_KEY_WORDS, "%.*s", (int)klen - 1,
+			 (const char *)b + 1);
+		return out;
+	}
+	for (size_t i = 0; i < klen && 2 * i + 3 <= CMD_KEY_WORDS; i++)
+		snprintf(out + 2 * i, 3, "%02x", b[i]);
+	return out;
+}

@@ -6,7 +6,9 @@
 #include "ec/stripe.h"
 #include "kv/client/client.h"
 #include "kv/client/member.h"
+#include "kv/object.h"
 #include "kv/proto.h"
+#include "kv/slot.h"
 
 #define AGAIN_NS   UINT64_C(200000)
 #define WANT_NS	   UINT64_C(2000000) /* between two wishes of a client */
@@ -107,4 +109,146 @@ int degraded_read(struct kv *kv, struct kv_thread *t, fab_addr addr,
 		if (rc != 0)
 			return rc;
 	}
+}
+
+/* --- from members any of which may be wrong ------------------------------- */
+
+struct mending {
+	struct kv *kv;
+	struct kv_thread *t;
+	fab_addr addr;
+	uint32_t len;
+	void *buf;
+	bool (*right)(void *arg, const void *buf);
+	void *arg;
+	uint64_t deadline_ns;
+	uint64_t up;	 /* members that may be asked */
+	uint64_t member; /* all of the stripe but the one in question */
+};
+
+/* One choice of members: 0; -EBADMSG it gives wrong bytes, or none. */
+static int mend_from(struct mending *m, uint64_t up)
+{
+	struct kv *kv = m->kv;
+	int rc;
+
+	do {
+		rc = stripe_read_run(m->t->fab, &kv->layout.group, kv->code,
+				     m->addr, m->len, up, m->buf,
+				     m->deadline_ns);
+		if (rc == -EAGAIN) {
+			if (fab_now(m->t->fab) >= m->deadline_ns)
+				return -ETIMEDOUT;
+			fab_sleep(m->t->fab, AGAIN_NS);
+		}
+	} while (rc == -EAGAIN);
+	if (rc == 0)
+		return m->right(m->arg, m->buf) ? 0 : -EBADMSG;
+	return rc == -EIO || rc == -EHOSTDOWN ? -EBADMSG : rc;
+}
+
+/* All choices that leave out @less members more, of those from @first on. */
+static int mend_without(struct mending *m, uint64_t up, uint32_t first,
+			uint32_t less)
+{
+	int rc;
+
+	if (less == 0)
+		return mend_from(m, up);
+	for (uint32_t i = first; i < m->kv->layout.group.nodes; i++) {
+		if (!(m->member & up & UINT64_C(1) << i))
+			continue;
+		rc = mend_without(m, up & ~(UINT64_C(1) << i), i + 1, less - 1);
+		if (rc != -EBADMSG)
+			return rc;
+	}
+	return -EBADMSG;
+}
+
+static uint64_t others(const struct group *g, fab_addr addr)
+{
+	uint32_t role, at, node, block;
+	uint64_t stripe, bits = 0;
+
+	if (group_locate(g, addr, &stripe, &role, &at) != 0)
+		return 0;
+	for (uint32_t r = 0; r < group_width(g); r++) {
+		group_member(g, stripe, r, &node, &block);
+		if (r != role)
+			bits |= UINT64_C(1) << node;
+	}
+	return bits;
+}
+
+int degraded_mend(struct kv *kv, struct kv_thread *t, fab_addr addr,
+		  uint32_t len, void *buf,
+		  bool (*right)(void *arg, const void *buf), void *arg,
+		  uint64_t deadline_ns)
+{
+	struct mending m = {
+		.kv = kv,
+		.t = t,
+		.addr = addr,
+		.len = len,
+		.buf = buf,
+		.right = right,
+		.arg = arg,
+		.deadline_ns = deadline_ns,
+		.up = askable(kv, fab_addr_node(addr)),
+		.member = others(&kv->layout.group, addr),
+	};
+	int rc = -EBADMSG;
+
+	for (uint32_t less = 0; less < kv->layout.group.m && rc == -EBADMSG;
+	     less++)
+		rc = mend_without(&m, m.up, 0, less);
+	return rc;
+}
+
+struct right_record {
+	struct kv *kv;
+	uint64_t word;
+	uint32_t len;
+	struct object *out;
+	bool longer; /* a header that makes sense says so */
+};
+
+static bool is_right(void *arg, const void *buf)
+{
+	struct right_record *r = arg;
+	int rc = object_decode(buf, r->len, r->kv->secret, slot_addr(r->word),
+			       r->out);
+
+	r->longer = rc == -ERANGE;
+	return r->longer || (rc == 0 && (uint8_t)r->out->hdr.version ==
+						slot_version8(r->word));
+}
+
+/* A long record's header has no CRC of its own: its length is believed, and
+ * the whole judged. So of a wrong length only the header's own choices of
+ * members are tried; its bytes are few. */
+int degraded_record(struct kv *kv, struct kv_thread *t, uint64_t word,
+		    void *buf, size_t cap, struct object *out,
+		    uint64_t deadline_ns)
+{
+	struct right_record r = {.kv = kv, .word = word, .out = out};
+	uint32_t units = slot_units(word), at, role;
+	uint64_t stripe;
+	int rc;
+
+	if (group_locate(&kv->layout.group, slot_addr(word), &stripe, &role,
+			 &at) != 0)
+		return -EBADMSG;
+	do {
+		r.len = (units ? units : 1) * GROUP_UNIT_BYTES;
+		if (r.len > cap || r.len > kv->layout.group.block_bytes - at)
+			return -EBADMSG;
+		rc = degraded_mend(kv, t, slot_addr(word), r.len, buf, is_right,
+				   &r, deadline_ns);
+		if (rc != 0 || !r.longer)
+			return rc;
+		if (out->hdr.units <= units)
+			return -EBADMSG;
+		units = out->hdr.units;
+	} while (true);
 }

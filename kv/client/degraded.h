@@ -12,4 +12,20 @@
 int degraded_read(struct kv *kv, struct kv_thread *t, fab_addr addr,
 		  uint32_t len, void *buf, bool force, uint64_t deadline_ns);
 
+/* The bytes at @addr were found wrong: have right ones, as @right(arg, buf)
+ * says, from the rest of the stripe; without each of its members in turn, too,
+ * and without several of them, as far as the code can bear it: any of them may
+ * be as wrong. Errors: as above; -EBADMSG: no choice of members gives them. */
+int degraded_mend(struct kv *kv, struct kv_thread *t, fab_addr addr,
+		  uint32_t len, void *buf,
+		  bool (*right)(void *arg, const void *buf), void *arg,
+		  uint64_t deadline_ns);
+
+/* The same for the record that the slot word @word names, into @buf (@cap
+ * bytes: OBJECT_BYTES_MAX are enough). Errors: likewise. */
+struct object;
+int degraded_record(struct kv *kv, struct kv_thread *t, uint64_t word,
+		    void *buf, size_t cap, struct object *out,
+		    uint64_t deadline_ns);
+
 #endif

@@ -108,6 +108,29 @@ static int fetch_check(struct op *op)
 	return fetch_look(op);
 }
 
+/* Its bytes are wrong, though the slot names them: 0 they were mended. */
+static int fetch_mend(struct op *op)
+{
+	struct object o;
+	int rc;
+
+	stat_add(&op->t->stats.degraded_reads, 1);
+	if (op_room(&op->rd, &op->rd_cap, OBJECT_BYTES_MAX) != 0)
+		return op_end(op, -ENOMEM);
+	rc = degraded_record(op->kv, op->t, op->seen.word, op->rd,
+			     OBJECT_BYTES_MAX, &o, op_slice(op));
+	if (rc == -ENODATA)
+		return fetch_end(op, -ESTALE);
+	if (rc == -ETIMEDOUT)
+		return op_park(op, fetch_moved);
+	if (rc == -EBADMSG)
+		return op_goto(op, fetch_start); /* a few times more */
+	if (rc != 0)
+		return op_end(op, rc);
+	op->seen.units = o.hdr.units;
+	return fetch_check(op);
+}
+
 /* Its node is away, or its bytes are wrong. */
 static int fetch_degraded(struct op *op, bool force)
 {
@@ -164,7 +187,7 @@ static int fetch_wrong(struct op *op)
 		return fetch_end(op, -EBADMSG); /* nobody's value */
 	if (op->doubts > 2 * OP_DOUBTS_MAX)
 		return op_end(op, -EIO);
-	return fetch_degraded(op, true);
+	return fetch_mend(op);
 }
 
 static int fetch_looked(struct op *op)

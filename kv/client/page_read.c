@@ -154,6 +154,13 @@ static bool is_right(const struct reading *r, size_t i)
 	return crc_of(0, r->data[i], KV_PAGE_BYTES) == r->pages[i].crc;
 }
 
+static bool is_mended(void *arg, const void *buf)
+{
+	const struct kv_page *page = arg;
+
+	return crc_of(0, buf, KV_PAGE_BYTES) == page->crc;
+}
+
 /* Page @i was wrong: it was being written, freed and used again, or damaged. */
 static int mend(struct reading *r, size_t i)
 {
@@ -173,10 +180,10 @@ static int mend(struct reading *r, size_t i)
 		if (op.status == 0 && is_right(r, i))
 			return 0;
 	}
-	rc = decode(r, addr, KV_PAGE_BYTES, r->data[i], true);
-	if (rc == 0 && is_right(r, i))
-		return 0;
-	return rc == -ETIMEDOUT || rc == -ENOMEM ? rc : stale(r);
+	stat_add(&r->t->stats.degraded_reads, 1);
+	rc = degraded_mend(r->kv, r->t, addr, KV_PAGE_BYTES, r->data[i],
+			   is_mended, (void *)&r->pages[i], r->deadline_ns);
+	return rc == 0 || rc == -ETIMEDOUT || rc == -ENOMEM ? rc : stale(r);
 }
 
 static int read_pages(struct reading *r)

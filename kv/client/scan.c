@@ -9,10 +9,12 @@
 #include "kv/client/degraded.h"
 #include "kv/client/member.h"
 #include "kv/client/op.h"
+#include "kv/client/scan.h"
 #include "kv/hash.h"
 
-#define SCAN_SLOTS   1024u /* read at once */
-#define SCAN_WAIT_NS UINT64_C(250000000)
+#define SCAN_SLOTS    1024u /* read at once */
+#define SCAN_WAIT_NS  UINT64_C(250000000)
+#define SCAN_SAME_MAX 4u /* looks at a wrong record under one word */
 
 struct scan {
 	struct kv *kv;
@@ -29,7 +31,7 @@ struct scan {
 	char val[KV_VALUE_BYTES_MAX];
 };
 
-static int read_at(struct scan *s, uint8_t node, uint64_t off, void *buf,
+static int read_at(struct kv_thread *t, uint8_t node, uint64_t off, void *buf,
 		   uint32_t len)
 {
 	struct fab_op op;
@@ -37,8 +39,36 @@ static int read_at(struct scan *s, uint8_t node, uint64_t off, void *buf,
 	int rc;
 
 	fab_read(&op, node, off, buf, len);
-	rc = fab_run(s->t->fab, &b);
+	rc = fab_run(t->fab, &b);
 	return rc != 0 ? rc : op.status;
+}
+
+int scan_slots(struct kv *kv, struct kv_thread *t, uint32_t shard,
+	       uint64_t first, uint32_t n, struct slot *out, uint64_t deadline)
+{
+	uint64_t epoch;
+	int host, rc;
+
+	for (;;) {
+		epoch = member_epoch(kv->member);
+		host = member_host(kv->member, shard);
+		if (host == -EIO)
+			return -EIO;
+		if (host >= 0) {
+			rc = read_at(t, (uint8_t)host,
+				     layout_shard_off(&kv->layout, shard,
+						      (uint32_t)host) +
+					     first * sizeof(struct slot),
+				     out, n * (uint32_t)sizeof(struct slot));
+			if (rc == 0)
+				return 0;
+			member_suspect(kv->member, t, (uint32_t)host);
+		}
+		if (fab_now(t->fab) >= deadline)
+			return -ETIMEDOUT;
+		member_wait(kv->member, t, epoch,
+			    fab_now(t->fab) + SCAN_WAIT_NS);
+	}
 }
 
 /* The record that @word names, to s->rec: 0, -ENODATA if it is no more. */
@@ -86,6 +116,16 @@ static int tell_by_get(struct scan *s, const struct object *o)
 	return s->each(s->arg, o->key, o->hdr.key_len, s->val, len, version);
 }
 
+static int tell(struct scan *s, const struct object *o)
+{
+	if (!wanted(s, o) || o->hdr.type == OBJECT_TOMB)
+		return 0;
+	if (o->hdr.type == OBJECT_INTENT)
+		return tell_by_get(s, o);
+	return s->each(s->arg, o->key, o->hdr.key_len, o->val, o->hdr.val_len,
+		       o->hdr.version);
+}
+
 static int scan_slot(struct scan *s, uint64_t word)
 {
 	struct object o;
@@ -94,45 +134,40 @@ static int scan_slot(struct scan *s, uint64_t word)
 	if (!slot_taken(word) || word & SLOT_TOMB)
 		return 0;
 	rc = read_record(s, word, &o);
-	if (rc == -ENODATA)
-		return 0; /* changed meanwhile */
-	if (rc != 0)
-		return rc;
-	if (!wanted(s, &o) || o.hdr.type == OBJECT_TOMB)
-		return 0;
-	if (o.hdr.type == OBJECT_INTENT)
-		return tell_by_get(s, &o);
-	return s->each(s->arg, o.key, o.hdr.key_len, o.val, o.hdr.val_len,
-		       o.hdr.version);
+	return rc == 0 ? tell(s, &o) : rc;
 }
 
-/* The slots from @first on, from whoever serves the shard now. */
-static int read_slots(struct scan *s, uint64_t first, uint32_t n)
+/* The record that @word names is wrong: have it from the rest of its stripe, or
+ * say that it is lost. */
+static int tell_damaged(struct scan *s, uint64_t word)
 {
-	struct kv *kv = s->kv;
-	uint64_t epoch;
-	int host, rc;
+	struct object o;
+	int rc = degraded_record(s->kv, s->t, word, s->rec, sizeof(s->rec), &o,
+				 s->deadline);
 
-	for (;;) {
-		epoch = member_epoch(kv->member);
-		host = member_host(kv->member, s->shard);
-		if (host == -EIO)
-			return -EIO;
-		if (host >= 0) {
-			rc = read_at(s, (uint8_t)host,
-				     layout_shard_off(&kv->layout, s->shard,
-						      (uint32_t)host) +
-					     first * sizeof(struct slot),
-				     s->slot, n * sizeof(struct slot));
-			if (rc == 0)
-				return 0;
-			member_suspect(kv->member, s->t, (uint32_t)host);
-		}
-		if (fab_now(s->t->fab) >= s->deadline)
-			return -ETIMEDOUT;
-		member_wait(kv->member, s->t, epoch,
-			    fab_now(s->t->fab) + SCAN_WAIT_NS);
+	return rc == 0 ? tell(s, &o) : rc;
+}
+
+/* What a slot names was replaced while we looked: a key that is there all the
+ * time is to be met, so look at the slot anew. Under a word that stays, it is
+ * damaged, and kv_get() would say so. */
+static int scan_again(struct scan *s, uint64_t at, uint64_t word)
+{
+	struct slot slot;
+	uint32_t same = 0;
+	int rc;
+
+	while ((rc = scan_slot(s, word)) == -ENODATA) {
+		rc = scan_slots(s->kv, s->t, s->shard, at, 1, &slot,
+				s->deadline);
+		if (rc != 0)
+			return rc;
+		same = slot.word == word ? same + 1 : 0;
+		if (same >= SCAN_SAME_MAX)
+			return tell_damaged(s, word);
+		word = slot.word;
 	}
+	return rc;
 }
 
 static void new_deadline(struct scan *s)
@@ -152,9 +187,10 @@ static int scan_shard(struct scan *s)
 						     : SCAN_SLOTS;
 
 		new_deadline(s);
-		rc = read_slots(s, at, n);
+		rc = scan_slots(s->kv, s->t, s->shard, at, n, s->slot,
+				s->deadline);
 		for (uint32_t i = 0; rc == 0 && i < n; i++)
-			rc = scan_slot(s, s->slot[i].word);
+			rc = scan_again(s, at + i, s->slot[i].word);
 		if (rc != 0)
 			return rc;
 	}

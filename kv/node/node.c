@@ -103,6 +103,7 @@ int node_work(struct node *n, uint64_t *again_ns)
 		did |= fold_slice(n, &again);
 		did |= retire_work(n, &again);
 		did |= sweep_work(n, &again);
+		did |= check_work(n);
 		if (did == 0)
 			did = cool_slice(n, &again);
 	}
@@ -221,11 +222,16 @@ static int open_parts(struct node *n)
 	rc = sweep_open(n);
 	if (rc != 0)
 		goto err_restore;
-	rc = n->opts.net(n->opts.arg, &n->net);
+	rc = check_open(n);
 	if (rc != 0)
 		goto err_sweep;
+	rc = n->opts.net(n->opts.arg, &n->net);
+	if (rc != 0)
+		goto err_check;
 	return 0;
 
+err_check:
+	check_close(n);
 err_sweep:
 	sweep_close(n);
 err_restore:
@@ -241,6 +247,7 @@ err_code:
 
 static void close_parts(struct node *n)
 {
+	check_close(n);
 	sweep_close(n);
 	restore_close(n);
 	recover_close(n);

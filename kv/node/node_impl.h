@@ -13,9 +13,10 @@
 #include "ec/code.h"
 #include "kv/node/node.h"
 
-struct restore; /* blocks being brought back: restore.c */
-struct recover; /* shards being brought back: recover.c */
-struct sweep;	/* tombstones and leftovers: sweep.c */
+struct restore;	   /* blocks being brought back: restore.c */
+struct recover;	   /* shards being brought back: recover.c */
+struct node_check; /* one stripe to look at: check.c */
+struct sweep;	   /* tombstones and leftovers: sweep.c */
 
 /* Work is cut into slices of about this many bytes. */
 #define NODE_SLICE_BYTES (256u * 1024)
@@ -72,6 +73,7 @@ struct node {
 	struct recover *recover;
 	struct restore *restore;
 	struct sweep *sweep;
+	struct node_check *check;
 	uint64_t rebuild_done, rebuild_total; /* bytes */
 	uint32_t reserve;		      /* blocks; set at open */
 	struct slot_count count;
@@ -113,6 +115,7 @@ int cool_slice(struct node *n, uint64_t *again);
 int retire_work(struct node *n, uint64_t *again);
 int recover_work(struct node *n, uint64_t *again);
 int sweep_work(struct node *n, uint64_t *again);
+int check_work(struct node *n);
 
 static inline void node_again(uint64_t *again, uint64_t at)
 {
@@ -150,5 +153,14 @@ void sweep_close(struct node *n);
 int sweep_ask(struct node *n, struct fab_request *rq,
 	      const struct proto_sweep *what);
 int sweep_keep(struct node *n, const struct proto_keep *keep);
+
+/* --- check.c -------------------------------------------------------------- */
+
+int check_open(struct node *n);
+void check_close(struct node *n);
+/* Likewise; -EAGAIN while another is under way. */
+struct proto_check;
+int check_ask(struct node *n, struct fab_request *rq,
+	      const struct proto_check *what);
 
 #endif

@@ -237,6 +237,16 @@ static int serve_sweep(struct ask *a)
 	return SERVE_LATER;
 }
 
+static int serve_check_stripe(struct ask *a)
+{
+	int rc = check_ask(a->n, a->rq, a->req);
+
+	if (rc != 0)
+		return rc;
+	node_kick(a->n);
+	return SERVE_LATER;
+}
+
 static int serve_keep(struct ask *a)
 {
 	const struct proto_keep *rq = a->req;
@@ -364,6 +374,8 @@ static const struct serve {
 			   sizeof(struct proto_restored), false, false},
 	[PROTO_WANT] = {serve_want, ANY_USER, sizeof(struct proto_want), 0,
 			false, false},
+	[PROTO_CHECK] = {serve_check_stripe, ANY_USER,
+			 sizeof(struct proto_check), 0, false, false},
 	[PROTO_KEEP] = {serve_keep, BIT(PROTO_NODE), sizeof(struct proto_keep),
 			0, true, false},
 	[PROTO_PING] = {serve_ping, BIT(PROTO_COORD), 0, 0, false, true},

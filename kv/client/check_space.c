@@ -1,0 +1,122 @@
+/* kv/client/check_space.c - units that nothing names and nobody has marked as
+ * obsolete: space that is lost until somebody marks it. Only in blocks that
+ * were closed before the walk began, as what is new goes elsewhere. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kv/client/check_impl.h"
+#include "kv/client/member.h"
+#include "kv/client/space.h"
+
+struct block_look {
+	uint64_t stripe;
+	uint32_t role;
+	struct block_rec rec;
+	uint64_t *dead; /* bitmap of obsolete units */
+};
+
+/* The block as it was at the beginning, on its own node; false: not known. */
+static bool rec_before(const struct kv_check *c, struct block_look *b)
+{
+	uint32_t node, block;
+
+	group_member(c->g, b->stripe, b->role, &node, &block);
+	if (c->rec[node] == NULL)
+		return false;
+	b->rec = c->rec[node][(size_t)block * c->g->k + b->role];
+	return b->rec.seq % 2 == 0 && block_rec_check(c->g, &b->rec) == 0;
+}
+
+/* Closed then, and the same block still: 1, 0, -errno. */
+static int is_closed(struct kv_check *c, struct block_look *b)
+{
+	struct block_rec now;
+	int rc;
+
+	if (!rec_before(c, b) || b->rec.state != BLOCK_SEALED)
+		return 0;
+	rc = check_rec(c, b->stripe, b->role, b->role, &now);
+	if (rc != 0)
+		return rc == -EHOSTDOWN ? 0 : rc;
+	return now.state == b->rec.state && now.life == b->rec.life;
+}
+
+static int read_map(struct kv_check *c, struct block_look *b)
+{
+	uint32_t node, block, bytes = c->g->block_bytes / GROUP_UNIT_BYTES / 8;
+
+	group_member(c->g, b->stripe, b->role, &node, &block);
+	return check_read(c, (uint8_t)node, group_map_off(c->g, block, b->role),
+			  b->dead, bytes);
+}
+
+static bool is_leak(const struct kv_check *c, const struct block_look *b,
+		    uint32_t unit)
+{
+	return !(b->dead[unit / 64] >> (unit % 64) & 1) &&
+	       !check_is_named(c, b->stripe, b->role, unit);
+}
+
+/* Marks go with the block's life, so that a late one hits nothing new. */
+static uint64_t leaks_of(struct kv_check *c, const struct block_look *b,
+			 bool give)
+{
+	uint32_t units = b->rec.used / GROUP_UNIT_BYTES, from;
+	uint64_t n = 0;
+
+	for (uint32_t u = 0; u < units; u++) {
+		if (!is_leak(c, b, u))
+			continue;
+		for (from = u; u < units && is_leak(c, b, u); u++)
+			n++;
+		if (give)
+			space_obsolete(c->kv->space, c->t,
+				       group_addr(c->g, b->stripe, b->role,
+						  from * GROUP_UNIT_BYTES),
+				       u - from, b->rec.life);
+	}
+	return n;
+}
+
+static int check_block(struct kv_check *c, struct block_look *b)
+{
+	uint64_t n;
+	int rc = is_closed(c, b);
+
+	if (rc <= 0)
+		return rc;
+	rc = read_map(c, b);
+	if (rc != 0)
+		return rc == -EHOSTDOWN ? 0 : rc;
+	n = leaks_of(c, b, c->o.mend);
+	if (n > 0)
+		check_tell(c, KV_DAMAGE_LEAK,
+			   c->o.mend ? KV_DAMAGE_MENDED : KV_DAMAGE_FOUND, NULL,
+			   0,
+			   "stripe %llu, block %u: %llu bytes are in nobody's "
+			   "use",
+			   (unsigned long long)b->stripe, b->role,
+			   (unsigned long long)n * GROUP_UNIT_BYTES);
+	return check_pace(c, c->g->block_bytes / GROUP_UNIT_BYTES / 8);
+}
+
+int kv_check_space(struct kv_check *c)
+{
+	struct block_look b = {0};
+	int rc = 0;
+
+	if (c->named == NULL)
+		return -EINVAL;
+	/* marks of ours that still wait would look like leaks */
+	rc = kv_sync(c->kv);
+	b.dead = malloc(c->g->block_bytes / GROUP_UNIT_BYTES / 8);
+	if (b.dead == NULL)
+		return -ENOMEM;
+	for (b.stripe = 0; rc == 0 && b.stripe < group_stripes(c->g);
+	     b.stripe++)
+		for (b.role = 0; rc == 0 && b.role < c->g->k; b.role++)
+			rc = check_block(c, &b);
+	free(b.dead);
+	return rc == 0 ? kv_sync(c->kv) : rc;
+}
