@@ -49,6 +49,12 @@ ssize_t fs_file_read(struct fs *fs, const struct fs_inode *in, void *buf,
 ssize_t fs_file_write(struct fs *fs, uint64_t ino, const void *buf, size_t size,
 		      uint64_t *off, bool append, bool kill_priv);
 
+/* The same within the file as it is, so that its size stays: writers of other
+ * bytes and readers of other chunks go on meanwhile. Lock: shared.
+ * Errors: -EAGAIN if these bytes are not within it, or it is a small file. */
+ssize_t fs_file_overwrite(struct fs *fs, uint64_t ino, const void *buf,
+			  size_t size, uint64_t off, bool kill_priv);
+
 /* Set the size; what is cut off is given back, what is added reads as zeros.
  * Edits and stores @in, with what the caller changed in it, and moves mtime
  * and ctime; set-id bits are the caller's.

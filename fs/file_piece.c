@@ -121,7 +121,9 @@ static int piece_mark(struct piece *p)
 	for (size_t i = 0; i < p->chunks; i++) {
 		if (p->old[i].version != 0)
 			continue;
+		fs_record_lock(p->t->fs, p->t->ino); /* neighbours share bits */
 		rc = fs_region_mark(p->t->fs, p->t->ino, p->chunk + i);
+		fs_record_unlock(p->t->fs, p->t->ino);
 		if (rc != 0)
 			return rc;
 	}

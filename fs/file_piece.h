@@ -1,6 +1,6 @@
 /* fs/file_piece.h - private to file_*.c: at most a MiB of a file, written
  * through to its chunks. Knows nothing of the inode.
- * Threads: the inode's lock, exclusive. */
+ * Threads: the inode's lock, exclusive; or shared, and the range's. */
 #ifndef ACESO_FS_FILE_PIECE_H
 #define ACESO_FS_FILE_PIECE_H
 #include <stddef.h>

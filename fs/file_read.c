@@ -100,11 +100,25 @@ static int read_piece(struct fs *fs, uint64_t ino, uint8_t *buf, size_t size,
 	return rc == -ESTALE ? -EIO : rc;
 }
 
-ssize_t fs_file_read(struct fs *fs, const struct fs_inode *in, void *buf,
-		     size_t size, uint64_t off)
+static ssize_t read_pieces(struct fs *fs, uint64_t ino, uint8_t *buf,
+			   size_t size, uint64_t off)
 {
 	size_t done, len;
 	int rc;
+
+	for (done = 0; done < size; done += len) {
+		len = fs_piece(off + done, size - done);
+		rc = read_piece(fs, ino, buf + done, len, off + done);
+		if (rc != 0)
+			return done > 0 ? (ssize_t)done : rc;
+	}
+	return size;
+}
+
+ssize_t fs_file_read(struct fs *fs, const struct fs_inode *in, void *buf,
+		     size_t size, uint64_t off)
+{
+	ssize_t rc;
 
 	if (off >= in->size)
 		return 0;
@@ -114,12 +128,10 @@ ssize_t fs_file_read(struct fs *fs, const struct fs_inode *in, void *buf,
 		memcpy(buf, in->body + off, size);
 		return size;
 	}
-	for (done = 0; done < size; done += len) {
-		len = fs_piece(off + done, size - done);
-		rc = read_piece(fs, in->ino, (uint8_t *)buf + done, len,
-				off + done);
-		if (rc != 0)
-			return done > 0 ? (ssize_t)done : rc;
-	}
-	return size;
+	if (size == 0)
+		return 0;
+	fs_range_lock(fs, in->ino, off, size, false);
+	rc = read_pieces(fs, in->ino, buf, size, off);
+	fs_range_unlock(fs, in->ino, off, size);
+	return rc;
 }

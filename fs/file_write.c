@@ -9,7 +9,8 @@
  * Alone on the pool, a file grows after its bytes are stored: a crash leaves
  * the old end. With other mounts about, the end is moved first and so the
  * bytes behind the old one are ours alone: two appends never meet, and a
- * crash leaves zeros. */
+ * crash leaves zeros. A write that stays within the file (overwrite) shares it
+ * with others, and has its chunks to itself. */
 #include <errno.h>
 #include <string.h>
 
@@ -175,6 +176,60 @@ static void take_back(struct writing *w, uint64_t off, uint64_t end, int why)
 	if (why != -ENOENT && off < w->held)
 		off = w->held;
 	fs_file_zero(w->fs, w->in.ino, off, end, &freed);
+}
+
+/* The same by one of several at once. */
+static int note_shared(struct writing *w)
+{
+	int rc;
+
+	if (!must_store(w))
+		return note(w);
+	fs_record_lock(w->fs, w->in.ino);
+	rc = note(w);
+	fs_record_unlock(w->fs, w->in.ino);
+	return rc;
+}
+
+static ssize_t overwrite(struct writing *w, const void *buf, size_t size,
+			 uint64_t off)
+{
+	uint64_t ino = w->in.ino;
+	ssize_t done;
+	int rc;
+
+	fs_range_lock(w->fs, ino, off, size, true);
+	done = write_pieces(w, buf, size, off);
+	if (done > 0) {
+		rc = note_shared(w);
+		if (rc == -ENOENT)
+			take_back(w, off, off + done, rc);
+		if (rc != 0)
+			done = rc;
+	}
+	fs_range_unlock(w->fs, ino, off, size);
+	return done;
+}
+
+ssize_t fs_file_overwrite(struct fs *fs, uint64_t ino, const void *buf,
+			  size_t size, uint64_t off, bool kill_priv)
+{
+	struct writing w; /* not cleared, as below */
+	int rc;
+
+	if (size == 0)
+		return 0;
+	w.fs = fs;
+	w.kill_priv = kill_priv;
+	w.gained = 0;
+	rc = fs_inode_load(fs, ino, &w.in);
+	if (rc != 0)
+		return rc;
+	if (w.in.is_inline || off >= w.in.size || size > w.in.size - off)
+		return -EAGAIN;
+	w.held = w.in.size;
+	w.shared = kv_clients(fs->kv) > 1;
+	return overwrite(&w, buf, size, off);
 }
 
 static ssize_t write_chunks(struct writing *w, const void *buf, size_t size,

@@ -81,13 +81,26 @@ void fs_inode_ghost(struct fs *fs, const struct fs_inode *in, int64_t now);
  * look stays with the itable. Lock: exclusive. */
 int fs_inode_destroy(struct fs *fs, struct fs_inode *in);
 
-/* In-process order among requests on one inode: shared for reads, exclusive
- * for changes of data, size or links. Striped: never hold two but by
- * fs_inode_lock2(), which orders them. Other mounts are kept out by versions,
- * not by locks: every change is still a conditional one. */
+/* In-process order among requests on one inode: shared for reads and for writes
+ * that leave the size alone, exclusive for changes of size or links. Striped:
+ * never hold two but by fs_inode_lock2(), which orders them. Other mounts are
+ * kept out by versions, not by locks: every change is still a conditional one.
+ */
 void fs_inode_lock(struct fs *fs, uint64_t ino, bool exclusive);
 void fs_inode_unlock(struct fs *fs, uint64_t ino);
 void fs_inode_lock2(struct fs *fs, uint64_t a, uint64_t b); /* exclusive */
 void fs_inode_unlock2(struct fs *fs, uint64_t a, uint64_t b);
+
+/* Under an inode's shared lock: order among those who read (shared) and write
+ * (exclusive) the bytes [@off, @off + @size), @size > 0. By chunks, striped:
+ * one range at a time. */
+void fs_range_lock(struct fs *fs, uint64_t ino, uint64_t off, uint64_t size,
+		   bool exclusive);
+void fs_range_unlock(struct fs *fs, uint64_t ino, uint64_t off, uint64_t size);
+
+/* Under an inode's shared lock: one of those who change its record at a time.
+ * Nothing of these is locked under it. */
+void fs_record_lock(struct fs *fs, uint64_t ino);
+void fs_record_unlock(struct fs *fs, uint64_t ino);
 
 #endif

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "fs/chunk.h"
 #include "fs/fs_impl.h"
 #include "fs/inode.h"
 
@@ -11,7 +12,21 @@
 
 struct fs_locks {
 	pthread_rwlock_t stripe[STRIPES];
+	pthread_mutex_t record[STRIPES];
+	pthread_rwlock_t chunk[STRIPES];
 };
+
+/* Who must wait for all others is not kept waiting by those who come later. */
+static void lock_init(pthread_rwlock_t *lock)
+{
+	pthread_rwlockattr_t attr;
+
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(
+		&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(lock, &attr);
+	pthread_rwlockattr_destroy(&attr);
+}
 
 int fs_locks_new(struct fs_locks **out)
 {
@@ -19,8 +34,11 @@ int fs_locks_new(struct fs_locks **out)
 
 	if (locks == NULL)
 		return -ENOMEM;
-	for (unsigned i = 0; i < STRIPES; i++)
-		pthread_rwlock_init(&locks->stripe[i], NULL);
+	for (unsigned i = 0; i < STRIPES; i++) {
+		lock_init(&locks->stripe[i]);
+		lock_init(&locks->chunk[i]);
+		pthread_mutex_init(&locks->record[i], NULL);
+	}
 	*out = locks;
 	return 0;
 }
@@ -29,8 +47,11 @@ void fs_locks_free(struct fs_locks *locks)
 {
 	if (locks == NULL)
 		return;
-	for (unsigned i = 0; i < STRIPES; i++)
+	for (unsigned i = 0; i < STRIPES; i++) {
 		pthread_rwlock_destroy(&locks->stripe[i]);
+		pthread_rwlock_destroy(&locks->chunk[i]);
+		pthread_mutex_destroy(&locks->record[i]);
+	}
 	free(locks);
 }
 
@@ -72,4 +93,68 @@ void fs_inode_unlock2(struct fs *fs, uint64_t a, uint64_t b)
 	fs_inode_unlock(fs, a);
 	if (stripe_of(a) != stripe_of(b))
 		fs_inode_unlock(fs, b);
+}
+
+void fs_record_lock(struct fs *fs, uint64_t ino)
+{
+	pthread_mutex_lock(&fs->locks->record[stripe_of(ino)]);
+}
+
+void fs_record_unlock(struct fs *fs, uint64_t ino)
+{
+	pthread_mutex_unlock(&fs->locks->record[stripe_of(ino)]);
+}
+
+/* --- ranges --------------------------------------------------------------- */
+
+/* A run of stripes that may go round: [from, from + n), then [0, wrapped).
+ * Locked in the order of their numbers, whoever does it. */
+struct run {
+	unsigned from, n, wrapped;
+};
+
+static struct run run_of(uint64_t ino, uint64_t off, uint64_t size)
+{
+	uint64_t first = off / FS_CHUNK_BYTES;
+	uint64_t n = (off + size - 1) / FS_CHUNK_BYTES - first + 1;
+	struct run r = {.from = (ino * 31 + first) % STRIPES};
+
+	if (n >= STRIPES)
+		return (struct run){.from = 0, .n = STRIPES};
+	r.n = n < STRIPES - r.from ? n : STRIPES - r.from;
+	r.wrapped = n - r.n;
+	return r;
+}
+
+static void lock_chunks(struct fs *fs, unsigned from, unsigned n,
+			bool exclusive)
+{
+	for (unsigned i = from; i < from + n; i++)
+		if (exclusive)
+			pthread_rwlock_wrlock(&fs->locks->chunk[i]);
+		else
+			pthread_rwlock_rdlock(&fs->locks->chunk[i]);
+}
+
+static void unlock_chunks(struct fs *fs, unsigned from, unsigned n)
+{
+	for (unsigned i = from; i < from + n; i++)
+		pthread_rwlock_unlock(&fs->locks->chunk[i]);
+}
+
+void fs_range_lock(struct fs *fs, uint64_t ino, uint64_t off, uint64_t size,
+		   bool exclusive)
+{
+	struct run r = run_of(ino, off, size);
+
+	lock_chunks(fs, 0, r.wrapped, exclusive);
+	lock_chunks(fs, r.from, r.n, exclusive);
+}
+
+void fs_range_unlock(struct fs *fs, uint64_t ino, uint64_t off, uint64_t size)
+{
+	struct run r = run_of(ino, off, size);
+
+	unlock_chunks(fs, 0, r.wrapped);
+	unlock_chunks(fs, r.from, r.n);
 }

@@ -101,11 +101,18 @@ void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 	bool append = (fi->flags & O_APPEND) != 0 && !fi->writepage;
 	bool kill_priv = fuse_req_ctx(req)->uid != 0 && !fi->writepage;
 	uint64_t at = off;
-	ssize_t rc;
+	ssize_t rc = -EAGAIN;
 
-	fs_inode_lock(fs, ino, true);
-	rc = fs_file_write(fs, ino, buf, size, &at, append, kill_priv);
-	fs_inode_unlock(fs, ino);
+	if (!append) {
+		fs_inode_lock(fs, ino, false);
+		rc = fs_file_overwrite(fs, ino, buf, size, off, kill_priv);
+		fs_inode_unlock(fs, ino);
+	}
+	if (rc == -EAGAIN) {
+		fs_inode_lock(fs, ino, true);
+		rc = fs_file_write(fs, ino, buf, size, &at, append, kill_priv);
+		fs_inode_unlock(fs, ino);
+	}
 	if (rc < 0)
 		fs_reply_ino_err(req, rc);
 	else

@@ -83,6 +83,10 @@ static inline uint64_t file_size(struct mnt *m, uint64_t ino)
 static inline ssize_t file_write(struct mnt *m, uint64_t ino, const void *buf,
 				 size_t size, uint64_t off)
 {
+	ssize_t rc = fs_file_overwrite(m->fs, ino, buf, size, off, false);
+
+	if (rc != -EAGAIN)
+		return rc;
 	return fs_file_write(m->fs, ino, buf, size, &off, false, false);
 }
 

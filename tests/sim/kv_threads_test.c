@@ -1,6 +1,6 @@
 /* Real threads on real shared memory: counters that threads of two clients
  * raise by put_if and by transactions, while a node dies. What was acknowledged
- * is counted, no more and no less. */
+ * is counted, no more and no less. And threads of one client that is alone. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@
 #include "tests/lib/cluster.h"
 
 #define CLIENTS 2u
-#define THREADS 3u /* of each client */
+#define THREADS 6u /* of all clients */
 #define ROUNDS	300u
 #define KEYS	4u
 #define MS	UINT64_C(1000000)
@@ -95,14 +95,15 @@ static void work(void *arg)
 
 static void body(struct cluster *c, void *arg)
 {
-	struct worker w[CLIENTS * THREADS];
+	struct worker w[THREADS];
 	struct kv *kv[CLIENTS];
+	unsigned clients = *(unsigned *)arg;
 	uint32_t zero = 0, n;
 	unsigned sum, all = 0;
 	uint64_t v;
 
 	memset(w, 0, sizeof(w));
-	for (unsigned i = 0; i < CLIENTS; i++)
+	for (unsigned i = 0; i < clients; i++)
 		kv[i] = cluster_client(c);
 	for (unsigned i = 0; i < KEYS; i++) {
 		char key[16];
@@ -111,8 +112,8 @@ static void body(struct cluster *c, void *arg)
 					   sizeof(zero), NULL),
 				 0);
 	}
-	for (unsigned i = 0; i < CLIENTS * THREADS; i++) {
-		w[i].kv = kv[i % CLIENTS];
+	for (unsigned i = 0; i < THREADS; i++) {
+		w[i].kv = kv[i % clients];
 		w[i].seed = i;
 		cluster_spawn(c, work, &w[i]);
 	}
@@ -121,11 +122,11 @@ static void body(struct cluster *c, void *arg)
 	cluster_join(c);
 	for (unsigned k = 0; k < KEYS; k++) {
 		sum = 0;
-		for (unsigned i = 0; i < CLIENTS * THREADS; i++) {
+		for (unsigned i = 0; i < THREADS; i++) {
 			assert_int_equal(w[i].bad, 0);
 			sum += w[i].raised[k];
 		}
-		for (unsigned i = 0; i < CLIENTS; i++) {
+		for (unsigned i = 0; i < clients; i++) {
 			assert_int_equal(read_counter(kv[i], k, &n, &v), 0);
 			assert_int_equal(n, sum);
 		}
@@ -138,8 +139,11 @@ static void nothing_acknowledged_is_lost_or_twice(void **state)
 {
 	struct cluster_opts o = {.mode = CLUSTER_SHM};
 
-	for (unsigned i = 0; i < 3; i++)
-		cluster_run(&o, body, NULL);
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned clients = 1 + i % CLIENTS;
+
+		cluster_run(&o, body, &clients);
+	}
 }
 
 int main(void)
