@@ -37,6 +37,8 @@ static void rows_close(struct alloc *a)
 		set_close(row->partial, a->k);
 		set_close(row->victim, a->k);
 		set_close(row->leaving, a->k);
+		set_close(row->need, a->k);
+		set_close(row->need_new, a->k);
 		free(row->taken);
 	}
 	free(a->row);
@@ -50,7 +52,9 @@ static int row_open(const struct alloc *a, struct alloc_row *row)
 	    set_open(&row->free, a->k, a->periods) != 0 ||
 	    set_open(&row->partial, a->k, a->periods) != 0 ||
 	    set_open(&row->victim, a->k, a->periods) != 0 ||
-	    set_open(&row->leaving, a->k, a->periods) != 0)
+	    set_open(&row->leaving, a->k, a->periods) != 0 ||
+	    set_open(&row->need, a->k, a->periods) != 0 ||
+	    set_open(&row->need_new, a->k, a->periods) != 0)
 		return -ENOMEM;
 	return 0;
 }

@@ -8,6 +8,7 @@
  * struct may run in one other thread (see there). */
 #ifndef ACESO_EC_ALLOC_H
 #define ACESO_EC_ALLOC_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,6 +25,7 @@ struct alloc_opts {
 	void *region;	  /* its memory; starts zeroed */
 	int region_fd;	  /* for fab_region_discard(); -1: none */
 	uint32_t reserve; /* blocks that only urgent asks may take */
+	bool hold;	  /* what a cut needs stays: alloc_cut() */
 };
 
 /* Errors: -EINVAL, -ENOMEM, -EBADMSG (a record makes no sense), -EUCLEAN: a
@@ -109,6 +111,30 @@ struct alloc_usage {
 	uint64_t fold_backlog;	 /* blocks sealed and not folded yet, here */
 };
 void alloc_usage(struct alloc *a, struct alloc_usage *out);
+
+/* --- durable checkpoints (alloc_cut.c), with opts.hold --------------------
+ * A cut is what a durable checkpoint holds. A block that is in use at one, and
+ * not wholly obsolete, is needed by it: fold_victim() does not offer it before
+ * a later cut, at which it was obsolete, is durable. */
+
+/* Make a cut: for each data block of this node call @each with its record and
+ * its bitmap of obsolete units (NULL: FREE), and note which blocks the cut
+ * needs. No request that changes blocks may be served meanwhile; the work of
+ * fold.h may go on. */
+void alloc_cut(struct alloc *a,
+	       void (*each)(void *arg, uint32_t block,
+			    const struct block_rec *rec, const void *map),
+	       void *arg);
+
+/* The last cut is durable: no older one will be gone back to. */
+void alloc_cut_durable(struct alloc *a);
+
+/* Nothing is known of the cut that is durable: it may need every block. */
+void alloc_cut_unknown(struct alloc *a);
+
+/* True if blocks that this node leads would be free, were the pool made durable
+ * now, or soon will be. */
+bool alloc_held(struct alloc *a);
 
 /* Blocks that are FREE may keep their memory, cleared, for the next writer: it
  * is what a fresh page costs that bounds large writes. Give one such block's

@@ -42,7 +42,9 @@ struct alloc_row {
 	struct bits *victim;  /* [k] wholly obsolete, not FREE; ROWS: in [0],
 				 if all roles are */
 	struct bits *leaving; /* [k] RETIRING and not out of the parity yet */
-	uint32_t *taken;      /* [periods] how many roles are not FREE */
+	struct bits *need; /* [k] by the cut that is durable, see alloc_cut.c */
+	struct bits *need_new; /* [k] by the last cut */
+	uint32_t *taken;       /* [periods] how many roles are not FREE */
 	uint64_t count[ALLOC_STATES];
 	bool led;
 	bool all_up;	  /* data nodes up, parity nodes members */
@@ -171,6 +173,12 @@ void early_merge(struct alloc *a, const struct alloc_at *at, uint32_t life,
 		 uint64_t *map);
 /* What was kept is of another life. */
 void early_drop(struct alloc *a, const struct alloc_at *at);
+
+/* --- alloc_cut.c; lock held ----------------------------------------------- */
+
+/* A cut needs the block of role @role in @period of row @j. */
+bool alloc_is_needed(const struct alloc *a, uint32_t j, uint32_t role,
+		     uint32_t period);
 
 /* --- alloc_delta.c: delta blocks; lock held ------------------------------- */
 

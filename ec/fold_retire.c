@@ -132,7 +132,8 @@ static bool find_victim(struct alloc *a, uint32_t j, bool begun,
 			alloc_at_block(a, p * a->w + a->k + j, i, at);
 			block_load(at->rec, rec);
 			if ((rec->state == BLOCK_RETIRING) == begun &&
-			    may_go(a, j, i, rec))
+			    may_go(a, j, i, rec) &&
+			    !alloc_is_needed(a, j, i, p))
 				return true;
 		}
 	}

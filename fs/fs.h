@@ -22,6 +22,7 @@ struct fs_opts {
 	double attr_timeout;	 /* seconds; < 0: by cache mode */
 	double entry_timeout;	 /* likewise */
 	double negative_timeout; /* likewise */
+	bool persist; /* fsync waits until a pool with a directory has it */
 	bool debug;
 	bool check; /* for fsck: neither make one nor tidy it up */
 };

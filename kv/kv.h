@@ -178,6 +178,13 @@ const char *kv_error(void);
  * already, so this only flushes background notes (obsolete marks). */
 int kv_sync(struct kv *kv);
 
+/* Wait until all that was acknowledged before is durable: on the disks of a
+ * pool that has a directory. Group commit: many callers cost one checkpoint.
+ * Errors: -EOPNOTSUPP it has none (kv_is_persistent()); -ETIMEDOUT, also while
+ * a node is away. */
+int kv_persist(struct kv *kv);
+bool kv_is_persistent(const struct kv *kv);
+
 /* --- looking inside: aceso explain, tests --------------------------------- */
 
 #define KV_PARITIES_MAX 4u

@@ -43,6 +43,8 @@ enum proto_call {
 	PROTO_RESTORE, /* proto_restore -> proto_restored, at once: begin, or
 			* go on, and tell how far it is */
 	PROTO_WANT,    /* proto_want -> nothing         a hint */
+	PROTO_CUT,     /* proto_cut -> nothing          from the coordinator */
+	PROTO_STORE,   /* proto_cut -> nothing          answered at the end */
 	PROTO_CHECK,   /* proto_check -> proto_checked */
 	PROTO_PING = 32, /* nothing -> nothing          from the coordinator */
 	/* to the coordinator */
@@ -51,6 +53,8 @@ enum proto_call {
 	PROTO_SUSPECT, /* proto_suspect -> nothing */
 	PROTO_STATUS,  /* nothing -> JSON text, see docs/status.md */
 	PROTO_LEAVE,   /* nothing -> nothing */
+	PROTO_CHANGED, /* nothing -> nothing            since the last cut */
+	PROTO_PERSIST, /* proto_persist -> nothing      when it is durable */
 };
 
 struct proto_alloc {
@@ -193,6 +197,20 @@ struct proto_keep {
 	uint64_t epoch;
 	uint32_t shard, n;
 	uint32_t slot[]; /* n <= PROTO_KEEPS_MAX */
+};
+
+/* CUT: make cut @number. STORE: write it to the file of slot @slot. See
+ * kv/node/durable.h. */
+struct proto_cut {
+	uint64_t epoch, number;
+	uint32_t slot, pad;
+};
+
+/* A durable checkpoint is wanted now. @wait: answered when one whose cut is
+ * made after this is durable; else at once. Errors: -EOPNOTSUPP the pool has
+ * no directory. */
+struct proto_persist {
+	uint32_t wait, pad;
 };
 
 struct proto_join {

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-_Static_assert(sizeof(struct view) == 288, "a view travels as it is");
+_Static_assert(sizeof(struct view) == 312, "a view travels as it is");
 
 void view_first(struct view *v, uint32_t nodes, uint32_t k, uint32_t m)
 {
@@ -188,6 +188,8 @@ int view_check(const struct view *v)
 	if (v->epoch == 0 || v->index_version == 0 || v->nodes == 0 ||
 	    v->nodes > FAB_NODES_MAX || v->k == 0 || v->m == 0 ||
 	    v->k > v->nodes || v->m > v->nodes || v->k + v->m > v->nodes)
+		return -EBADMSG;
+	if (v->durable > v->cut || v->persistent > 1 || v->frozen > 1)
 		return -EBADMSG;
 	for (uint32_t i = 0; i < v->nodes; i++) {
 		if (v->node[i] != VIEW_NODE_UP &&

@@ -42,6 +42,12 @@ struct view {
 	uint8_t host[64];  /* of each shard */
 	/* Of a REBUILDING shard: 1 + the node that has all of it; 0: none. */
 	uint8_t source[64];
+	/* Durable checkpoints, kv/node/coord_durable.c. */
+	uint64_t cut;	    /* the newest one begun; 0: none */
+	uint64_t durable;   /* the newest one that is on the disks */
+	uint8_t persistent; /* there will be some: the pool has a directory */
+	uint8_t frozen;	    /* a cut is being made: hold new operations */
+	uint8_t pad[6];
 };
 
 void view_first(struct view *v, uint32_t nodes, uint32_t k, uint32_t m);

@@ -57,7 +57,11 @@ static const char help[] =
 "                  (the default)\n"
 "  code=K+M        K data and M parity blocks: M nodes may die (3+2)\n"
 "  nodes=N         memory nodes (K + M)\n"
+"  pool-dir=DIR    keep it on disk too: the same line mounts it again\n"
+"  durable_ms=MS   make it durable so often, when something changed (5000)\n"
 "of any:\n"
+"  sync=MODE       memory: written is in k+m memories; persist: fsync waits\n"
+"                  until it is in the pool's directory\n"
 "  pool=NAME       join that pool, or make it (a name made of DIR)\n"
 "  cache=MODE      auto, none, or writeback (one mount only)\n"
 "  attr_timeout=S  entry_timeout=S  negative_timeout=S   what the kernel keeps\n"
@@ -202,6 +206,17 @@ static void block_signals(sigset_t *old)
 	pthread_sigmask(SIG_SETMASK, &all, old);
 }
 
+static int check_persist(struct mount *m)
+{
+	if (!m->conf.fs.persist || kv_is_persistent(m->kv))
+		return 0;
+	snprintf(m->error, sizeof(m->error),
+		 "sync=persist: pool %s has no directory to persist in: say "
+		 "pool-dir=DIR where it is made, or leave sync=persist out",
+		 m->place.name);
+	return -EINVAL;
+}
+
 static int open_store(struct mount *m)
 {
 	struct start s = {.place = &m->place,
@@ -215,10 +230,17 @@ static int open_store(struct mount *m)
 
 	if (rc < 0)
 		return rc;
+	if (!s.made && m->conf.pool.dir[0] != '\0' && !kv_is_persistent(m->kv))
+		say_err("pool %s was made without a directory: nothing of it "
+			"is kept in %s",
+			m->place.name, m->conf.pool.dir);
 	if (!s.made && m->conf.pool.shaped)
 		say_info("pool %s is there already: its size, code and nodes "
 			 "stay as they are",
 			 m->place.name);
+	rc = check_persist(m);
+	if (rc < 0)
+		goto err_kv;
 	rc = fs_open(m->kv, &m->conf.fs, &m->fs);
 	if (rc < 0) {
 		snprintf(m->error, sizeof(m->error),
@@ -228,9 +250,13 @@ static int open_store(struct mount *m)
 				       : "the file system in pool %s cannot be "
 					 "opened: %s",
 			 m->place.name, strerror(-rc));
-		kv_close(m->kv);
-		m->kv = NULL;
+		goto err_kv;
 	}
+	return 0;
+
+err_kv:
+	kv_close(m->kv);
+	m->kv = NULL;
 	return rc;
 }
 

@@ -8,6 +8,7 @@
 
 #include "mount-helper/exitcode.h"
 #include "mount-helper/memnode.h"
+#include "mount-helper/pooldir.h"
 #include "mount-helper/program.h"
 #include "mount-helper/say.h"
 #include "mount-helper/size.h"
@@ -28,6 +29,11 @@ static const struct option longs[] = {
 	{"size", required_argument, NULL, 's'},
 	{"code", required_argument, NULL, 'c'},
 	{"nodes", required_argument, NULL, 'n'},
+	{"pool-dir", required_argument, NULL, 'd'},
+	{"durable-ms", required_argument, NULL, 'D'},
+	{"dir", required_argument, NULL, 'P'},
+	{"region", required_argument, NULL, 'R'},
+	{"keep", no_argument, NULL, 'k'},
 	{"grace-ms", required_argument, NULL, 'g'},
 	{"respawn", no_argument, NULL, 'r'},
 	{"life", required_argument, NULL, 'l'},
@@ -40,11 +46,13 @@ static const struct option longs[] = {
 static void usage(FILE *f)
 {
 	fputs("usage: aceso-node --pool NAME --id N [--life L] "
-	      "[--foreground]\n"
+	      "[--dir DIR --region FILE [--keep]]\n"
+	      "                  [--foreground]\n"
 	      "       aceso-node --supervise --pool NAME --size BYTES "
 	      "--code K+M --nodes N\n"
-	      "                  [--grace-ms MS] [--respawn] "
-	      "[--foreground]\n"
+	      "                  [--pool-dir DIR [--durable-ms MS]] "
+	      "[--grace-ms MS]\n"
+	      "                  [--respawn] [--foreground]\n"
 	      "One memory node, or the supervisor of a pool of them. Both are "
 	      "started by\naceso-fuse(1), which gives them file 3 to talk "
 	      "over; see aceso-node(8).\n",
@@ -92,6 +100,22 @@ static int take(struct args *a, int letter, const char *value)
 		return 0;
 	case 'l':
 		return size_parse_count(value, 0, UINT32_MAX, &a->node.life);
+	case 'd':
+		if (strlen(value) >= sizeof(p->dir))
+			return -1;
+		strcpy(p->dir, value);
+		return 0;
+	case 'D':
+		return size_parse_count(value, 1, UINT32_MAX, &p->durable_ms);
+	case 'P':
+		a->node.dir = value;
+		return 0;
+	case 'R':
+		a->node.region = value;
+		return 0;
+	case 'k':
+		a->node.keep = true;
+		return 0;
 	case 'f':
 		a->super.foreground = a->node.foreground = true;
 		return 0;
@@ -130,7 +154,10 @@ static bool complete(const struct args *a)
 	if (p->name[0] == '\0')
 		return false;
 	if (!a->supervise)
-		return a->has_id;
+		return a->has_id &&
+		       (a->node.dir == NULL) == (a->node.region == NULL);
+	if (p->dir[0] != '\0' && pooldir_is_one(p->dir))
+		return true; /* it has its own */
 	return p->size != 0 && p->k != 0 && p->nodes >= p->k + p->m;
 }
 

@@ -13,12 +13,15 @@
 #include <unistd.h>
 
 #include "mount-helper/conf.h"
+#include "mount-helper/pooldir.h"
 #include "mount-helper/size.h"
 #include "rdma/fabric.h"
 
 #define SECONDS_MAX	 1e6
 #define OP_TIMEOUT_S_MAX 3600.0
 #define LANES_MAX	 64u
+#define DURABLE_MS_MIN	 10u
+#define DURABLE_MS_MAX	 86400000u
 
 static int fail(struct conf *c, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -91,6 +94,48 @@ static int set_pool(struct conf *c, const char *v)
 			    "letters, digits, '.', '_' and '-'",
 			    v, CONF_POOL_BYTES_MAX);
 	strcpy(c->pool.name, v);
+	return 0;
+}
+
+/* Who makes the pool works in another directory. */
+static int set_pool_dir(struct conf *c, const char *v)
+{
+	char *cwd = v[0] == '/' ? strdup("") : getcwd(NULL, 0);
+	int n;
+
+	if (cwd == NULL)
+		return fail(c, "pool-dir=%s: say a path that begins with /", v);
+	n = snprintf(c->pool.dir, sizeof(c->pool.dir), "%s%s%s", cwd,
+		     v[0] == '/' ? "" : "/", v);
+	free(cwd);
+	if (n >= (int)sizeof(c->pool.dir))
+		return fail(c, "pool-dir= is too long: at most %u bytes",
+			    CONF_DIR_BYTES_MAX - 1);
+	return 0;
+}
+
+static int set_durable_ms(struct conf *c, const char *v)
+{
+	if (size_parse_count(v, DURABLE_MS_MIN, DURABLE_MS_MAX,
+			     &c->pool.durable_ms) < 0)
+		return fail(c,
+			    "durable_ms=%s is not a number of milliseconds "
+			    "from %u to %u",
+			    v, DURABLE_MS_MIN, DURABLE_MS_MAX);
+	return 0;
+}
+
+static int set_sync(struct conf *c, const char *v)
+{
+	if (strcmp(v, "memory") == 0)
+		c->fs.persist = false;
+	else if (strcmp(v, "persist") == 0)
+		c->fs.persist = true;
+	else
+		return fail(c,
+			    "sync=%s is unknown: say sync=memory or "
+			    "sync=persist",
+			    v);
 	return 0;
 }
 
@@ -237,6 +282,8 @@ static const struct option {
 	{"nodes", VALUE, set_nodes, 0, 0},
 	{"pool", VALUE, set_pool, 0, 0},
 	{"respawn", VALUE, set_respawn, 0, 0},
+	{"pool-dir", VALUE, set_pool_dir, 0, 0},
+	{"durable_ms", VALUE, set_durable_ms, 0, 0},
 	{"cache", VALUE, set_cache, 0, 0},
 	{"attr_timeout", VALUE, set_attr_timeout, 0, 0},
 	{"entry_timeout", VALUE, set_entry_timeout, 0, 0},
@@ -264,7 +311,7 @@ static const struct option {
 	{"noexec", FORWARD, NULL, 0, 0},
 	{"atime", FORWARD, NULL, 0, 0},
 	{"noatime", FORWARD, NULL, 0, 0},
-	{"sync", FORWARD, NULL, 0, 0},
+	{"sync", FORWARD, set_sync, 0, 0}, /* with a value it is ours */
 	{"async", FORWARD, NULL, 0, 0},
 	{"dirsync", FORWARD, NULL, 0, 0},
 	{"default_permissions", IGNORE, NULL, 0, 0}, /* always on */
@@ -331,7 +378,7 @@ static int take(struct conf *c, const char *text)
 	if (o->what == VALUE && (value == NULL || *value == '\0'))
 		return fail(c, "option '%s' needs a value: %s=...", o->name,
 			    o->name);
-	if (o->what == VALUE)
+	if (o->what == VALUE || (value != NULL && o->set != NULL))
 		return o->set(c, value);
 	if (value != NULL)
 		return fail(c, "option '%s' takes no value", o->name);
@@ -435,6 +482,9 @@ static int settle(struct conf *c)
 	if (c->debug)
 		c->foreground = true;
 	c->fs.debug = c->debug;
+	/* A pool that is there already keeps its shape. */
+	if (p->dir[0] != '\0' && pooldir_is_one(p->dir))
+		return 0;
 	if (p->k == 0) {
 		p->k = 3;
 		p->m = 2;

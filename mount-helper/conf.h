@@ -12,6 +12,7 @@
 #define CONF_POOL_BYTES_MAX  48u /* of a pool's name */
 #define CONF_ERROR_BYTES_MAX 512u
 #define CONF_MOUNT_BYTES_MAX 4096u
+#define CONF_DIR_BYTES_MAX   256u
 #define CONF_THREADS_MAX     256u
 
 /* The shape of a pool that is to be made. */
@@ -23,6 +24,9 @@ struct conf_pool {
 	uint32_t nodes; /* 0: k + m */
 	bool shaped;	/* any of the above was asked for */
 	bool respawn;	/* dead nodes are started again */
+	/* Where it lives on between mounts (absolute); "": nowhere. */
+	char dir[CONF_DIR_BYTES_MAX];
+	uint32_t durable_ms; /* between durable checkpoints; 0: default */
 };
 
 struct conf {

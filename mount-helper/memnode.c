@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "kv/node/disk.h"
 #include "kv/node/node.h"
 #include "mount-helper/exitcode.h"
 #include "mount-helper/memnode.h"
@@ -27,6 +28,8 @@ struct memnode {
 	struct layout_super head;
 	void *region;
 	int region_fd;
+	struct disk_dir disk_dir; /* of a pool with a directory */
+	struct disk disk;
 	struct node *node;
 	int sigfd;
 	int stopfd; /* eventfd: asked to stop */
@@ -95,10 +98,29 @@ static int read_head(struct memnode *m)
 	return 0;
 }
 
+/* Its memory is a file. */
+static int open_file(struct memnode *m)
+{
+	struct disk_dir *d = &m->disk_dir;
+
+	d->dirfd = open(m->opts->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (d->dirfd < 0)
+		return -errno;
+	m->region_fd = openat(d->dirfd, m->opts->region, O_RDWR | O_CLOEXEC);
+	if (m->region_fd < 0)
+		return -errno;
+	d->region_fd = m->region_fd;
+	disk_of_dir(d, &m->disk);
+	return fab_region_of_file(m->region_fd, m->head.layout.size,
+				  &m->region);
+}
+
 static int open_region(struct memnode *m)
 {
 	char name[CONF_POOL_BYTES_MAX + 32];
 
+	if (m->opts->dir != NULL)
+		return open_file(m);
 	snprintf(name, sizeof(name), "aceso-%s-%u", m->opts->pool, m->opts->id);
 	return fab_region_open(name, m->head.layout.size, &m->region,
 			       &m->region_fd);
@@ -110,6 +132,8 @@ static int open_node(struct memnode *m)
 		.super = m->head,
 		.region = m->region,
 		.region_fd = m->region_fd,
+		.keep = m->opts->keep,
+		.disk = m->opts->dir != NULL ? &m->disk : NULL,
 		.address = m->address,
 		.net = open_net,
 		.arg = m,

@@ -7,7 +7,11 @@
 struct memnode_opts {
 	const char *pool; /* its name */
 	uint32_t id;
-	uint32_t life;	 /* how many had this id before it */
+	uint32_t life; /* how many had this id before it */
+	/* Of a pool with a directory: this node's, and its memory's file in it,
+	 * which is to be taken as it is (@keep) or is zeroed. NULL: none. */
+	const char *dir, *region;
+	bool keep;
 	bool foreground; /* say things to stderr, not to syslog */
 };
 

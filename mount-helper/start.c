@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -10,13 +11,17 @@
 #include <unistd.h>
 
 #include "mount-helper/memory.h"
+#include "mount-helper/pooldir.h"
 #include "mount-helper/program.h"
 #include "mount-helper/start.h"
 
-#define READY_MS  30000
-#define ENDING_MS 6000 /* how long a pool that is ending may take */
-#define RETRY_MS  50
-#define GRACE_MS  500
+#define READY_MS   30000
+#define RESTART_MS 3600000 /* all its data is read from the disk */
+/* How long a pool that is ending may take; one with a directory writes it. */
+#define ENDING_MS	  6000
+#define ENDING_DURABLE_MS 300000
+#define RETRY_MS	  50
+#define GRACE_MS	  500
 
 /* What start_once() returns when it is worth another try. */
 #define AGAIN 1
@@ -40,16 +45,64 @@ static int join(struct start *s, struct kv **out)
 	return rc;
 }
 
+/* Room for argv and the numbers in it. */
+struct words {
+	char *argv[24];
+	int n;
+	char text[8][24];
+	int texts;
+};
+
+static void word(struct words *w, const char *name, const char *value)
+{
+	w->argv[w->n++] = (char *)name;
+	if (value != NULL)
+		w->argv[w->n++] = (char *)value;
+}
+
+static void number(struct words *w, const char *name, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void number(struct words *w, const char *name, const char *fmt, ...)
+{
+	char *text = w->text[w->texts++];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(w->text[0]), fmt, ap);
+	va_end(ap);
+	word(w, name, text);
+}
+
+/* What is not asked for of a pool that is there already is left out. */
+static void supervisor_words(const struct start *s, struct words *w)
+{
+	const struct conf_pool *p = s->pool;
+
+	word(w, "aceso-node", "--supervise");
+	word(w, "--pool", p->name);
+	if (p->size != 0)
+		number(w, "--size", "%" PRIu64, p->size);
+	if (p->k != 0)
+		number(w, "--code", "%u+%u", p->k, p->m);
+	if (p->nodes != 0)
+		number(w, "--nodes", "%u", p->nodes);
+	number(w, "--grace-ms", "%d", s->named ? GRACE_MS : 0);
+	if (p->dir[0] != '\0')
+		word(w, "--pool-dir", p->dir);
+	if (p->durable_ms != 0)
+		number(w, "--durable-ms", "%u", p->durable_ms);
+	if (p->respawn)
+		word(w, "--respawn", NULL);
+	if (s->foreground)
+		word(w, "--foreground", NULL);
+}
+
 /* Start the supervisor of the pool; its link is *@link. */
 static int spawn(struct start *s, pid_t *pid, int *pidfd, int *link)
 {
-	char program[PATH_MAX], size[24], code[16], nodes[8], grace[8];
-	char *argv[] = {
-		"aceso-node", "--supervise", "--pool", s->pool->name, "--size",
-		size,	      "--code",	     code,     "--nodes",     nodes,
-		"--grace-ms", grace,	     NULL, /* flags, and the end */
-		NULL,	      NULL};
-	unsigned flags = 12;
+	char program[PATH_MAX];
+	struct words w = {.n = 0};
 	int rc = program_find("aceso-node", program);
 
 	if (rc < 0) {
@@ -58,26 +111,24 @@ static int spawn(struct start *s, pid_t *pid, int *pidfd, int *link)
 			 "beside aceso-fuse: run make install");
 		return rc;
 	}
-	if (s->pool->respawn)
-		argv[flags++] = "--respawn";
-	if (s->foreground)
-		argv[flags++] = "--foreground";
-	snprintf(size, sizeof(size), "%" PRIu64, s->pool->size);
-	snprintf(code, sizeof(code), "%u+%u", s->pool->k, s->pool->m);
-	snprintf(nodes, sizeof(nodes), "%u", s->pool->nodes);
-	snprintf(grace, sizeof(grace), "%d", s->named ? GRACE_MS : 0);
-	rc = program_start(program, argv, s->foreground, pid, pidfd, link);
+	supervisor_words(s, &w);
+	rc = program_start(program, w.argv, s->foreground, pid, pidfd, link);
 	if (rc < 0)
 		snprintf(s->error, s->cap, "%s cannot be started: %s", program,
 			 strerror(-rc));
 	return rc;
 }
 
+static bool has_pool(const struct start *s)
+{
+	return s->pool->dir[0] != '\0' && pooldir_is_one(s->pool->dir);
+}
+
 /* What the supervisor says when it is ready, or not. */
 static int await(struct start *s, int link)
 {
 	char line[PROGRAM_LINE_BYTES_MAX];
-	int rc = program_line(link, line, READY_MS);
+	int rc = program_line(link, line, has_pool(s) ? RESTART_MS : READY_MS);
 
 	if (rc < 0) {
 		snprintf(s->error, s->cap,
@@ -100,7 +151,7 @@ static int make(struct start *s, struct kv **out)
 	int pidfd, link, rc;
 	pid_t pid;
 
-	rc = memory_plan(s->pool, s->error);
+	rc = has_pool(s) ? 0 : memory_plan(s->pool, s->error);
 	if (rc == 0)
 		rc = spawn(s, &pid, &pidfd, &link);
 	if (rc < 0)
@@ -131,11 +182,12 @@ static int start_once(struct start *s, struct kv **out)
 
 int start_pool(struct start *s, struct kv **out)
 {
+	int ending = s->pool->dir[0] != '\0' ? ENDING_DURABLE_MS : ENDING_MS;
 	int rc = AGAIN;
 
 	s->error[0] = '\0';
 	s->made = false;
-	for (int ms = 0; rc == AGAIN && ms < ENDING_MS; ms += RETRY_MS) {
+	for (int ms = 0; rc == AGAIN && ms < ending; ms += RETRY_MS) {
 		rc = start_once(s, out);
 		if (rc == AGAIN)
 			sleep_ms(RETRY_MS);

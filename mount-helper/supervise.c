@@ -19,6 +19,7 @@
 #include "kv/node/coord.h"
 #include "mount-helper/exitcode.h"
 #include "mount-helper/pool.h"
+#include "mount-helper/pooldir.h"
 #include "mount-helper/program.h"
 #include "mount-helper/public.h"
 #include "mount-helper/respawn.h"
@@ -29,6 +30,8 @@
 #define NODE_STOP_MS  2000
 #define KILL_MS	      5000
 #define FENCE_MS      1000 /* the coordinator waits meanwhile, and tries again */
+#define STOP_SAY_MS   1000
+#define STOP_DURABLE_MS 120000
 
 /* A memory node's process. */
 struct child {
@@ -51,11 +54,14 @@ struct super {
 	uint32_t children;
 	struct coord *coord;
 	struct public *public;
+	struct pooldir *dir;  /* NULL: memory is all there is */
+	bool restarted;	      /* from what was there */
 	pthread_mutex_t lock; /* of child[].pid and .pidfd */
 	int lock_fd;	      /* the pool's */
 	int sigfd;
 	int eventfd; /* the last client has gone */
 	bool has_starter;
+	bool signalled; /* to end, whoever is there */
 };
 
 /* --- what the coordinator asks -------------------------------------- */
@@ -125,6 +131,20 @@ static int kill_client(void *arg, int32_t pid)
 	return program_kill(pid, FENCE_MS);
 }
 
+static int commit(void *arg, const struct coord_counters *at)
+{
+	struct super *s = arg;
+
+	return pooldir_commit(s->dir, at);
+}
+
+static void on_cut(void *arg)
+{
+	struct super *s = arg;
+
+	pooldir_cut(s->dir);
+}
+
 static void on_last_client_gone(void *arg)
 {
 	struct super *s = arg;
@@ -149,17 +169,28 @@ static int brief(struct super *s, uint32_t id)
 static int start_node(struct super *s, uint32_t id)
 {
 	struct child *c = &s->child[id];
-	char number[16], life[16];
-	char *argv[] = {
-		"aceso-node",  "--pool",
-		s->place.name, "--id",
-		number,	       "--life",
-		life,	       s->opts->foreground ? "--foreground" : NULL,
-		NULL};
-	int rc;
+	char number[16], life[16], dir[POOLDIR_PATH_BYTES], region[32];
+	char *argv[16] = {"aceso-node", "--pool", s->place.name, "--id",
+			  number,	"--life", life};
+	int rc = 0, n = 7;
 
 	snprintf(number, sizeof(number), "%u", id);
 	snprintf(life, sizeof(life), "%u", c->life);
+	if (s->opts->foreground)
+		argv[n++] = "--foreground";
+	if (s->dir != NULL) {
+		if (c->life > 0)
+			rc = pooldir_renew(s->dir, id);
+		if (rc != 0)
+			return rc;
+		pooldir_node(s->dir, id, dir, region);
+		argv[n++] = "--dir";
+		argv[n++] = dir;
+		argv[n++] = "--region";
+		argv[n++] = region;
+		if (s->restarted && c->life == 0)
+			argv[n++] = "--keep";
+	}
 	pool_node_sock(&s->place, id, c->life++, c->address);
 	pthread_mutex_lock(&s->lock);
 	rc = program_start(s->program, argv, s->opts->foreground, &c->pid,
@@ -196,7 +227,7 @@ static int await_node(struct super *s, uint32_t id, char *error)
 
 static int start_nodes(struct super *s, char *error)
 {
-	uint32_t n = s->opts->pool.nodes;
+	uint32_t n = s->head.layout.group.nodes;
 	int rc;
 
 	rc = program_find("aceso-node", s->program);
@@ -259,7 +290,7 @@ static void stop_nodes(struct super *s)
 
 /* --- start and end -------------------------------------------------- */
 
-static int lay_out(struct super *s)
+static int lay_out_new(struct super *s)
 {
 	const struct conf_pool *p = &s->opts->pool;
 	struct layout_shape shape = {
@@ -271,6 +302,39 @@ static int lay_out(struct super *s)
 	    getrandom(&s->head.secret, sizeof(s->head.secret), 0) < 0)
 		return -errno;
 	return layout_of(&shape, &s->head.layout);
+}
+
+/* The pool's files: made, or brought back to the last durable checkpoint. */
+static int lay_out_dir(struct super *s, char *error)
+{
+	int rc = pooldir_open(&s->opts->pool, &s->dir, error);
+
+	if (rc == 0 && pooldir_has_pool(s->dir)) {
+		s->head = pooldir_file(s->dir)->super;
+		s->restarted = true;
+		return pooldir_restart(s->dir, error);
+	}
+	if (rc == 0 && s->opts->pool.size == 0) {
+		snprintf(error, PROGRAM_LINE_BYTES_MAX,
+			 "%.300s holds no pool (any more)", s->opts->pool.dir);
+		return -EINVAL;
+	}
+	if (rc == 0)
+		rc = lay_out_new(s);
+	return rc != 0 ? rc : pooldir_create(s->dir, &s->head, error);
+}
+
+static int lay_out(struct super *s, char *error)
+{
+	int rc;
+
+	if (s->opts->pool.dir[0] != '\0')
+		return lay_out_dir(s, error);
+	rc = lay_out_new(s);
+	if (rc < 0)
+		snprintf(error, PROGRAM_LINE_BYTES_MAX,
+			 "the pool cannot be laid out: %s", strerror(-rc));
+	return rc;
 }
 
 static int start_coord(struct super *s)
@@ -296,6 +360,14 @@ static int start_coord(struct super *s)
 		.on_last_client_gone = on_last_client_gone,
 	};
 
+	if (s->dir != NULL) {
+		o.persistent = true;
+		o.dir = s->opts->pool.dir; /* lives as long as we do */
+		o.durable_ms = s->opts->pool.durable_ms;
+		o.counters = pooldir_file(s->dir)->at;
+		o.commit = commit;
+		o.on_cut = on_cut;
+	}
 	for (uint32_t id = 0; id < s->children; id++) {
 		address[id] = s->child[id].address;
 		pid[id] = s->child[id].pid;
@@ -325,13 +397,14 @@ static int start(struct super *s, char *error)
 {
 	int rc = make_events(s);
 
-	if (rc == 0)
-		rc = lay_out(s);
 	if (rc < 0) {
 		snprintf(error, PROGRAM_LINE_BYTES_MAX,
-			 "the pool cannot be laid out: %s", strerror(-rc));
+			 "signals cannot be set up: %s", strerror(-rc));
 		return rc;
 	}
+	rc = lay_out(s, error);
+	if (rc < 0)
+		return rc;
 	rc = start_nodes(s, error);
 	if (rc < 0)
 		return rc;
@@ -502,8 +575,10 @@ static bool wait_once(struct super *s)
 	if (rc == 0)
 		return idle && ms == (int)s->opts->grace_ms &&
 		       coord_clients(s->coord) == 0;
-	if (p[ON_SIGNAL].revents != 0)
+	if (p[ON_SIGNAL].revents != 0) {
+		s->signalled = true;
 		return true;
+	}
 	if (p[ON_GONE].revents != 0)
 		eventfd_read(s->eventfd, &ignored);
 	if (p[ON_STARTER].revents != 0) {
@@ -515,6 +590,28 @@ static bool wait_once(struct super *s)
 	return false;
 }
 
+/* The last durable checkpoint. False: somebody came in the meantime, to whom
+ * the pool is still what it was. */
+static bool settle(struct super *s, bool forced)
+{
+	int rc;
+
+	if (s->dir == NULL)
+		return true;
+	rc = coord_persist(s->coord, STOP_SAY_MS);
+	if (rc == -ETIMEDOUT) {
+		say_info("writing the pool to %s", s->opts->pool.dir);
+		rc = coord_persist(s->coord, STOP_DURABLE_MS);
+	}
+	if (rc != 0)
+		say_err("what was changed last is not in %s: %s",
+			s->opts->pool.dir,
+			rc == -ETIMEDOUT ? "a memory node is away, or the disk "
+					   "is too slow"
+					 : strerror(-rc));
+	return forced || coord_clients(s->coord) == 0;
+}
+
 static int run(struct super *s)
 {
 	char error[PROGRAM_LINE_BYTES_MAX] = "";
@@ -522,10 +619,13 @@ static int run(struct super *s)
 
 	if (rc == 0) {
 		program_tell(PROGRAM_LINK_FD, "ready", s->place.sock);
-		while (!wait_once(s))
-			;
+		do
+			while (!wait_once(s))
+				;
+		while (!settle(s, s->signalled));
 	}
 	stop_nodes(s);
+	pooldir_close(s->dir);
 	pool_remove(&s->place, s->lock_fd);
 	if (rc < 0) /* said last: nothing is left when it is read */
 		program_tell(PROGRAM_LINK_FD, "error", error);

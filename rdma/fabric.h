@@ -276,8 +276,15 @@ int fab_tcp_open(const struct fab_key *key, struct fab_net **out);
 int fab_region_open(const char *name, uint64_t size, void **base, int *fd);
 void fab_region_close(void *base, uint64_t size, int fd);
 
+/* The same memory in a file: @fd, of at least @size bytes, which is mapped as
+ * it is and stays the caller's until fab_region_close(). Those to whom it is
+ * handed must trust its owner not to truncate it. Errors: those of mmap();
+ * -EINVAL it is no regular file or too short. */
+int fab_region_of_file(int fd, uint64_t size, void **base);
+
 /* Give bytes back to the system; they read as zeros afterwards. Page-aligned.
- * The owner of the region only. Works without @fd (-1) by clearing. */
+ * The owner of the region only. Works without @fd (-1) by clearing. A file
+ * keeps its room on the disk, so that no later write to it can fault. */
 void fab_region_discard(void *base, int fd, uint64_t offset, uint64_t len);
 
 /* A hint that the owner itself is about to touch bytes that others wrote: to

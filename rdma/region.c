@@ -1,10 +1,12 @@
 /* rdma/region.c - the memory a node gives: a memfd, so that other processes
- * can map it, sealed at its size, so that no access of theirs can fault. */
+ * can map it, sealed at its size, so that no access of theirs can fault. Or a
+ * file of the owner's, for pools that outlive their processes. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "rdma/fabric.h"
@@ -57,10 +59,37 @@ void fab_region_map(void *base, uint64_t offset, uint64_t len)
 #endif
 }
 
+int fab_region_of_file(int fd, uint64_t size, void **base)
+{
+	struct stat st;
+	void *p;
+
+	assert(base != NULL);
+	if (size == 0 || size > INT64_MAX || fstat(fd, &st) != 0 ||
+	    !S_ISREG(st.st_mode) || (uint64_t)st.st_size < size)
+		return -EINVAL;
+	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	*base = p;
+	return 0;
+}
+
+/* A memfd gives its memory back. A hole in a file would have to be filled by
+ * the disk again, which may be full by then: its writer would die of SIGBUS. */
+static int discard_mode(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	if (seals >= 0 && (seals & F_SEAL_SHRINK) != 0)
+		return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	return FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+}
+
 void fab_region_discard(void *base, int fd, uint64_t offset, uint64_t len)
 {
-	if (fd >= 0 && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				 (off_t)offset, (off_t)len) == 0)
+	if (fd >= 0 &&
+	    fallocate(fd, discard_mode(fd), (off_t)offset, (off_t)len) == 0)
 		return;
 	memset((char *)base + offset, 0, len);
 }

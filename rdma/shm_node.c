@@ -122,16 +122,26 @@ static int recv_welcome(int sock, struct shm_frame *fr, int *fd)
 	return rc;
 }
 
-/* Map what the node handed over, if it can never shrink under us: so no
- * access within @size can fault. */
+/* It can never shrink under us: a sealed memfd, or a file that only we, root
+ * and who runs the node (whom we trust with the bytes anyway) may truncate. */
+static bool stays(int fd, const struct stat *st)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	if (seals >= 0 && (seals & F_SEAL_SHRINK) != 0)
+		return true;
+	return S_ISREG(st->st_mode) && (st->st_mode & 022) == 0 &&
+	       (st->st_uid == geteuid() || st->st_uid == 0);
+}
+
+/* Map what the node handed over, if no access within @size can fault. */
 static int map_region(int fd, uint64_t size, uint8_t **base)
 {
 	struct stat st;
-	int seals = fcntl(fd, F_GET_SEALS);
 	void *p;
 
-	if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || fstat(fd, &st) != 0 ||
-	    size == 0 || (uint64_t)st.st_size < size)
+	if (size == 0 || fstat(fd, &st) != 0 || !stays(fd, &st) ||
+	    (uint64_t)st.st_size < size)
 		return -EPROTO;
 	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)

@@ -126,14 +126,17 @@ void fs_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fs_reply_ino_err(req, fs_file_settle(fs_of(req), ino));
 }
 
-/* What is written is in k + m memories when the write returns: no more can be
- * waited for here. */
+/* What is written is in k + m memories when the write returns. Who wants more
+ * waits until it is on the pool's disks, all of it, times included. */
 static void sync_ino(fuse_req_t req, fuse_ino_t ino, int datasync)
 {
+	struct fs *fs = fs_of(req);
 	int rc = 0;
 
-	if (!datasync)
-		rc = fs_file_settle(fs_of(req), ino);
+	if (!datasync || fs->opts.persist)
+		rc = fs_file_settle(fs, ino);
+	if (rc == 0 && fs->opts.persist)
+		rc = kv_persist(fs->kv);
 	fs_reply_ino_err(req, rc);
 }
 

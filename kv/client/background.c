@@ -161,8 +161,13 @@ int kv_background(struct kv *kv)
 	t = c->chores;
 	if (t == NULL)
 		return -ENOMEM;
+	/* One at a time: who comes while another adopts a view must not tell
+	 * the coordinator that it has been. */
+	if (atomic_exchange(&c->busy, true))
+		return 0;
 	did = watch(kv, t, 0, WATCH_NOW_NS);
 	rc = space_background(kv->space, t, false);
+	atomic_store(&c->busy, false);
 	return did > 0 || rc > 0;
 }
 

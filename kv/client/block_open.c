@@ -20,7 +20,8 @@ static struct space_block *block_claim(struct space *sp, uint32_t i)
 	struct space_block *b = &sp->blocks[i];
 
 	if (atomic_load(&b->state) != SPACE_UNUSED ||
-	    units_open(&b->units, sp->total) != 0)
+	    units_open(&b->units, sp->total) != 0 ||
+	    (sp->kv->persistent && units_hold_open(&b->units) != 0))
 		return NULL;
 	units_clear(&b->units);
 	atomic_store(&b->state, SPACE_OPENING);
@@ -277,7 +278,9 @@ static int round_of(struct attempt *at, uint64_t deadline_ns)
 		if (rc == 0 || rc == -ESTALE)
 			return rc;
 		/* Whatever it is, another try may go better. */
-		if (rc != -ENOSPC)
+		if (rc == -EINPROGRESS && verdict == -ENOSPC)
+			verdict = rc;
+		else if (rc != -ENOSPC && rc != -EINPROGRESS)
 			verdict = -EAGAIN;
 	}
 	return verdict;

@@ -1,8 +1,6 @@
 /* kv/client/block_seal.c - a full or forsaken block goes back to the nodes.
  *
- *	1. units that may be torn are zeroed alike in all copies: after the
- *	   fold, data and parity must agree there too, or a neighbour in the
- *	   stripe could not be decoded ([I5])
+ *	1. units that may be torn are made alike in all copies (block_mend.c)
  *	2. MARK the units that hold nothing, then SEAL, to every member that is
  *	   up; a block never written is CANCELed instead
  * A member that could not be told is told again later; all steps bear being
@@ -17,11 +15,6 @@
 #include "kv/proto.h"
 #include "kv/stats.h"
 
-#define ZEROS_BYTES 4096u
-#define ZERO_OPS    256u
-
-static const uint8_t zeros[ZEROS_BYTES];
-
 struct sealing {
 	struct space *sp;
 	struct kv_thread *t;
@@ -30,82 +23,6 @@ struct sealing {
 	struct proto_mark *marks;
 	uint32_t marks_len;
 };
-
-/* --- torn units ---------------------------------------------------------- */
-
-static int run_zeroes(struct sealing *s, struct fab_op *ops, uint32_t n)
-{
-	struct fab_batch batch = {
-		.ops = ops,
-		.n = n,
-		.deadline_ns = fab_now(s->t->fab) + SPACE_CALL_NS,
-	};
-	int rc = fab_run(s->t->fab, &batch);
-
-	for (uint32_t i = 0; rc == 0 && i < n; i++)
-		if (ops[i].status != 0) {
-			member_suspect(s->sp->kv->member, s->t, ops[i].node);
-			rc = -EAGAIN;
-		}
-	return rc;
-}
-
-/* Add WRITEs of zeros over [@at, + @len) bytes of member @m. */
-static uint32_t zero_ops(struct fab_op *ops, uint32_t n,
-			 const struct space_member *m, uint64_t at,
-			 uint32_t len)
-{
-	while (len != 0) {
-		uint32_t part = len < ZEROS_BYTES ? len : ZEROS_BYTES;
-
-		fab_write(&ops[n++], m->node, m->offset + at, zeros, part);
-		at += part;
-		len -= part;
-	}
-	return n;
-}
-
-/* Zero one piece of a run in all copies that are up. */
-static int zero_piece(struct sealing *s, struct fab_op *ops, uint32_t at,
-		      uint32_t units)
-{
-	const struct space_block *b = s->b;
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < b->members; i++)
-		if (s->todo >> b->member[i].node & 1)
-			n = zero_ops(ops, n, &b->member[i],
-				     (uint64_t)at * GROUP_UNIT_BYTES,
-				     units * GROUP_UNIT_BYTES);
-	return run_zeroes(s, ops, n);
-}
-
-static int mend_torn(struct sealing *s)
-{
-	/* So many units at a time that all copies' WRITEs fit in @ops. */
-	const uint32_t most =
-		ZERO_OPS / SPACE_COPIES_MAX * ZEROS_BYTES / GROUP_UNIT_BYTES;
-	struct units_run run = {0, 0};
-	struct fab_op *ops;
-	int rc = 0;
-
-	if (s->b->units.torn_n == 0)
-		return 0;
-	ops = malloc(ZERO_OPS * sizeof(*ops));
-	if (ops == NULL)
-		return -ENOMEM;
-	for (uint32_t from = 0;
-	     rc == 0 && units_next_torn(&s->b->units, from, &run);
-	     from = run.at + run.len) {
-		if (run.len > most)
-			run.len = most;
-		rc = zero_piece(s, ops, run.at, run.len);
-	}
-	free(ops);
-	if (rc == 0)
-		units_mend(&s->b->units);
-	return rc;
-}
 
 /* --- messages to the members --------------------------------------------- */
 
@@ -250,7 +167,7 @@ static int seal_now(struct space *sp, struct kv_thread *t,
 	s.todo &= ~b->sealed;
 	if (b->units.bump == 0)
 		return seal_empty(&s, &seal);
-	rc = mend_torn(&s);
+	rc = block_mend(sp, t, b, s.todo);
 	return rc != 0 ? rc : seal_written(&s, &seal);
 }
 
@@ -270,6 +187,7 @@ static bool claim(struct space *sp, struct space_block *b)
 	if (state == SPACE_CLOSING && atomic_load(&b->inflight) == 0) {
 		if (b->kind != BLOCK_ROWS)
 			atomic_store(space_open_at(sp, b), 0);
+		units_hold_end(&b->units);
 		atomic_store(&b->state, SPACE_SEALING);
 		mine = true;
 	} else if (state == SPACE_SEALING && !b->busy) {

@@ -208,6 +208,7 @@ static int parts_open(struct kv *kv, const struct proto_joined *j)
 	kv->layout = j->super.layout;
 	kv->secret = j->super.secret;
 	kv->id = j->client;
+	kv->persistent = j->view.persistent != 0;
 	rc = client_new(kv, &c);
 	if (rc == 0)
 		memcpy(c->uuid, j->super.uuid, sizeof(c->uuid));

@@ -23,6 +23,7 @@ struct client {
 	uint8_t uuid[16];    /* of the pool */
 	/* client.c's background */
 	bool threaded;
+	_Atomic bool busy;	  /* kv_background() is at it */
 	struct kv_thread *chores; /* kv_background()'s, where it is called */
 	pthread_t watcher, worker;
 	pthread_mutex_t lock;

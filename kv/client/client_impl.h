@@ -27,6 +27,9 @@ struct kv {
 	struct cache *cache;
 	struct alone *alone;
 	_Atomic uint32_t op_seq; /* operation tags: id << 32 | op_seq */
+	bool persistent;	 /* the pool makes durable checkpoints */
+	/* Something was, since the last cut; the coordinator knows of it. */
+	_Atomic bool changed, changed_told;
 	/* more as client.c needs */
 	void *priv;
 };

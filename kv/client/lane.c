@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "kv/client/member.h"
+#include "kv/client/persist.h"
 #include "kv/client/space_impl.h"
 
 /* A request up to this size that block [0] cannot serve is a sign that it is
@@ -326,6 +327,16 @@ static bool grace(struct space *sp, struct kv_thread *t, uint32_t *tries)
 	return true;
 }
 
+/* Free blocks wait for a durable checkpoint: have one made. It comes with new
+ * views, and one of them is the time to ask again. */
+static int wait_durable(struct space *sp, struct kv_thread *t, int rc)
+{
+	if (rc != -EINPROGRESS)
+		return rc;
+	persist_hurry(sp->kv, t);
+	return -EAGAIN;
+}
+
 int lane_take(struct space *sp, struct kv_thread *t, unsigned class,
 	      uint32_t min, uint32_t want, bool urgent, uint64_t deadline_ns,
 	      struct space_spot *out)
@@ -335,6 +346,7 @@ int lane_take(struct space *sp, struct kv_thread *t, unsigned class,
 
 	if (min == 0 || min > sp->total)
 		return -EINVAL;
+	persist_touch(sp->kv);
 	for (;;) {
 		if (lane_take_here(sp, &sp->lanes[lane_no], class, min, want,
 				   out))
@@ -345,12 +357,17 @@ int lane_take(struct space *sp, struct kv_thread *t, unsigned class,
 				       deadline_ns);
 		if (rc == 0)
 			continue;
-		if (rc != -ENOSPC || class == SPACE_ROWS)
+		if ((rc != -ENOSPC && rc != -EINPROGRESS) ||
+		    class == SPACE_ROWS)
 			return rc;
 		if (take_anywhere(sp, class, min, want, out))
 			return 0;
 		if (urgent && !is_page_class(class))
-			return take_reserve(sp, t, min, deadline_ns, out);
+			return wait_durable(
+				sp, t,
+				take_reserve(sp, t, min, deadline_ns, out));
+		if (rc == -EINPROGRESS)
+			return wait_durable(sp, t, rc);
 		if (!grace(sp, t, &tries))
 			return -ENOSPC;
 	}

@@ -21,6 +21,7 @@
 #include "kv/client/alone.h"
 #include "kv/client/client.h"
 #include "kv/client/addr_cache.h"
+#include "kv/client/persist.h"
 #include "kv/client/space.h"
 #include "kv/proto.h"
 
@@ -28,7 +29,11 @@
 #define WAIT_FIRST_NS	 UINT64_C(20000)
 #define WAIT_LAST_NS	 UINT64_C(1000000)
 #define SUSPECT_EVERY_NS UINT64_C(20000000)
-#define SUSPECT_CALL_NS	 UINT64_C(200000000)
+/* Longer than FREEZE_NS of kv/node/coord_durable.c by far. */
+#define KV_FREEZE_NS UINT64_C(2000000000)
+/* Since we joined; we had no clock then. */
+#define FROZEN_NOW	UINT64_C(1)
+#define SUSPECT_CALL_NS UINT64_C(200000000)
 
 struct member {
 	struct kv *kv;
@@ -38,8 +43,9 @@ struct member {
 	/* The view in which each node came, as this client met it. */
 	_Atomic uint64_t born[64];
 	_Atomic uint32_t clients;
-	_Atomic uint16_t shard[64]; /* state << 8 | host */
-	struct view view;	    /* under lock */
+	_Atomic uint64_t frozen_until; /* hold operations; 0: do not */
+	_Atomic uint16_t shard[64];    /* state << 8 | host */
+	struct view view;	       /* under lock */
 	/* The watcher's own: where nodes are, and whom to attach to still. */
 	char address[64][PROTO_ADDRESS_BYTES];
 	uint64_t absent;
@@ -49,9 +55,12 @@ struct member {
 };
 
 /* A node is born before it is a member, for member_holds(). */
-static void publish(struct member *m, const struct view *v)
+static void publish(struct member *m, const struct view *v, uint64_t now)
 {
 	m->view = *v;
+	atomic_store(&m->frozen_until, !v->frozen ? 0
+				       : now == 0 ? FROZEN_NOW
+						  : now + KV_FREEZE_NS);
 	for (uint32_t s = 0; s < v->nodes; s++)
 		atomic_store_explicit(&m->shard[s],
 				      (uint16_t)(v->shard[s] << 8 | v->host[s]),
@@ -76,7 +85,7 @@ int member_open(struct kv *kv, const struct view *first, struct member **out)
 	m->kv = kv;
 	pthread_mutex_init(&m->lock, NULL);
 	atomic_store(&m->all, view_members(first)); /* none is born now */
-	publish(m, first);
+	publish(m, first, 0);
 	m->settled = first->epoch;
 	*out = m;
 	return 0;
@@ -159,6 +168,33 @@ void member_release(struct member *m, uint32_t shard)
 
 /* --- operations ----------------------------------------------------------- */
 
+static bool is_frozen(struct member *m, struct kv_thread *t)
+{
+	uint64_t until = atomic_load(&m->frozen_until), now;
+
+	if (until == 0)
+		return false;
+	now = fab_now(t->fab);
+	if (until == FROZEN_NOW)
+		atomic_compare_exchange_strong(&m->frozen_until, &until,
+					       now + KV_FREEZE_NS);
+	return until == FROZEN_NOW || now < until;
+}
+
+/* Until another view says that all may go on, or the time is past in which
+ * anybody would call what is held here a cut. */
+static void wait_thaw(struct member *m, struct kv_thread *t)
+{
+	uint64_t ns = WAIT_FIRST_NS;
+
+	while (is_frozen(m, t)) {
+		if (!client_of(m->kv)->threaded && kv_background(m->kv) > 0)
+			continue;
+		fab_sleep(t->fab, ns);
+		ns = ns * 2 < WAIT_LAST_NS ? ns * 2 : WAIT_LAST_NS;
+	}
+}
+
 uint64_t member_enter(struct member *m, struct kv_thread *t)
 {
 	struct thread_place *p = thread_place(t);
@@ -166,9 +202,15 @@ uint64_t member_enter(struct member *m, struct kv_thread *t)
 
 	if (p->depth++ > 0)
 		return atomic_load_explicit(&p->epoch, memory_order_relaxed);
-	e = member_epoch(m);
-	atomic_store(&p->epoch, e); /* M1: before the view is looked at */
-	return e;
+	for (;;) {
+		e = member_epoch(m);
+		atomic_store(&p->epoch, e); /* M1: before the view is looked at
+					     */
+		if (!is_frozen(m, t))
+			return e;
+		atomic_store(&p->epoch, 0);
+		wait_thaw(m, t);
+	}
 }
 
 void member_leave(struct member *m, struct kv_thread *t)
@@ -283,7 +325,7 @@ int member_adopt(struct member *m, struct kv_thread *t,
 	stays = stays_alone(&old, v);
 	if (!stays)
 		alone_set(m->kv->alone, false);
-	publish(m, v);
+	publish(m, v, fab_now(t->fab));
 	pthread_mutex_unlock(&m->lock);
 	cut_dead(m, v);
 	while (threads_before(client_of(m->kv)->threads, v->epoch))
@@ -298,6 +340,13 @@ int member_adopt(struct member *m, struct kv_thread *t,
 	if (view_up(&old) != view_up(v) ||
 	    view_members(&old) != view_members(v))
 		space_new_view(m->kv->space, t);
+	/* First what is durable: a cut that is only being made is none yet. */
+	if (v->durable > old.durable)
+		space_cut_durable(m->kv->space);
+	if (v->cut > old.cut) {
+		space_cut(m->kv->space);
+		persist_cut(m->kv);
+	}
 	return 1;
 }
 

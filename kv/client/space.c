@@ -8,6 +8,7 @@
 
 #include "kv/client/member.h"
 #include "kv/client/pages.h"
+#include "kv/client/persist.h"
 #include "kv/client/space_impl.h"
 
 #define LANES_DEFAULT_MAX 8u
@@ -259,6 +260,7 @@ void space_obsolete(struct space *sp, struct kv_thread *t, fab_addr addr,
 	uint64_t stripe;
 	uint32_t role, at;
 
+	persist_touch(sp->kv);
 	if (give_here(sp, addr, units, life))
 		return;
 	if (group_locate(g, addr, &stripe, &role, &at) != 0 || role >= g->k ||

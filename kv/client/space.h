@@ -74,6 +74,11 @@ void space_obsolete(struct space *sp, struct kv_thread *t, fab_addr addr,
 /* A view was adopted: drop or seal the blocks that lost a member. */
 void space_new_view(struct space *sp, struct kv_thread *t);
 
+/* All operations hold still while a cut is made, which may need what is in use
+ * now; and: the last cut is durable. For member_adopt(). */
+void space_cut(struct space *sp);
+void space_cut_durable(struct space *sp);
+
 /* One round in the background: open ahead, seal, send marks (all of them if
  * @flush). Returns 1 if it did something, 0, or -errno. */
 int space_background(struct space *sp, struct kv_thread *t, bool flush);

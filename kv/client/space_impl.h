@@ -177,7 +177,8 @@ bool space_member_holds(struct space *sp, const struct space_block *b,
 
 /* Get a new block of @class from the nodes: OPEN, on no shelf yet. With @wait,
  * waits while deltas are being folded.
- * Errors: -ENOSPC; -ETIMEDOUT; -EAGAIN: see space_take(), or not @wait. */
+ * Errors: -ENOSPC; -EINPROGRESS none is free before the pool is made durable;
+ * -ETIMEDOUT; -EAGAIN: see space_take(), or not @wait. */
 int block_open(struct space *sp, struct kv_thread *t, uint32_t lane,
 	       unsigned class, bool urgent, bool wait, uint64_t deadline_ns,
 	       struct space_block **out);
@@ -200,5 +201,12 @@ void block_cancel(struct space *sp, struct kv_thread *t,
  * Returns 1 if it is done with now, 0 if there was nothing to do yet, -errno
  * if some member could not be told: call again later. */
 int block_seal(struct space *sp, struct kv_thread *t, struct space_block *b);
+
+/* --- block_mend.c -------------------------------------------------------- */
+
+/* Make what may be torn in @b, SEALING, alike in its copies on @nodes.
+ * Errors: -EAGAIN some node did not answer; -ENOMEM. */
+int block_mend(struct space *sp, struct kv_thread *t, struct space_block *b,
+	       uint64_t nodes);
 
 #endif

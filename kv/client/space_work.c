@@ -1,6 +1,7 @@
 /* kv/client/space_work.c - what happens to blocks besides being written: views
  * change, and the background opens ahead, seals and sends marks. */
 #include "kv/client/member.h"
+#include "kv/client/persist.h"
 #include "kv/client/space_impl.h"
 
 #define MARKS_WAIT_NS UINT64_C(100000000) /* for company */
@@ -24,6 +25,37 @@ void space_new_view(struct space *sp, struct kv_thread *t)
 	atomic_store(&sp->full_ns, 0);
 	atomic_store(&sp->rows_full_ns, 0);
 	space_wake(sp);
+}
+
+/* --- durable checkpoints ------------------------------------------------- */
+
+static void each_block(struct space *sp, void (*fn)(struct units *u))
+{
+	uint32_t high = atomic_load(&sp->high);
+
+	for (uint32_t i = 0; i < high; i++) {
+		struct space_lane *lane = space_lock_if(sp, i, SPACE_OPEN);
+
+		if (lane == NULL)
+			lane = space_lock_if(sp, i, SPACE_CLOSING);
+		if (lane == NULL)
+			continue;
+		if (sp->blocks[i].kind != BLOCK_ROWS)
+			fn(&sp->blocks[i].units);
+		pthread_mutex_unlock(&lane->lock);
+	}
+}
+
+void space_cut(struct space *sp)
+{
+	each_block(sp, units_hold_cut);
+}
+
+void space_cut_durable(struct space *sp)
+{
+	each_block(sp, units_hold_durable);
+	atomic_store(&sp->full_ns, 0);
+	atomic_store(&sp->rows_full_ns, 0);
 }
 
 /* --- the background ------------------------------------------------------ */
@@ -134,6 +166,7 @@ int space_background(struct space *sp, struct kv_thread *t, bool flush)
 	for (uint32_t i = 0; i < sp->nlanes; i++)
 		did |= lane_open_ahead(sp, t, i);
 	close_stale(sp, t);
+	persist_tell(sp->kv, t);
 	sealed = space_seal_all(sp, t);
 	marked = space_marks_round(sp, t, flush);
 	if (sealed < 0)
@@ -160,7 +193,8 @@ bool space_pending(struct space *sp)
 {
 	uint32_t high = atomic_load(&sp->high);
 
-	if (atomic_load(&sp->work) || marks_waiting(sp->marks) != 0)
+	if (atomic_load(&sp->work) || marks_waiting(sp->marks) != 0 ||
+	    persist_untold(sp->kv))
 		return true;
 	for (uint32_t i = 0; i < high; i++) {
 		uint8_t state = atomic_load(&sp->blocks[i].state);

@@ -44,6 +44,7 @@ void units_clear(struct units *u)
 		memset(u->given, 0, map_bytes(u));
 	if (u->torn_n != 0)
 		memset(u->torn, 0, map_bytes(u));
+	units_hold_clear(u);
 	u->bump = 0;
 	u->free = 0;
 	u->torn_n = 0;
@@ -55,6 +56,7 @@ void units_clear(struct units *u)
 
 void units_close(struct units *u)
 {
+	units_hold_close(u);
 	free(u->given);
 	free(u->torn);
 	u->given = NULL;
@@ -76,7 +78,7 @@ static uint64_t mask_of(uint32_t w, uint32_t at, uint32_t end)
 	return m;
 }
 
-static void map_set(uint64_t *map, uint32_t at, uint32_t len)
+void units_map_set(uint64_t *map, uint32_t at, uint32_t len)
 {
 	uint32_t end = at + len;
 
@@ -85,7 +87,7 @@ static void map_set(uint64_t *map, uint32_t at, uint32_t len)
 }
 
 /* Returns how many were set. */
-static uint32_t map_unset(uint64_t *map, uint32_t at, uint32_t len)
+uint32_t units_map_unset(uint64_t *map, uint32_t at, uint32_t len)
 {
 	uint32_t end = at + len, n = 0;
 
@@ -98,7 +100,7 @@ static uint32_t map_unset(uint64_t *map, uint32_t at, uint32_t len)
 	return n;
 }
 
-static bool map_any(const uint64_t *map, uint32_t at, uint32_t len)
+bool units_map_any(const uint64_t *map, uint32_t at, uint32_t len)
 {
 	uint32_t end = at + len;
 
@@ -125,8 +127,8 @@ static uint32_t map_find(const uint64_t *map, uint32_t from, uint32_t end,
 	return end;
 }
 
-static bool map_next(const uint64_t *map, uint32_t from, uint32_t end,
-		     struct units_run *out)
+bool units_map_next(const uint64_t *map, uint32_t from, uint32_t end,
+		    struct units_run *out)
 {
 	out->at = map_find(map, from, end, true);
 	if (out->at == end)
@@ -138,13 +140,13 @@ static bool map_next(const uint64_t *map, uint32_t from, uint32_t end,
 bool units_next_given(const struct units *u, uint32_t from,
 		      struct units_run *out)
 {
-	return u->free != 0 && map_next(u->given, from, u->bump, out);
+	return u->free != 0 && units_map_next(u->given, from, u->bump, out);
 }
 
 bool units_next_torn(const struct units *u, uint32_t from,
 		     struct units_run *out)
 {
-	return u->torn_n != 0 && map_next(u->torn, from, u->bump, out);
+	return u->torn_n != 0 && units_map_next(u->torn, from, u->bump, out);
 }
 
 void units_mend(struct units *u)
@@ -284,9 +286,9 @@ static bool take_given(struct units *u, uint32_t min, uint32_t want,
 	out->len = no_more_than(u->run[i].len, min, want);
 	runs_cut(u, i, out->len);
 	u->free -= out->len;
-	map_unset(u->given, out->at, out->len);
+	units_map_unset(u->given, out->at, out->len);
 	if (u->torn_n != 0)
-		u->torn_n -= map_unset(u->torn, out->at, out->len);
+		u->torn_n -= units_map_unset(u->torn, out->at, out->len);
 	return true;
 }
 
@@ -319,18 +321,24 @@ bool units_take(struct units *u, uint32_t min, uint32_t want,
 	return min < want && look(u, min) && take_given(u, min, want, out);
 }
 
+void units_add_free(struct units *u, uint32_t at, uint32_t len)
+{
+	units_map_set(u->given, at, len);
+	u->free += len;
+	u->since += len;
+	runs_add(u, at, len);
+}
+
 bool units_give(struct units *u, uint32_t at, uint32_t len, bool torn)
 {
 	if (len == 0 || at > u->bump || len > u->bump - at ||
-	    map_any(u->given, at, len))
+	    units_map_any(u->given, at, len) || units_hold_any(u, at, len))
 		return false;
-	map_set(u->given, at, len);
-	u->free += len;
-	u->since += len;
 	if (torn) {
-		map_set(u->torn, at, len);
+		units_map_set(u->torn, at, len);
 		u->torn_n += len;
 	}
-	runs_add(u, at, len);
+	if (!units_hold_give(u, at, len))
+		units_add_free(u, at, len);
 	return true;
 }

@@ -7,6 +7,10 @@
  * index into part of it, so that taking costs a glance at most times. Units
  * that may differ between the copies of the block (a write that was given up)
  * are remembered as torn until they are taken, that is written, again.
+ *
+ * In a pool with durable checkpoints a unit that was taken at a cut may be
+ * what a restart will read. Given back after the cut it is held: neither free
+ * nor in use, until a later cut is durable.
  * Pure. Threads: one at a time per struct. */
 #ifndef ACESO_KV_CLIENT_UNITS_H
 #define ACESO_KV_CLIENT_UNITS_H
@@ -31,6 +35,7 @@ struct units {
 	struct units_run run[UNITS_RUNS_MAX];
 	uint64_t *given; /* bitmaps of @total bits, owned */
 	uint64_t *torn;
+	struct units_hold *hold; /* NULL: nothing is held back; units_hold.c */
 };
 
 /* A block of @total units (a multiple of 64), none taken. The struct is zeroed
@@ -60,7 +65,37 @@ bool units_next_given(const struct units *u, uint32_t from,
 bool units_next_torn(const struct units *u, uint32_t from,
 		     struct units_run *out);
 
+/* --- units_hold.c: all but the first do nothing without a hold ------------ */
+
+/* Hold from now on. Once per struct; units_close() undoes. Errors: -ENOMEM. */
+int units_hold_open(struct units *u);
+void units_hold_close(struct units *u);
+void units_hold_clear(struct units *u);
+
+/* A cut is being made: nobody takes or gives. */
+void units_hold_cut(struct units *u);
+/* The last cut is durable: what was held before it is free. */
+void units_hold_durable(struct units *u);
+/* The block is closed: what is held is free, for none of it is taken again. */
+void units_hold_end(struct units *u);
+/* Some of [@at, + @len) was taken at the last cut. */
+bool units_hold_cuts(const struct units *u, uint32_t at, uint32_t len);
+/* Hold [@at, + @len), which is taken, if a cut may need it. */
+bool units_hold_give(struct units *u, uint32_t at, uint32_t len);
+/* Some of [@at, + @len) is held. */
+bool units_hold_any(const struct units *u, uint32_t at, uint32_t len);
+
 /* They were written alike in all copies. */
 void units_mend(struct units *u);
+
+/* Bitmaps of units, for units_hold.c: mark, unmark (returns how many were),
+ * look. */
+void units_map_set(uint64_t *map, uint32_t at, uint32_t len);
+uint32_t units_map_unset(uint64_t *map, uint32_t at, uint32_t len);
+bool units_map_any(const uint64_t *map, uint32_t at, uint32_t len);
+bool units_map_next(const uint64_t *map, uint32_t from, uint32_t end,
+		    struct units_run *out);
+/* Given back for good. */
+void units_add_free(struct units *u, uint32_t at, uint32_t len);
 
 #endif

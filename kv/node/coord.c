@@ -49,6 +49,7 @@ static int work(struct coord *c, uint64_t *again, uint64_t wait_ns)
 	did |= coord_orphans_step(c, now, again);
 	did |= coord_status_step(c, now);
 	did |= coord_sweep_step(c, now, again);
+	did |= coord_durable_step(c, now, again);
 	did |= last_gone_step(c);
 	did |= coord_calls_run(c, did ? 0 : wait_ns);
 	return did;
@@ -170,6 +171,7 @@ static int copy_opts(struct coord *c, const struct coord_opts *opts)
 	if (c->opts.settle_ms == 0)
 		c->opts.settle_ms = COORD_SETTLE_MS;
 	view_first(&c->view, g->nodes, g->k, g->m);
+	coord_durable_open(c);
 	c->pool = strdup(opts->pool);
 	c->transport = strdup(opts->transport);
 	c->address = strdup(opts->address);
@@ -188,7 +190,7 @@ static void init(struct coord *c)
 	TAILQ_INIT(&c->askers);
 	TAILQ_INIT(&c->asking);
 	TAILQ_INIT(&c->outbox);
-	c->next_client = 1;
+	TAILQ_INIT(&c->durable.waiters);
 	c->announce = true;
 	c->sweep.every_ns = COORD_SWEEP_EVERY_NS;
 }
@@ -207,7 +209,8 @@ static void free_coord(struct coord *c)
 static int check(const struct coord_opts *o)
 {
 	if (o->pool == NULL || o->transport == NULL || o->address == NULL ||
-	    o->node_address == NULL || o->net == NULL)
+	    o->node_address == NULL || o->net == NULL ||
+	    (o->persistent && o->commit == NULL))
 		return -EINVAL;
 	return group_check(&o->super.layout.group);
 }
@@ -321,6 +324,7 @@ void coord_close(struct coord *c)
 	coord_calls_drop(c);
 	pthread_mutex_lock(&c->lock);
 	coord_status_drop(c);
+	coord_durable_drop(c);
 	while ((o = TAILQ_FIRST(&c->orphans)) != NULL) {
 		TAILQ_REMOVE(&c->orphans, o, link);
 		free(o);
@@ -423,6 +427,32 @@ void coord_stop_nodes(struct coord *c, uint32_t timeout_ms)
 	while (c->stopping != 0 && fab_now(c->fab) < end)
 		wait_told(c, &until);
 	pthread_mutex_unlock(&c->lock);
+}
+
+static int persist_end(struct coord *c, struct coord_waiter *w)
+{
+	if (w->status != -EINPROGRESS)
+		return w->status;
+	TAILQ_REMOVE(&c->durable.waiters, w, link);
+	return -ETIMEDOUT;
+}
+
+int coord_persist(struct coord *c, uint32_t timeout_ms)
+{
+	uint64_t end = fab_now(c->fab) + timeout_ms * COORD_MS;
+	struct coord_waiter w = {.status = -EINPROGRESS};
+	struct timespec until = until_of(end);
+	int rc;
+
+	if (!c->opts.persistent)
+		return -EOPNOTSUPP;
+	pthread_mutex_lock(&c->lock);
+	coord_durable_ask(c, &w);
+	while (w.status == -EINPROGRESS && fab_now(c->fab) < end)
+		wait_told(c, &until);
+	rc = persist_end(c, &w);
+	pthread_mutex_unlock(&c->lock);
+	return rc;
 }
 
 /* If it was not answered in time it may be answered still: take it back. */

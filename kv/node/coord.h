@@ -32,10 +32,20 @@
 #include "kv/view.h"
 #include "rdma/fabric.h"
 
-#define COORD_LEASE_MS	2000u
-#define COORD_SETTLE_MS (KV_OP_TIMEOUT_MS + 2000u)
+#define COORD_LEASE_MS	 2000u
+#define COORD_DURABLE_MS 5000u
+#define COORD_SETTLE_MS	 (KV_OP_TIMEOUT_MS + 2000u)
 
 struct coord;
+
+/* What a pool with a directory must not forget. Written, fixed-width, into
+ * its pool file (kv/FORMAT.md). */
+struct coord_counters {
+	uint64_t durable; /* the cut that is; 0: none yet */
+	uint64_t epoch, index_version;
+	uint32_t next_client;
+	uint32_t slot; /* which file of each node holds that cut */
+};
 
 struct coord_opts {
 	const char *pool;	   /* its name, for people */
@@ -50,6 +60,20 @@ struct coord_opts {
 	 * it. 0: COORD_SETTLE_MS */
 	uint32_t settle_ms;
 	bool threads; /* false: the caller calls coord_work() */
+
+	/* A pool with a directory: makes durable checkpoints (see
+	 * coord_durable.c) when something changed, at most every @durable_ms,
+	 * and at once when asked. */
+	bool persistent;
+	const char *dir;		/* it, for people; may be NULL */
+	uint32_t durable_ms;		/* 0: COORD_DURABLE_MS */
+	struct coord_counters counters; /* to go on from; zeros: a new pool */
+	/* Make @at the pool's durable state: what a restart goes by. 0 when it
+	 * is on the disk; else it is tried again. Any thread, one at a time. */
+	int (*commit)(void *arg, const struct coord_counters *at);
+	/* The next commit, if any, is about the nodes as they are now: should
+	 * one die and be replaced before it, that does not count. NULL: fine */
+	void (*on_cut)(void *arg);
 
 	/* Opens the net over which it reaches the nodes. */
 	int (*net)(void *arg, struct fab_net **out);
@@ -95,8 +119,23 @@ void coord_node_came(struct coord *c, uint32_t id, const char *address,
  * for their answers. */
 void coord_stop_nodes(struct coord *c, uint32_t timeout_ms);
 
+/* Make durable all that was acknowledged before: waits until it is. Errors:
+ * -EOPNOTSUPP not persistent; -ETIMEDOUT. */
+int coord_persist(struct coord *c, uint32_t timeout_ms);
+
 void coord_view(struct coord *c, struct view *out);
 unsigned coord_clients(struct coord *c);
+
+/* How the last durable checkpoint went, for tests and the status. */
+struct coord_durable_stats {
+	uint64_t number;    /* of it; 0: none */
+	uint64_t age_ns;    /* since its cut */
+	uint64_t frozen_ns; /* how long clients held still for it, at most */
+	uint64_t took_ns;   /* from its cut until it was durable */
+	uint64_t done, failed;
+	bool under_way;
+};
+void coord_durable_stats(struct coord *c, struct coord_durable_stats *out);
 
 /* The answer to PROTO_STATUS: JSON, see docs/status.md; free() it. Waits for
  * the nodes' numbers, shortly. Without threads: from within a fiber or so, as

@@ -37,6 +37,10 @@ static void set_request(struct coord_call *call, uint16_t type)
 	case PROTO_RESTORE:
 		call->op.len = sizeof(call->req.restore);
 		break;
+	case PROTO_CUT:
+	case PROTO_STORE:
+		call->op.len = sizeof(call->req.cut);
+		break;
 	default: /* STATS, STOP: nothing */
 		call->op.len = 0;
 		break;

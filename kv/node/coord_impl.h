@@ -70,6 +70,7 @@ struct coord_call {
 		struct proto_orphans orphans;
 		struct proto_sweep sweep;
 		struct proto_restore restore;
+		struct proto_cut cut;
 	} req;
 };
 TAILQ_HEAD(coord_calls, coord_call);
@@ -160,6 +161,44 @@ struct coord_sweep {
 	uint64_t found, dropped;
 };
 
+/* Someone who waits for a durable checkpoint. */
+struct coord_waiter {
+	struct fab_request *rq; /* or: */
+	int status;		/* of coord_persist(); -EINPROGRESS */
+	uint64_t need;		/* the cut it waits for, or a later one */
+	TAILQ_ENTRY(coord_waiter) link;
+};
+TAILQ_HEAD(coord_waiters, coord_waiter);
+
+enum durable_state { /* of coord_durable.c, in this order */
+		     DURABLE_IDLE,
+		     DURABLE_FREEZE, /* clients are to hold still */
+		     DURABLE_CUT,    /* CUT is out; they do */
+		     DURABLE_STORE,  /* STORE is out; they go on */
+		     DURABLE_COMMIT, /* all nodes have it: now the pool file */
+};
+
+struct coord_durable {
+	enum durable_state state;
+	struct coord_counters at; /* committed */
+	struct coord_waiters waiters;
+	bool changed;	/* since the last cut, a client said */
+	bool hurry;	/* now, whenever the last one was */
+	uint64_t up;	/* under which it began; another: it fails */
+	uint64_t epoch; /* of the frozen view */
+	uint64_t out;	/* bit n: node n has not answered */
+	uint64_t round; /* of CALLs; late answers are of an older one */
+	bool failed;
+	uint64_t begun_ns, frozen_ns, cut_ns; /* of the one under way */
+	uint64_t next_ns;		      /* not before */
+	uint64_t last_cut_ns; /* of the durable one; 0: an earlier life's */
+	pthread_t thread;     /* of COMMIT */
+	bool threaded;
+	bool committed; /* it has ended, with: */
+	int status;
+	struct coord_durable_stats last;
+};
+
 struct coord {
 	struct coord_opts opts;
 	char *pool, *transport, *address;
@@ -192,6 +231,7 @@ struct coord {
 	uint64_t stats_out;		    /* bit n: in this round */
 	uint64_t stopping;		    /* bit n: has not answered STOP */
 	struct coord_sweep sweep;
+	struct coord_durable durable;
 	struct coord_calls outbox;
 	uint32_t calls_out;
 };
@@ -280,5 +320,15 @@ int coord_sweep_step(struct coord *c, uint64_t now, uint64_t *again);
 /* Locked: true if no node has anything of a sweep under way; else all are told
  * to leave off: ask again. */
 bool coord_sweep_stopped(struct coord *c);
+
+/* --- coord_durable.c ------------------------------------------------------ */
+
+void coord_durable_open(struct coord *c);
+void coord_durable_drop(struct coord *c); /* at the end: answer all */
+int coord_durable_step(struct coord *c, uint64_t now, uint64_t *again);
+void coord_durable_changed(struct coord *c); /* locked */
+/* Locked. Wants a checkpoint whose cut is yet to be made; @w (NULL: nobody) is
+ * answered when it is durable. */
+void coord_durable_ask(struct coord *c, struct coord_waiter *w);
 
 #endif

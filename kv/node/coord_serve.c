@@ -177,6 +177,34 @@ static void serve_status(struct ask *a)
 	coord_status_ask(a->c, s);
 }
 
+static void serve_changed(struct ask *a)
+{
+	coord_durable_changed(a->c);
+	fab_reply(a->rq, 0, NULL, 0);
+}
+
+static void serve_persist(struct ask *a)
+{
+	const struct proto_persist *rq = a->req;
+	struct coord_waiter *w = NULL;
+
+	if (!a->c->opts.persistent) {
+		fab_reply(a->rq, -EOPNOTSUPP, NULL, 0);
+		return;
+	}
+	if (rq->wait != 0) {
+		w = calloc(1, sizeof(*w));
+		if (w == NULL) {
+			fab_reply(a->rq, -ENOMEM, NULL, 0);
+			return;
+		}
+		w->rq = a->rq;
+	}
+	coord_durable_ask(a->c, w);
+	if (w == NULL)
+		fab_reply(a->rq, 0, NULL, 0);
+}
+
 static void serve_leave(struct ask *a)
 {
 	if (a->who->client != NULL)
@@ -194,6 +222,8 @@ static const struct serve {
 	{PROTO_SUSPECT, sizeof(struct proto_suspect), serve_suspect},
 	{PROTO_STATUS, 0, serve_status},
 	{PROTO_LEAVE, 0, serve_leave},
+	{PROTO_CHANGED, 0, serve_changed},
+	{PROTO_PERSIST, sizeof(struct proto_persist), serve_persist},
 };
 
 static void on_call(void *arg, struct fab_request *rq, uint16_t type,

@@ -146,6 +146,31 @@ static void put_sums(json_t *o, const struct sums *sum)
 	put_int(o, "dead", sum->dead);
 }
 
+/* null: the pool is in memory only. */
+static json_t *durable_json(const struct coord *c)
+{
+	const struct coord_durable *d = &c->durable;
+	const struct coord_durable_stats *s = &d->last;
+	uint64_t now = fab_now(c->fab);
+	json_t *o;
+
+	if (!c->opts.persistent)
+		return json_null();
+	o = json_pack("{s:s, s:b}", "dir",
+		      c->opts.dir != NULL ? c->opts.dir : "", "under_way",
+		      d->state != DURABLE_IDLE);
+	put_int(o, "version", c->view.durable);
+	put_int(o, "age_ms",
+		d->last_cut_ns != 0 ? (now - d->last_cut_ns) / COORD_MS : 0);
+	put_int(o, "frozen_us", s->frozen_ns / 1000);
+	put_int(o, "took_ms", s->took_ns / COORD_MS);
+	put_int(o, "done", s->done);
+	put_int(o, "failed", s->failed);
+	json_object_set_new(o, "current",
+			    json_boolean(!d->changed && c->view.durable != 0));
+	return o;
+}
+
 /* Locked. free() it; NULL: no memory. */
 static char *status_json(const struct coord *c)
 {
@@ -161,6 +186,7 @@ static char *status_json(const struct coord *c)
 		      redundancy(&c->view), "transport", c->transport);
 	put_sums(o, &sum);
 	put_int(o, "block_bytes", g->block_bytes);
+	json_object_set_new(o, "durable", durable_json(c));
 	put_int(o, "epoch", c->view.epoch);
 	put_int(o, "index_version", c->view.index_version);
 	json_object_set_new(o, "nodes", nodes);

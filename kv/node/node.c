@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "kv/node/durable.h"
 #include "kv/node/node_impl.h"
 #include "kv/node/restore.h"
 
@@ -104,6 +105,7 @@ int node_work(struct node *n, uint64_t *again_ns)
 		did |= retire_work(n, &again);
 		did |= sweep_work(n, &again);
 		did |= check_work(n);
+		did |= durable_work(n, &again);
 		if (did == 0)
 			did = cool_slice(n, &again);
 	}
@@ -171,15 +173,32 @@ static int open_alloc(struct node *n)
 		.region = n->opts.region,
 		.region_fd = n->opts.region_fd,
 		.reserve = n->reserve,
+		.hold = n->opts.disk != NULL,
 	};
 
 	return alloc_open(&o, &n->alloc);
+}
+
+/* A region that was used before: by this node of this pool. */
+static int open_kept(struct node *n)
+{
+	struct layout_super old;
+
+	if (layout_super_read(n->opts.region, &old) != 0 || old.node != n->id ||
+	    old.secret != n->super.secret ||
+	    memcmp(old.uuid, n->super.uuid, sizeof(old.uuid)) != 0 ||
+	    memcmp(&old.layout, &n->super.layout, sizeof(old.layout)) != 0)
+		return -EINVAL;
+	return 0;
 }
 
 static int open_format(struct node *n)
 {
 	struct layout_super old;
 	int rc;
+
+	if (n->opts.keep)
+		return open_kept(n);
 
 	/* Zeroed memory carries no magic: anything else is another's. */
 	rc = layout_super_read(n->opts.region, &old);
@@ -225,11 +244,16 @@ static int open_parts(struct node *n)
 	rc = check_open(n);
 	if (rc != 0)
 		goto err_sweep;
-	rc = n->opts.net(n->opts.arg, &n->net);
+	rc = durable_open(n);
 	if (rc != 0)
 		goto err_check;
+	rc = n->opts.net(n->opts.arg, &n->net);
+	if (rc != 0)
+		goto err_durable;
 	return 0;
 
+err_durable:
+	durable_close(n);
 err_check:
 	check_close(n);
 err_sweep:
@@ -247,6 +271,7 @@ err_code:
 
 static void close_parts(struct node *n)
 {
+	durable_close(n);
 	check_close(n);
 	sweep_close(n);
 	restore_close(n);

@@ -16,12 +16,16 @@
 #include "rdma/fabric.h"
 
 struct node;
+struct disk; /* kv/node/disk.h */
 
 struct node_opts {
 	/* node (this one's id), uuid, secret and layout are taken; the rest is
 	 * filled in. */
 	struct layout_super super;
-	void *region;	     /* zeroed; layout.size bytes; the caller's */
+	void *region; /* zeroed; layout.size bytes; the caller's */
+	bool keep;    /* not zeroed: what restart.h has left there */
+	/* Where durable checkpoints go; NULL: there are none. The caller's. */
+	const struct disk *disk;
 	int region_fd;	     /* as from fab_region_open(); -1: none */
 	const char *address; /* where to serve */
 	/* Opens the net over which this node reaches the others (and itself):
@@ -40,8 +44,9 @@ struct node_opts {
 	uint64_t restore_bytes;
 };
 
-/* Format the region and serve it. Errors: -EINVAL the layout makes no sense or
- * the region is not zeroed; those of fab_server_open(); -ENOMEM. */
+/* Format the region, or take it as it is, and serve it. Errors: -EINVAL the
+ * layout makes no sense or the region is not as was said; those of
+ * alloc_open(); those of fab_server_open(); -ENOMEM. */
 int node_open(const struct node_opts *opts, struct node **out);
 
 /* Stop serving and free all but the region. NULL is fine. */

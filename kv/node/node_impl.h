@@ -17,6 +17,7 @@ struct restore;	   /* blocks being brought back: restore.c */
 struct recover;	   /* shards being brought back: recover.c */
 struct node_check; /* one stripe to look at: check.c */
 struct sweep;	   /* tombstones and leftovers: sweep.c */
+struct durable;	   /* durable checkpoints: durable.c */
 
 /* Work is cut into slices of about this many bytes. */
 #define NODE_SLICE_BYTES (256u * 1024)
@@ -74,6 +75,7 @@ struct node {
 	struct restore *restore;
 	struct sweep *sweep;
 	struct node_check *check;
+	struct durable *durable;	      /* NULL: no disk */
 	uint64_t rebuild_done, rebuild_total; /* bytes */
 	uint32_t reserve;		      /* blocks; set at open */
 	struct slot_count count;

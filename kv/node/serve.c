@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "ec/fold.h"
+#include "kv/node/durable.h"
 #include "kv/node/node_impl.h"
 #include "kv/node/restore.h"
 
@@ -69,6 +70,8 @@ static int serve_alloc(struct ask *a)
 			 rq->urgent != 0, rq->avoid, &grant);
 	if (rc == -EAGAIN)
 		node_kick(n); /* delta blocks come back by folding */
+	if (rc == -ENOSPC && alloc_held(n->alloc))
+		return -EINPROGRESS; /* not before they are durable */
 	if (rc != 0)
 		return rc;
 	a->out.grant = (struct proto_grant){
@@ -206,6 +209,7 @@ static int serve_view(struct ask *a)
 	n->view = *rq;
 	alloc_set_view(n->alloc, view_up(&rq->view), view_members(&rq->view));
 	recover_view(n);
+	durable_view(n, rq->view.durable);
 	node_kick(n);
 	return 0;
 }
@@ -240,6 +244,24 @@ static int serve_sweep(struct ask *a)
 static int serve_check_stripe(struct ask *a)
 {
 	int rc = check_ask(a->n, a->rq, a->req);
+
+	if (rc != 0)
+		return rc;
+	node_kick(a->n);
+	return SERVE_LATER;
+}
+
+static int serve_cut(struct ask *a)
+{
+	const struct proto_cut *rq = a->req;
+
+	return durable_cut(a->n, rq->number);
+}
+
+static int serve_store(struct ask *a)
+{
+	const struct proto_cut *rq = a->req;
+	int rc = durable_store(a->n, a->rq, rq->number, rq->slot);
 
 	if (rc != 0)
 		return rc;
@@ -364,6 +386,10 @@ static const struct serve {
 			  sizeof(struct proto_retired), false, false},
 	[PROTO_FREE] = {serve_free, BIT(PROTO_NODE),
 			sizeof(struct proto_retire), 0, false, false},
+	[PROTO_CUT] = {serve_cut, BIT(PROTO_COORD), sizeof(struct proto_cut), 0,
+		       false, false},
+	[PROTO_STORE] = {serve_store, BIT(PROTO_COORD),
+			 sizeof(struct proto_cut), 0, false, false},
 	[PROTO_STOP] = {serve_stop, BIT(PROTO_COORD), 0, 0, false, true},
 	[PROTO_SWEEP] = {serve_sweep, BIT(PROTO_COORD),
 			 sizeof(struct proto_sweep), 0, false, false},

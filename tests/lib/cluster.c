@@ -145,6 +145,10 @@ static void region_open(struct cluster *c, struct cluster_node *cn)
 	uint64_t size = c->super.layout.size;
 
 	cn->fd = -1;
+	if (c->o.disk != NULL) {
+		cn->disk = c->o.disk(c->o.disk_arg, cn->id, &cn->region);
+		return;
+	}
 	if (c->sim == NULL) {
 		CLUSTER_OK(
 			fab_region_open("cluster", size, &cn->region, &cn->fd));
@@ -181,10 +185,19 @@ static void start_node(struct cluster *c, uint32_t id)
 	o.region = cn->region;
 	o.region_fd = cn->fd;
 	o.address = cn->address;
+	o.disk = cn->disk;
+	o.keep = c->o.keep;
 	o.threads = c->sim == NULL;
 	CLUSTER_OK(node_open(&o, &cn->node));
 	if (c->sim != NULL)
 		cluster_daemon(c, name, node_fiber, cn);
+}
+
+static int commit(void *arg, const struct coord_counters *at)
+{
+	struct cluster *c = arg;
+
+	return c->o.commit(c->o.disk_arg, at);
 }
 
 static void start_coord(struct cluster *c)
@@ -210,6 +223,12 @@ static void start_coord(struct cluster *c)
 	for (id = 0; id < c->o.nodes; id++)
 		address[id] = c->node[id].address;
 	address_of(c, "pool", c->address);
+	if (c->o.disk != NULL) {
+		o.persistent = true;
+		o.commit = commit;
+		o.counters = c->o.counters;
+		o.durable_ms = c->o.durable_ms;
+	}
 	CLUSTER_OK(coord_open(&o, &c->coord));
 	if (c->sim != NULL)
 		cluster_daemon(c, "coord", coord_fiber, c);
@@ -306,6 +325,8 @@ static void await_daemons(struct cluster *c)
 static void free_node(struct cluster *c, struct cluster_node *cn)
 {
 	node_close(cn->node);
+	if (cn->disk != NULL)
+		cn->region = NULL; /* its owner's */
 	if (cn->fd >= 0)
 		fab_region_close(cn->region, c->super.layout.size, cn->fd);
 	else if (cn->region != NULL)
@@ -533,6 +554,11 @@ void *cluster_region(struct cluster *c, uint32_t id)
 const struct layout *cluster_layout(struct cluster *c)
 {
 	return &c->super.layout;
+}
+
+const struct layout_super *cluster_super(struct cluster *c)
+{
+	return &c->super;
 }
 
 struct coord *cluster_coord(struct cluster *c)

@@ -52,6 +52,15 @@ struct cluster_opts {
 	uint64_t cache_bytes;	/* 0: the default */
 	uint32_t slow_permille; /* SIM: as of sim_opts */
 	uint64_t respawn_ns;	/* SIM: dead nodes are replaced after; 0: no */
+	/* A pool with durable checkpoints: where node @id keeps its own, and
+	 * its memory, which the caller gives and has zeroed or restarted
+	 * (@keep). NULL: none. */
+	const struct disk *(*disk)(void *arg, uint32_t id, void **region);
+	int (*commit)(void *arg, const struct coord_counters *at);
+	void *disk_arg;
+	bool keep;
+	struct coord_counters counters;
+	uint32_t durable_ms;
 };
 
 /* Build a pool, run @body, take the pool down. In SIM @body runs in a fiber
@@ -96,6 +105,7 @@ void cluster_sleep(struct cluster *c, uint64_t ns);
 struct node *cluster_node(struct cluster *c, uint32_t id); /* NULL: killed */
 void *cluster_region(struct cluster *c, uint32_t id);
 const struct layout *cluster_layout(struct cluster *c);
+const struct layout_super *cluster_super(struct cluster *c);
 struct coord *cluster_coord(struct cluster *c);
 struct sim *cluster_sim(struct cluster *c); /* NULL in SHM */
 /* SHM: the path of the coordinator's socket, for kv_open(). */

@@ -18,6 +18,7 @@ struct cluster_node {
 	struct fab_net *net; /* the node's, to its peers */
 	char address[PROTO_ADDRESS_BYTES];
 	void *region;
+	const struct disk *disk; /* NULL: none; then the region is ours */
 	int fd;
 	bool killed;
 	int ended;     /* SIM: its fiber has */

@@ -566,6 +566,18 @@ uint64_t kv_wall_ns(struct kv *kv)
 	       ts.tv_nsec;
 }
 
+bool kv_is_persistent(const struct kv *kv)
+{
+	(void)kv;
+	return false;
+}
+
+int kv_persist(struct kv *kv)
+{
+	(void)kv;
+	return -EOPNOTSUPP;
+}
+
 int kv_sync(struct kv *kv)
 {
 	return 0;

@@ -1,0 +1,114 @@
+/* ec/alloc_cut.c - what durable checkpoints need of blocks.
+ *
+ *	cut N durable    cut N+1 made      its bytes      N+1 durable
+ *	     |                |            are written        |
+ *	 ----+----------------+---------------+---------------+--->
+ *	     need ............................................|
+ *	                      need_new .......................| becomes need
+ *
+ * After a crash the pool goes back to N or, from some moment on, to N+1: until
+ * it is known that this moment has passed, both are needed. A block that was
+ * wholly obsolete at a cut is named by nothing in it, whatever its image says.
+ * A cut of which nobody said that it is durable may be so all the same: when
+ * the next one is made, it counts as the older ones do.
+ * ROWS leave together: their roles are needed as one. */
+#include "ec/alloc_impl.h"
+
+static bool is_dead(const struct alloc_row *row, const struct alloc_at *at,
+		    const struct block_rec *rec)
+{
+	uint32_t role = rec->kind == BLOCK_ROWS ? 0 : at->role;
+
+	return bits_has(&row->victim[role], at->period);
+}
+
+static void note_need(struct alloc *a, const struct alloc_at *at)
+{
+	struct alloc_row *row = &a->row[at->parity];
+	struct block_rec rec;
+
+	if (bits_has(&row->need_new[at->role], at->period))
+		bits_put(&row->need[at->role], at->period, true);
+	block_load(at->rec, &rec);
+	bits_put(&row->need_new[at->role], at->period,
+		 rec.state != BLOCK_FREE && !is_dead(row, at, &rec));
+}
+
+void alloc_cut(struct alloc *a,
+	       void (*each)(void *arg, uint32_t block,
+			    const struct block_rec *rec, const void *map),
+	       void *arg)
+{
+	const struct group *g = a->o.group;
+	struct block_rec rec;
+	struct alloc_at at;
+
+	pthread_mutex_lock(&a->lock);
+	for (uint32_t b = 0; b < g->blocks; b++) {
+		uint32_t mine = b % a->w;
+
+		alloc_at_block(a, b, mine < a->k ? mine : 0, &at);
+		for (uint32_t n = at.parity < 0 ? 0 : a->k; n > 0;
+		     n--, alloc_next(&at))
+			note_need(a, &at);
+		if (at.parity >= 0)
+			continue;
+		block_load(at.rec, &rec);
+		each(arg, b, &rec,
+		     rec.state == BLOCK_FREE
+			     ? NULL
+			     : alloc_region_at(a, group_map_off(g, b, mine)));
+	}
+	pthread_mutex_unlock(&a->lock);
+}
+
+void alloc_cut_durable(struct alloc *a)
+{
+	struct bits *was;
+
+	pthread_mutex_lock(&a->lock);
+	for (uint32_t j = 0; j < a->m; j++) {
+		was = a->row[j].need;
+		a->row[j].need = a->row[j].need_new;
+		a->row[j].need_new = was;
+		for (uint32_t i = 0; i < a->k; i++)
+			for (uint32_t p = 0; p < a->periods; p++)
+				bits_put(&was[i], p, false);
+	}
+	pthread_mutex_unlock(&a->lock);
+}
+
+void alloc_cut_unknown(struct alloc *a)
+{
+	pthread_mutex_lock(&a->lock);
+	for (uint32_t j = 0; j < a->m; j++)
+		for (uint32_t i = 0; i < a->k; i++)
+			for (uint32_t p = 0; p < a->periods; p++)
+				bits_put(&a->row[j].need[i], p, true);
+	pthread_mutex_unlock(&a->lock);
+}
+
+bool alloc_is_needed(const struct alloc *a, uint32_t j, uint32_t role,
+		     uint32_t period)
+{
+	const struct alloc_row *row = &a->row[j];
+
+	return a->o.hold && (bits_has(&row->need[role], period) ||
+			     bits_has(&row->need_new[role], period));
+}
+
+bool alloc_held(struct alloc *a)
+{
+	bool held = false;
+
+	if (!a->o.hold)
+		return false;
+	pthread_mutex_lock(&a->lock);
+	for (uint32_t j = 0; j < a->m; j++)
+		for (uint32_t i = 0; a->row[j].led && i < a->k; i++)
+			if (a->row[j].role_up >> i & 1 &&
+			    a->row[j].victim[i].n != 0)
+				held = true;
+	pthread_mutex_unlock(&a->lock);
+	return held;
+}

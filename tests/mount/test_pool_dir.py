@@ -1,0 +1,298 @@
+"""Pools with a directory: unmount, kill everything, mount again."""
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import BIN, SLOW, Pool, aceso, need_fuse, of_pool, pattern, sh, wait_for
+
+
+class DirPool(Pool):
+    """A pool that can be ended and mounted again."""
+
+    def __init__(self, size="128m", options="durable_ms=300"):
+        super().__init__(size=size, options=f"pool-dir={self.place()},{options}")
+
+    def place(self):
+        import tempfile
+        self.keep = tempfile.mkdtemp(prefix="aceso-dir-")
+        return self.keep
+
+    def durable(self):
+        return self.status()["durable"]
+
+    def all_durable(self):
+        """What was written before is in the directory."""
+        before = self.durable()["version"]
+        fd = os.open(os.path.join(self.dir, ".stir"), os.O_CREAT | os.O_WRONLY)
+        os.write(fd, b"x")
+        os.close(fd)
+        assert wait_for(lambda: self.durable()["version"] >= before + 2
+                        or (self.durable()["current"] and self.durable()["version"] > before))
+
+    def gone(self):
+        return wait_for(lambda: not of_pool(self.name), 30)
+
+    def unmount(self):
+        done = subprocess.run(["umount", self.dir], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert self.gone()
+
+    def kill_all(self):
+        """Every process of the pool, at once, without a word."""
+        for pid in of_pool(self.name):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        assert self.gone()
+        subprocess.run(["umount", "-l", self.dir], capture_output=True)
+
+    def again(self, options=""):
+        self.mount(self.dir, f"pool-dir={self.keep}" + ("," + options if options else ""))
+
+    def try_mount(self, options):
+        return subprocess.run([os.path.join(BIN, "aceso-fuse"), "-o", options, self.dir],
+                              text=True, capture_output=True, timeout=60 * SLOW)
+
+    def close(self):
+        import shutil
+        super().close()
+        assert self.gone()
+        shutil.rmtree(self.keep)
+
+
+@pytest.fixture
+def kept():
+    need_fuse()
+    made = DirPool()
+    yield made
+    made.close()
+    assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
+
+
+def fill(base, rng, files=60):
+    made = {}
+    for i in range(files):
+        path = os.path.join(base, f"d{i % 5}", f"f{i}")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        made[path] = pattern(rng, rng.choice((0, 50, 2900, 4096, 20000, 300000, 1500000)))
+        with open(path, "wb") as f:
+            f.write(made[path])
+    return made
+
+
+def same(made):
+    for path, data in made.items():
+        with open(path, "rb") as f:
+            assert f.read() == data, path
+
+
+def test_unmount_and_mount_again(kept, seed):
+    rng = random.Random(seed)
+    made = fill(kept.dir, rng)
+    os.symlink("d1/f1", os.path.join(kept.dir, "link"))
+    os.setxattr(os.path.join(kept.dir, "d1"), "user.colour", b"blue")
+    os.chmod(os.path.join(kept.dir, "d2"), 0o711)
+    for turn in range(3):
+        kept.unmount()
+        kept.again()
+        same(made)
+        assert os.readlink(os.path.join(kept.dir, "link")) == "d1/f1"
+        assert os.getxattr(os.path.join(kept.dir, "d1"), "user.colour") == b"blue"
+        assert os.stat(os.path.join(kept.dir, "d2")).st_mode & 0o777 == 0o711
+        for path in list(made)[::9]:
+            os.unlink(path)
+            del made[path]
+        made.update(fill(os.path.join(kept.dir, f"turn{turn}"), rng, 12))
+    same(made)
+
+
+def test_kill_everything(kept, seed):
+    rng = random.Random(seed)
+    made = fill(kept.dir, rng)
+    kept.all_durable()
+    stop = threading.Event()
+
+    def go_on():
+        n = 0
+        while not stop.is_set():
+            n += 1
+            try:
+                with open(os.path.join(kept.dir, f"later{n}"), "wb") as f:
+                    f.write(pattern(random.Random(n), n * 997 % 200000))
+            except OSError:
+                return
+
+    other = threading.Thread(target=go_on)
+    other.start()
+    time.sleep(0.7)
+    kept.kill_all()
+    stop.set()
+    other.join()
+    kept.again()
+    same(made)
+    for name in os.listdir(kept.dir):
+        if name.startswith("later"):
+            n = int(name[5:])
+            with open(os.path.join(kept.dir, name), "rb") as f:
+                got = f.read()
+            # What was cut off in its middle is a beginning of it.
+            assert pattern(random.Random(n), n * 997 % 200000).startswith(got), name
+    made.update(fill(os.path.join(kept.dir, "after"), rng, 20))
+    kept.unmount()
+    kept.again()
+    same(made)
+
+
+def test_fsync_waits_under_sync_persist(kept):
+    """Each file, once fsynced, is there after everything was killed."""
+    kept.unmount()
+    kept.again("sync=persist,durable_ms=60000")
+    done = []
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        name = f"f{len(done)}"
+        fd = os.open(os.path.join(kept.dir, name), os.O_CREAT | os.O_WRONLY)
+        os.write(fd, name.encode() * 1000)
+        os.fsync(fd)
+        os.close(fd)
+        done.append(name)
+    kept.kill_all()
+    assert len(done) >= 3
+    kept.again()
+    for name in done:
+        with open(os.path.join(kept.dir, name), "rb") as f:
+            assert f.read() == name.encode() * 1000
+
+
+def test_without_sync_persist_fsync_does_not_wait(kept):
+    kept.unmount()
+    kept.again("durable_ms=60000")
+    before = kept.durable()["done"]
+    with open(os.path.join(kept.dir, "f"), "wb") as f:
+        f.write(b"x" * 100000)
+        os.fsync(f.fileno())
+    assert kept.durable()["done"] <= before + 1  # of the first change; no more
+
+
+def test_git_and_sqlite_after_everything_was_killed(kept):
+    repo, base = os.path.join(kept.dir, "repo"), os.path.join(kept.dir, "base.db")
+    kept.unmount()
+    kept.again("sync=persist,durable_ms=200")
+    sh(f"git init -q {repo} && cd {repo} && git config user.email a@b && git config user.name n")
+    stop = threading.Event()
+    rows = []
+
+    def write_rows():
+        db = sqlite3.connect(base)
+        db.execute("pragma synchronous=full")
+        db.execute("create table t (n integer primary key, s text)")
+        db.commit()
+        n = 0
+        while not stop.is_set():
+            try:
+                db.execute("insert into t values (?, ?)", (n, "x" * (n % 3000)))
+                db.commit()
+            except sqlite3.Error:
+                return
+            rows.append(n)
+            n += 1
+
+    other = threading.Thread(target=write_rows)
+    other.start()
+    for i in range(6):
+        with open(os.path.join(repo, f"f{i}"), "wb") as f:
+            f.write(os.urandom(20000))
+        sh(f"cd {repo} && git add -A && git -c core.fsync=all commit -qm c{i}")
+    assert wait_for(lambda: len(rows) >= 3)
+    fd = os.open(repo, os.O_RDONLY)  # git's last step is a rename
+    os.fsync(fd)
+    os.close(fd)
+    kept.kill_all()
+    stop.set()
+    other.join()
+    kept.again()
+    assert "c5" in sh(f"cd {repo} && git log --oneline")
+    sh(f"cd {repo} && git fsck --strict && git status --short")
+    db = sqlite3.connect(base)
+    assert db.execute("pragma integrity_check").fetchone() == ("ok",)
+    have = {n for n, in db.execute("select n from t")}
+    assert set(rows) <= have
+    db.close()
+
+
+def test_overwriting_at_random_reuses_space(kept, seed):
+    """Far more is written than there is room for: freed space comes back, each
+    time not before it is durable that it is free."""
+    rng = random.Random(seed)
+    size = 24 << 20
+    path = os.path.join(kept.dir, "big")
+    blob = pattern(rng, size)
+    for turn in range(12):
+        with open(path + ".new", "wb") as f:
+            f.write(blob)
+        os.rename(path + ".new", path)
+    kept.all_durable()
+    kept.kill_all()
+    kept.again()
+    with open(path, "rb") as f:
+        assert f.read() == blob
+
+
+def test_messages(kept):
+    # Somebody else wants it.
+    other = os.path.join(kept.base, "other")
+    os.mkdir(other)
+    done = subprocess.run([os.path.join(BIN, "aceso-fuse"), "-o",
+                           f"pool-dir={kept.keep}", other], text=True, capture_output=True,
+                          timeout=60 * SLOW)
+    assert done.returncode != 0 and kept.name in done.stderr and "in use" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    kept.unmount()
+    # Of another shape.
+    done = kept.try_mount(f"pool={kept.name},pool-dir={kept.keep},size=256m")
+    assert done.returncode != 0 and "another shape" in done.stderr
+    done = kept.try_mount(f"pool={kept.name},pool-dir={kept.keep},code=2+2")
+    assert done.returncode != 0 and "another shape" in done.stderr
+    # Damaged, not a pool's, of another version.
+    pool = os.path.join(kept.keep, "pool")
+    with open(pool, "rb") as f:
+        good = f.read()
+    for at, word in ((200, "damaged"), (0, "no pool's"), (8, "format")):
+        with open(pool, "wb") as f:
+            f.write(good[:at] + bytes([good[at] ^ 0x40]) + good[at + 1:])
+        done = kept.try_mount(f"pool={kept.name},pool-dir={kept.keep}")
+        assert done.returncode != 0 and word in done.stderr, done.stderr
+    with open(pool, "wb") as f:
+        f.write(good)
+    # A node's file is gone.
+    metas = [os.path.join(kept.keep, "node-2", m) for m in ("meta-0", "meta-1")]
+    for meta in metas:
+        os.rename(meta, meta + ".away")
+    done = kept.try_mount(f"pool={kept.name},pool-dir={kept.keep}")
+    assert done.returncode != 0 and "memory node 2" in done.stderr
+    for meta in metas:
+        os.rename(meta + ".away", meta)
+    kept.again("size=128m")
+    # sync=persist needs a directory.
+    bare = Pool(size="64m")
+    done = subprocess.run([os.path.join(BIN, "aceso-fuse"), "-o",
+                           f"pool={bare.name},sync=persist", other], text=True,
+                          capture_output=True, timeout=60 * SLOW)
+    assert done.returncode != 0 and "no directory" in done.stderr
+    bare.close()
+
+
+def test_status_tells_the_age(kept):
+    with open(os.path.join(kept.dir, "f"), "wb") as f:
+        f.write(b"x")
+    assert wait_for(lambda: kept.durable()["version"] > 0)
+    d = kept.durable()
+    assert d["dir"] == kept.keep and d["age_ms"] < 60000 * SLOW and d["failed"] == 0
+    assert d["frozen_us"] < 700000
+    assert "durable" in aceso("-p", kept.name, "status").stdout
