@@ -47,6 +47,24 @@ static int code_of(const json_t *o)
 	return strcmp(r, "degraded") == 0 ? CMD_DEGRADED : CMD_LOST;
 }
 
+/* A pool with a directory: where, and how far behind it is. */
+static void print_durable(const json_t *o)
+{
+	const json_t *d = json_object_get(o, "durable");
+
+	if (!json_is_object(d))
+		return;
+	printf("durable     ");
+	if (cmd_number(d, "version") == 0)
+		printf("nothing yet");
+	else if (json_is_true(json_object_get(d, "current")))
+		printf("all of it");
+	else
+		printf("all but the last %.1f s",
+		       (double)cmd_number(d, "age_ms") / 1000);
+	printf(", in %s\n", cmd_text(d, "dir"));
+}
+
 static void print_head(const struct look *l, const json_t *o)
 {
 	char capacity[SIZE_TEXT_BYTES], used[SIZE_TEXT_BYTES],
@@ -63,6 +81,7 @@ static void print_head(const struct look *l, const json_t *o)
 	printf("memory      %s of %s hold data, parity and deltas\n",
 	       size_text(cmd_number(o, "raw_used"), raw),
 	       size_text(cmd_number(o, "raw_capacity"), all));
+	print_durable(o);
 	printf("clients     %zu\n",
 	       json_array_size(json_object_get(o, "clients")));
 }

@@ -375,7 +375,8 @@ static int take(struct conf *c, const char *text)
 		return unknown(c, text, (int)len);
 	if (o->what == IGNORE)
 		return 0;
-	if (o->what == VALUE && (value == NULL || *value == '\0'))
+	if ((o->what == VALUE && value == NULL) ||
+	    (o->set != NULL && value != NULL && *value == '\0'))
 		return fail(c, "option '%s' needs a value: %s=...", o->name,
 			    o->name);
 	if (o->what == VALUE || (value != NULL && o->set != NULL))

@@ -107,7 +107,7 @@ def test_versions_and_helps(env):
         assert re.match(r"\S+ \d+\.\d+", version.stdout)
     assert "libfuse 3." in do(env, FUSE, "-V").stdout
     # every option that the help names is one
-    for name in re.findall(r"\b([a-z_]+)=[A-Z]", do(env, FUSE, "--help").stdout):
+    for name in re.findall(r"\b([a-z_-]+)=[A-Z]", do(env, FUSE, "--help").stdout):
         bad = do(env, FUSE, "-o", f"{name}=", "/")
         assert "needs a value" in bad.stderr, name
 
