@@ -26,11 +26,11 @@
 #include "mount-helper/say.h"
 #include "mount-helper/supervise.h"
 
-#define NODE_READY_MS 15000
-#define NODE_STOP_MS  2000
-#define KILL_MS	      5000
-#define FENCE_MS      1000 /* the coordinator waits meanwhile, and tries again */
-#define STOP_SAY_MS   1000
+#define NODE_READY_MS	15000
+#define NODE_STOP_MS	2000
+#define KILL_MS		5000
+#define FENCE_MS	1000 /* the coordinator waits meanwhile, and tries again */
+#define STOP_SAY_MS	1000
 #define STOP_DURABLE_MS 120000
 
 /* A memory node's process. */
