@@ -184,12 +184,15 @@ static int open_members(struct attempt *at, const struct proto_grant *grant,
 		batch.n++;
 	}
 	rc = fab_run(at->t->fab, &batch);
-	for (uint32_t n = 0; rc == 0 && n < batch.n; n++) {
+	if (rc != 0)
+		return rc;
+	/* All of them: who opened it has to hear that another did not. */
+	for (uint32_t n = 0; n < batch.n; n++) {
 		one = take_answer(at, of[n], &ops[n], &opened[n]);
 		if (one == 0 || one == -ETIMEDOUT)
 			*done |= UINT64_C(1) << ops[n].node;
 		suspect(at, ops[n].node, one);
-		if (one != 0)
+		if (rc == 0)
 			rc = one;
 	}
 	return rc;
