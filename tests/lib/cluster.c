@@ -528,13 +528,37 @@ static bool nodes_rest(struct cluster *c)
 	return true;
 }
 
+/* What it waits for. */
+static void print_unsettled(struct cluster *c)
+{
+	struct proto_stats st;
+	struct view v;
+
+	coord_view(c->coord, &v);
+	print_error("view %d\n", (int)v.epoch);
+	for (uint32_t i = 0; i < v.nodes; i++) {
+		print_error("node %u: %d; shard %d at %u", i, v.node[i],
+			    v.shard[i], v.host[i]);
+		if (c->node[i].killed) {
+			print_error("; killed\n");
+			continue;
+		}
+		node_stats(c->node[i].node, &st);
+		print_error("; view %d, to fold %d\n",
+			    (int)node_epoch(c->node[i].node),
+			    (int)st.fold_backlog);
+	}
+}
+
 void cluster_settle(struct cluster *c)
 {
 	uint64_t end = fab_now(c->probe) + CLUSTER_SETTLE_NS;
 
 	while (!shards_serve(c) || !nodes_rest(c)) {
-		if (fab_now(c->probe) > end)
+		if (fab_now(c->probe) > end) {
+			print_unsettled(c);
 			fail_msg("the cluster does not settle");
+		}
 		cluster_sleep(c, CLUSTER_TICK_NS);
 	}
 }
