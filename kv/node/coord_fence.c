@@ -74,7 +74,7 @@ static void drop_client(struct coord *c, uint32_t id)
 	cl = client_of(c, id);
 	if (cl != NULL) {
 		fab_peer_cut(cl->peer);
-		coord_client_gone(c, cl);
+		coord_client_died(c, cl);
 	}
 	pthread_mutex_unlock(&c->lock);
 }

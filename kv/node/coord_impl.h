@@ -159,6 +159,7 @@ struct coord_sweep {
 	uint64_t every_ns;
 	uint64_t epoch; /* ADOPT: to be acked */
 	uint64_t found, dropped;
+	bool death; /* a client died: there is something to find */
 };
 
 /* Someone who waits for a durable checkpoint. */
@@ -265,8 +266,10 @@ void coord_calls_drop(struct coord *c);
 /* --- coord_serve.c -------------------------------------------------------- */
 
 int coord_serve_open(struct coord *c);
-/* Locked: it has left or is dead for certain. */
+/* Locked: it has left; or it is dead for certain, and what it left is to be
+ * swept up. */
 void coord_client_gone(struct coord *c, struct coord_client *cl);
+void coord_client_died(struct coord *c, struct coord_client *cl);
 /* Answer watchers who know less, or have waited long enough. Not locked. */
 int coord_watch_step(struct coord *c, uint64_t now, uint64_t *again);
 

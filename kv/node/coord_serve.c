@@ -54,6 +54,12 @@ void coord_client_gone(struct coord *c, struct coord_client *cl)
 	c->emptied = TAILQ_EMPTY(&c->clients);
 }
 
+void coord_client_died(struct coord *c, struct coord_client *cl)
+{
+	c->sweep.death = true;
+	coord_client_gone(c, cl);
+}
+
 static struct coord_client *client_new(struct coord *c, struct fab_peer *peer,
 				       const struct proto_join *rq)
 {
@@ -316,7 +322,7 @@ static void on_gone(void *arg, struct fab_peer *peer)
 
 	pthread_mutex_lock(&c->lock);
 	if (p->client != NULL)
-		coord_client_gone(c, p->client);
+		coord_client_died(c, p->client);
 	pthread_mutex_unlock(&c->lock);
 	free(p);
 }

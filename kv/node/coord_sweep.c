@@ -7,7 +7,8 @@
  *             has a higher version than anything before
  *   DROP      the tombstones that are still as they were go
  *
- * It begins when tombstones take much of what is used, and backs off when it
+ * It begins when tombstones take much of what is used or a client died, which
+ * may have left records that no slot names; and backs off when it
  * gains little. A death ends it; nothing of it needs to be undone. What a node
  * has under way then goes on a little: it must not when an index moves to
  * another node though its last one lives, so STOP tells all to leave off. */
@@ -97,8 +98,11 @@ static bool worth_it(const struct coord *c)
 			used += c->node[id].stats.slots_used;
 			tombs += c->node[id].stats.tombs;
 		}
-	return tombs >= SWEEP_TOMBS_MIN && all_serve(c) &&
-	       (tombs >= SWEEP_TOMBS_MANY || tombs >= used / SWEEP_SHARE);
+	if (!all_serve(c))
+		return false;
+	return c->sweep.death ||
+	       (tombs >= SWEEP_TOMBS_MIN &&
+		(tombs >= SWEEP_TOMBS_MANY || tombs >= used / SWEEP_SHARE));
 }
 
 static void sweep_begin(struct coord *c)
@@ -108,6 +112,7 @@ static void sweep_begin(struct coord *c)
 	c->sweep.found = 0;
 	c->sweep.dropped = 0;
 	c->sweep.failed = false;
+	c->sweep.death = false;
 	sweep_phase(c, SWEEP_SNAPSHOT, PHASE_SNAPSHOT);
 }
 

@@ -2,19 +2,24 @@
  *
  * A deleted key's slot names a tombstone record, so that a replay does not
  * bring older records of the key back. It may go when none of those is left:
- *   1 each index host notes the tombstones in its shards
+ *   1 each index host notes the tombstones in its shards, and what inserts have
+ *     planted there tentatively
  *   2 each node goes through the records of its blocks (and of those on dead
  *     nodes whose stripe it leads) and marks all that are left over, with every
  *     member of the stripe: a replay passes over what is marked. Where it may
  *     not mark (open blocks), it has the tombstone kept.
  *   3 each host takes those of its noted tombstones that nobody wants kept, and
  *     that are still there, out of their slots, and marks their records.
+ *     Likewise tentative words, if their client is gone.
  * The coordinator says when (coord_sweep.c); between 2 and 3 all clients adopt
  * a new index version. One slice at a time, in the worker. STOP ends what is
  * under way; when it is answered, nothing is.
  *
  * T1. A tombstone leaves its slot only after every older record of its key is
  *     marked with all members that are up.
+ *     A client that lives is attached to every node that is up, and ids are
+ *     never used twice: who is not attached, and wrote something before phase
+ *     1, will not touch it any more.
  * T2. No mark is set on units that may be written again under the same life. */
 #include <errno.h>
 #include <stdlib.h>
@@ -141,7 +146,7 @@ static int note_shard(struct node *n, uint32_t shard, struct sweep_tomb *tomb,
 		word = __atomic_load_n(
 			(const uint64_t *)(base + slot * sizeof(struct slot)),
 			__ATOMIC_RELAXED);
-		if (!(word & SLOT_TOMB) || (word & SLOT_TENTATIVE))
+		if (!(word & (SLOT_TOMB | SLOT_TENTATIVE)))
 			continue;
 		tomb[(*tombs)++] = (struct sweep_tomb){
 			.word = word, .shard = shard, .slot = slot};
@@ -282,6 +287,8 @@ static int drop(struct node *n, const struct sweep_tomb *t)
 	rc = sweep_fetch(n, t->word, &o);
 	if (rc == -EBADMSG || rc == -ENODATA)
 		return 0; /* replaced meanwhile */
+	if (rc == 0 && t->word & SLOT_TENTATIVE && !sweep_owner_gone(n, &o))
+		return 0; /* it will be firm, or go, by itself */
 	if (rc == 0)
 		rc = group_locate(node_group(n), slot_addr(t->word), &stripe,
 				  &role, &at);

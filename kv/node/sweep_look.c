@@ -99,6 +99,19 @@ static int read_buckets(struct node *n, struct look *l, uint32_t count)
 	return rc;
 }
 
+bool sweep_owner_gone(struct node *n, const struct object *o)
+{
+	const struct node_peer *p;
+	bool gone = true;
+
+	pthread_mutex_lock(&n->lock);
+	LIST_FOREACH (p, &n->peers, link)
+		if (p->role == PROTO_CLIENT && p->client == o->hdr.tag >> 32)
+			gone = false;
+	pthread_mutex_unlock(&n->lock);
+	return gone;
+}
+
 /* --- deciding ------------------------------------------------------------- */
 
 static bool same_key(const struct object *a, const struct object *b)
@@ -187,6 +200,9 @@ static int decide(struct node *n, const struct look *l, bool open)
 		return 0;
 	if (l->o.hdr.fate == OBJECT_KILLED && !open)
 		return mark_it(n, l);
+	if (l->o.hdr.fate == OBJECT_PENDING && !open &&
+	    sweep_owner_gone(n, &l->o))
+		return mark_it(n, l); /* nobody will point a slot to it */
 	for (p = 0; p < 2; p++)
 		for (i = 0; i < BUCKET_PAIR_SLOTS; i++) {
 			rc = supersedes(n, l, l->slot[p][i].word);

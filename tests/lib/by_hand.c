@@ -202,6 +202,7 @@ uint64_t hand_write(struct hand *h, struct hand_block *b,
 	char *buf = malloc(units * GROUP_UNIT_BYTES);
 
 	o.hdr.version = r->version;
+	o.hdr.tag = (uint64_t)h->joined.client << 32;
 	o.hdr.hash = hash_of(r->key, strlen(r->key));
 	o.hdr.slot = (uint64_t)UINT32_MAX << 8;
 	o.hdr.key_len = (uint8_t)strlen(r->key);

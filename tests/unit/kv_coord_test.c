@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "kv/slot.h"
 #include "tests/lib/by_hand.h"
 
 #define MS UINT64_C(1000000)
@@ -212,6 +213,92 @@ static void tombstones_over_open_blocks_stay(struct cluster *c, void *arg)
 	hand_leave(&h);
 }
 
+/* --- what the dead leave -------------------------------------------------- */
+
+/* An insert that went as far as its tentative word, and one that had only
+ * written its record. */
+static void leave_inserts(struct hand *h, struct hand_block *b)
+{
+	struct hand_record r = {.key = "planted",
+				.val = "x",
+				.version = 1,
+				.fate = OBJECT_PENDING,
+				.type = OBJECT_PUT};
+	uint64_t word;
+
+	assert_int_equal(hand_alloc(h, 3, BLOCK_RECORDS, b), 0);
+	word = hand_write(h, b, &r, ~UINT64_C(0));
+	hand_point(h, r.key, word | SLOT_TENTATIVE, 1);
+	r.key = "written";
+	hand_write(h, b, &r, ~UINT64_C(0));
+}
+
+static bool is_planted(struct hand *h)
+{
+	uint64_t slot, word, version;
+	uint32_t node;
+
+	return hand_find(h, "planted", &node, &slot, &word, &version);
+}
+
+static uint64_t dead_bytes(struct hand *h)
+{
+	uint64_t sum = 0;
+	uint32_t id;
+
+	for (id = 0; id < 5; id++)
+		sum += hand_stats(h, id).dead_bytes;
+	return sum;
+}
+
+static void inserts_of_the_dead_are_cleared(struct cluster *c, void *arg)
+{
+	struct hand_block b, other;
+	struct hand alive, dies;
+
+	hand_open(c, &alive);
+	hand_open(c, &dies);
+	leave_inserts(&dies, &b);
+	hand_watch(&dies, 1);
+	watch_for(&alive, 1000 * MS);
+	assert_true(is_planted(&alive));
+	assert_int_equal(dead_bytes(&alive), 0);
+	hand_die(&dies);
+	watch_for(&alive, 25000 * MS);
+	assert_false(is_planted(&alive));
+	/* both records, two units each; b's members all count them */
+	assert_true(dead_bytes(&alive) >= 4 * 64);
+	/* and no replay brings them back */
+	assert_int_equal(hand_alloc(&alive, 4, BLOCK_RECORDS, &other), 0);
+	hand_put_many(&alive, &other, 20);
+	for (uint32_t id = 0; id < 2; id++) {
+		cluster_kill_node(c, id);
+		hand_follow(&alive);
+	}
+	hand_expect_many(&alive, 20);
+	assert_false(is_planted(&alive));
+	hand_leave(&alive);
+}
+
+/* Another's death has a sweep made; a live client's insert is its own. */
+static void inserts_of_the_living_stay(struct cluster *c, void *arg)
+{
+	struct hand alive, dies;
+	struct hand_block b;
+
+	hand_open(c, &alive);
+	hand_open(c, &dies);
+	hand_watch(&alive, 1);
+	leave_inserts(&alive, &b);
+	hand_seal(&alive, &b);
+	hand_die(&dies);
+	watch_for(&alive, 25000 * MS);
+	assert_int_equal(alive.joined.view.index_version, 2); /* it did sweep */
+	assert_true(is_planted(&alive));
+	assert_int_equal(dead_bytes(&alive), 0);
+	hand_leave(&alive);
+}
+
 /* --- status --------------------------------------------------------------- */
 
 static json_t *status_of(struct hand *h)
@@ -318,6 +405,15 @@ static void test_tombs(void **state)
 	cluster_run(&o, tombstones_over_open_blocks_stay, NULL);
 }
 
+static void test_dead_inserts(void **state)
+{
+	struct cluster_opts o = sim_opts;
+
+	o.settle_ms = 100;
+	cluster_run(&o, inserts_of_the_dead_are_cleared, NULL);
+	cluster_run(&o, inserts_of_the_living_stay, NULL);
+}
+
 static void test_status(void **state)
 {
 	run(status_says_what_is, NULL);
@@ -329,6 +425,7 @@ int main(void)
 		cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_hung),
 		cmocka_unit_test(test_tombs),
+		cmocka_unit_test(test_dead_inserts),
 		cmocka_unit_test(test_status),
 	};
 
