@@ -26,6 +26,13 @@ static int set_open(struct bits **out, uint32_t k, uint32_t size)
 	return 0;
 }
 
+static void maps_close(uint64_t **map, size_t n)
+{
+	for (size_t i = 0; map != NULL && i < n; i++)
+		free(map[i]);
+	free(map);
+}
+
 static void rows_close(struct alloc *a)
 {
 	for (uint32_t j = 0; a->row != NULL && j < a->m; j++) {
@@ -39,6 +46,8 @@ static void rows_close(struct alloc *a)
 		set_close(row->leaving, a->k);
 		set_close(row->need, a->k);
 		set_close(row->need_new, a->k);
+		maps_close(row->dead, a->k * a->periods);
+		maps_close(row->dead_new, a->k * a->periods);
 		free(row->taken);
 	}
 	free(a->row);
@@ -55,6 +64,10 @@ static int row_open(const struct alloc *a, struct alloc_row *row)
 	    set_open(&row->leaving, a->k, a->periods) != 0 ||
 	    set_open(&row->need, a->k, a->periods) != 0 ||
 	    set_open(&row->need_new, a->k, a->periods) != 0)
+		return -ENOMEM;
+	row->dead = calloc((size_t)a->k * a->periods, sizeof(*row->dead));
+	row->dead_new = calloc((size_t)a->k * a->periods, sizeof(*row->dead));
+	if (row->dead == NULL || row->dead_new == NULL)
 		return -ENOMEM;
 	return 0;
 }

@@ -12,6 +12,9 @@
  * A cut of which nobody said that it is durable may be so all the same: when
  * the next one is made, it counts as the older ones do.
  * ROWS leave together: their roles are needed as one. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "ec/alloc_impl.h"
 
 static bool is_dead(const struct alloc_row *row, const struct alloc_at *at,
@@ -20,6 +23,33 @@ static bool is_dead(const struct alloc_row *row, const struct alloc_at *at,
 	uint32_t role = rec->kind == BLOCK_ROWS ? 0 : at->role;
 
 	return bits_has(&row->victim[role], at->period);
+}
+
+static size_t map_words(const struct alloc *a)
+{
+	return a->o.group->block_bytes / GROUP_UNIT_BYTES / 64;
+}
+
+/* Without memory it is as if none were obsolete. */
+static void note_dead(struct alloc *a, const struct alloc_at *at,
+		      const struct block_rec *rec)
+{
+	struct alloc_row *row = &a->row[at->parity];
+	uint64_t **to = &row->dead_new[at->role * a->periods + at->period];
+	size_t bytes = map_words(a) * sizeof(uint64_t);
+
+	if (rec->state == BLOCK_FREE || rec->dead == 0) {
+		free(*to);
+		*to = NULL;
+		return;
+	}
+	if (*to == NULL)
+		*to = malloc(bytes);
+	if (*to != NULL)
+		memcpy(*to,
+		       alloc_region_at(a, group_map_off(a->o.group, at->block,
+							at->role)),
+		       bytes);
 }
 
 static void note_need(struct alloc *a, const struct alloc_at *at)
@@ -32,6 +62,7 @@ static void note_need(struct alloc *a, const struct alloc_at *at)
 	block_load(at->rec, &rec);
 	bits_put(&row->need_new[at->role], at->period,
 		 rec.state != BLOCK_FREE && !is_dead(row, at, &rec));
+	note_dead(a, at, &rec);
 }
 
 void alloc_cut(struct alloc *a,
@@ -65,9 +96,13 @@ void alloc_cut(struct alloc *a,
 void alloc_cut_durable(struct alloc *a)
 {
 	struct bits *was;
+	uint64_t **dead;
 
 	pthread_mutex_lock(&a->lock);
 	for (uint32_t j = 0; j < a->m; j++) {
+		dead = a->row[j].dead; /* stale, but younger ones come */
+		a->row[j].dead = a->row[j].dead_new;
+		a->row[j].dead_new = dead;
 		was = a->row[j].need;
 		a->row[j].need = a->row[j].need_new;
 		a->row[j].need_new = was;
@@ -95,6 +130,33 @@ bool alloc_is_needed(const struct alloc *a, uint32_t j, uint32_t role,
 
 	return a->o.hold && (bits_has(&row->need[role], period) ||
 			     bits_has(&row->need_new[role], period));
+}
+
+/* Leave what is obsolete in @dead (NULL: nothing is). */
+static void and_map(uint64_t *map, const uint64_t *dead, size_t words)
+{
+	for (size_t w = 0; w < words; w++)
+		map[w] &= dead != NULL ? dead[w] : 0;
+}
+
+void alloc_cut_allows(struct alloc *a, uint64_t stripe, uint32_t role,
+		      uint64_t *map)
+{
+	struct alloc_row *row;
+	struct alloc_at at;
+	size_t i;
+
+	if (!a->o.hold || alloc_locate(a, stripe, role, &at) != 0 ||
+	    at.parity < 0)
+		return;
+	pthread_mutex_lock(&a->lock);
+	row = &a->row[at.parity];
+	i = (size_t)role * a->periods + at.period;
+	if (bits_has(&row->need[role], at.period))
+		and_map(map, row->dead[i], map_words(a));
+	if (bits_has(&row->need_new[role], at.period))
+		and_map(map, row->dead_new[i], map_words(a));
+	pthread_mutex_unlock(&a->lock);
 }
 
 bool alloc_held(struct alloc *a)

@@ -44,6 +44,9 @@ struct alloc_row {
 	struct bits *leaving; /* [k] RETIRING and not out of the parity yet */
 	struct bits *need; /* [k] by the cut that is durable, see alloc_cut.c */
 	struct bits *need_new; /* [k] by the last cut */
+	uint64_t **dead;       /* [k * periods] obsolete units at the cut that
+				* is durable; NULL: none */
+	uint64_t **dead_new;   /* at the last cut */
 	uint32_t *taken;       /* [periods] how many roles are not FREE */
 	uint64_t count[ALLOC_STATES];
 	bool led;

@@ -107,7 +107,8 @@ static void open_node(struct ec_pool *p, uint32_t node)
 			       .node = node,
 			       .region = p->region[node],
 			       .region_fd = -1,
-			       .reserve = p->reserve};
+			       .reserve = p->reserve,
+			       .hold = true /* as long as no cut is made */};
 
 	memset(p->region[node], 0, p->size);
 	assert(alloc_open(&o, &p->a[node]) == 0);
