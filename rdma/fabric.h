@@ -71,6 +71,10 @@ struct fab_batch {
 	void *user;	      /* the poster's */
 	void *priv;	      /* the transport's, from post to completion */
 	TAILQ_ENTRY(fab_batch) link; /* likewise */
+	/* A word that a batch after this one will touch; 0: none. A hint: where
+	 * memory is at hand, it is fetched meanwhile. */
+	uint64_t soon; /* its offset */
+	uint8_t soon_node;
 };
 
 /* Fill one operation. Memory at @buf must stay until the batch completes. */

@@ -152,7 +152,10 @@ static int commit_start(struct op *op)
 	rc = op_record(op, op->version, 0, &n, op->lost);
 	if (rc != OP_AGAIN)
 		return rc;
-	return op_post(op, n, commit_wrote);
+	rc = op_post(op, n, commit_wrote);
+	op->batch.soon = op_slot_off(op, op->seen.slot);
+	op->batch.soon_node = op->host;
+	return rc;
 }
 
 static int commit_wrote(struct op *op)

@@ -237,6 +237,7 @@ int op_post(struct op *op, uint32_t n, op_state *next)
 	op->batch.n = n;
 	op->batch.deadline_ns = 0;
 	op->batch.user = op;
+	op->batch.soon = 0;
 	op->state = next;
 	return OP_POST;
 }
