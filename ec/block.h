@@ -76,7 +76,8 @@ struct block_rec {
 	uint32_t dead;	   /* obsolete units */
 	uint32_t life;	   /* how often this block was opened */
 	uint64_t opened;   /* index version at open */
-	uint64_t sealed;   /* index version at seal; UINT64_MAX while open */
+	uint64_t sealed;   /* its keeper's clock at seal, as it was told
+			    * (kv/node/rounds.h); UINT64_MAX while open */
 	uint64_t reserved2;
 };
 _Static_assert(sizeof(struct block_rec) == 64, "block_rec is 64 bytes");

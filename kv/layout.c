@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "checkpoint/image.h"
 #include "ec/code.h"
 #include "ec/crc.h"
 #include "kv/slot.h"
@@ -92,6 +93,11 @@ static int shape_check(const struct layout_shape *s)
 	return 0;
 }
 
+uint64_t layout_shard_bytes(const struct layout *l)
+{
+	return round_up(slot_shard_bytes(l->index_groups), CKPT_PIECE_BYTES);
+}
+
 /* Lay the parts out one behind the other. */
 static void place(struct layout *l)
 {
@@ -106,6 +112,10 @@ static void place(struct layout *l)
 	l->index_stride =
 		round_up(slot_shard_bytes(l->index_groups), g->block_bytes);
 	at += l->index_stride * (g->m + 1);
+	l->image_off = at;
+	l->image_stride = round_up(ckpt_area_bytes(layout_shard_bytes(l)),
+				   g->block_bytes);
+	at += l->image_stride * g->m;
 	g->delta_off = at;
 	at += (uint64_t)g->deltas * g->block_bytes;
 	g->block_off = at;
@@ -162,6 +172,19 @@ uint64_t layout_shard_off(const struct layout *l, uint32_t shard, uint32_t host)
 	return l->index_off + r * l->index_stride;
 }
 
+uint64_t layout_image_off(const struct layout *l, uint32_t shard,
+			  uint32_t holder)
+{
+	uint32_t n = l->group.nodes, r;
+
+	if (shard >= n || holder >= n)
+		return UINT64_MAX;
+	r = (holder + n - shard) % n;
+	if (r < 1 || r > l->group.m)
+		return UINT64_MAX;
+	return l->image_off + (r - 1) * l->image_stride;
+}
+
 /* --- the superblock ------------------------------------------------------- */
 
 /* As it lies at offset 0; no holes. */
@@ -173,11 +196,11 @@ struct super_image {
 	uint32_t nodes, k, m, block_bytes, blocks, deltas;
 	uint64_t rec_off, map_off, delta_off, block_off;
 	uint32_t index_groups, pad0;
-	uint64_t index_off, index_stride, size;
+	uint64_t index_off, index_stride, image_off, image_stride, size;
 	uint32_t crc, pad1;
 };
-_Static_assert(sizeof(struct super_image) == 136, "see kv/FORMAT.md");
-_Static_assert(offsetof(struct super_image, crc) == 128, "see kv/FORMAT.md");
+_Static_assert(sizeof(struct super_image) == 152, "see kv/FORMAT.md");
+_Static_assert(offsetof(struct super_image, crc) == 144, "see kv/FORMAT.md");
 
 static uint32_t super_crc(const struct super_image *s)
 {
@@ -206,6 +229,8 @@ void layout_super_write(void *region, const struct layout_super *in)
 		.index_groups = l->index_groups,
 		.index_off = l->index_off,
 		.index_stride = l->index_stride,
+		.image_off = l->image_off,
+		.image_stride = l->image_stride,
 		.size = l->size,
 	};
 
@@ -237,6 +262,8 @@ static void super_unpack(const struct super_image *s, struct layout_super *out)
 	out->layout.index_groups = s->index_groups;
 	out->layout.index_off = s->index_off;
 	out->layout.index_stride = s->index_stride;
+	out->layout.image_off = s->image_off;
+	out->layout.image_stride = s->image_stride;
 	out->layout.size = s->size;
 	out->crc = s->crc;
 }

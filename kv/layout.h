@@ -3,6 +3,7 @@
  *   0        superblock (4 KiB)
  *   rec_off  block records          map_off  obsolete bitmaps
  *   index    own shard, then @m rooms: room r (1..m) is for shard (id - r)
+ *   image    @m areas for checkpoints: area r (1..m) is for shard (id - r)
  *   delta    delta blocks           block    stripe blocks
  *
  * All starts are multiples of the block size from index on (4 KiB before). */
@@ -14,13 +15,15 @@
 #include "ec/group.h"
 
 #define LAYOUT_MAGIC   UINT64_C(0x3130534f43455341) /* "ASECOS01" */
-#define LAYOUT_VERSION 1u
+#define LAYOUT_VERSION 2u
 
 struct layout {
 	struct group group;
 	uint32_t index_groups; /* bucket groups in a shard */
 	uint64_t index_off;    /* of the own shard; rooms follow */
 	uint64_t index_stride; /* from a shard to the next room */
+	uint64_t image_off;    /* of area 1; the others follow */
+	uint64_t image_stride; /* from an area to the next */
 	uint64_t size;	       /* of the whole region */
 };
 
@@ -40,6 +43,14 @@ int layout_of(const struct layout_shape *shape, struct layout *out);
  * r = (host - shard) mod N if that is <= m; else UINT64_MAX. */
 uint64_t layout_shard_off(const struct layout *l, uint32_t shard,
 			  uint32_t host);
+
+/* Bytes of a shard as checkpoints see it: whole pieces (checkpoint/piece.h). */
+uint64_t layout_shard_bytes(const struct layout *l);
+
+/* Offset of the image of @shard in the region of @holder: area
+ * r = (holder - shard) mod N if that is 1..m; else UINT64_MAX. */
+uint64_t layout_image_off(const struct layout *l, uint32_t shard,
+			  uint32_t holder);
 
 /* The superblock: what a node tells of itself; little-endian, CRC at the end
  * of its fixed part. */

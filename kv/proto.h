@@ -46,6 +46,8 @@ enum proto_call {
 	PROTO_CUT,     /* proto_cut -> nothing          from the coordinator */
 	PROTO_STORE,   /* proto_cut -> nothing          answered at the end */
 	PROTO_CHECK,   /* proto_check -> proto_checked */
+	PROTO_CLOCK,   /* proto_clock -> proto_clock    between nodes */
+	PROTO_CKPT,    /* ckpt_req -> ckpt_ack          between nodes */
 	PROTO_PING = 32, /* nothing -> nothing          from the coordinator */
 	/* to the coordinator */
 	PROTO_JOIN = 64, /* proto_join -> proto_joined */
@@ -102,6 +104,21 @@ struct proto_mark {
 	struct proto_mark_one mark[]; /* n <= PROTO_MARKS_MAX */
 };
 
+/* Checkpoints of the shards that a node serves; counted since its start. */
+struct proto_ckpt_stats {
+	uint64_t rounds, skipped;	 /* skipped: nothing had changed */
+	uint64_t scanned, changed, sent; /* bytes looked at; found; shipped */
+	uint64_t failed;		 /* peers left out of a round */
+	uint64_t work_ns;		 /* making rounds: comparing, packing */
+	uint64_t folded_ns;		 /* keeping images of others */
+	uint64_t age_ns; /* of the oldest image of a shard served here */
+	uint32_t shards; /* served here */
+	uint32_t imaged; /* of them: with an image somewhere */
+	uint64_t restores, replays; /* shards brought back from an image, or by
+				     * reading all */
+	uint64_t replayed;	    /* bytes of blocks read for them */
+};
+
 struct proto_stats {
 	uint64_t capacity, used;	/* bytes of this node: blocks; in use */
 	uint64_t data_total, data_free; /* blocks it leads */
@@ -113,6 +130,7 @@ struct proto_stats {
 	uint64_t rss_beyond; /* resident bytes beyond the region */
 	uint32_t block_bytes, open_blocks;
 	uint64_t reserve; /* blocks it leads, for urgent asks only */
+	struct proto_ckpt_stats ckpt;
 };
 
 #define PROTO_ADDRESS_BYTES 108u
@@ -122,13 +140,24 @@ struct proto_view_set {
 	char address[64][PROTO_ADDRESS_BYTES]; /* of the nodes; "" none */
 };
 
+/* @least: images with a lower note are too old to be used: rounds.h. */
 struct proto_rebuild {
 	uint64_t epoch;
 	uint32_t shard, pad;
+	uint64_t least;
 };
 
 struct proto_rebuilt {
-	uint64_t records, bytes, keys; /* read, scanned, brought back */
+	uint64_t records, bytes; /* read, scanned */
+	uint64_t keys;		 /* of the records, brought back */
+	uint64_t note;		 /* of the image it began with; 0: none */
+	uint64_t kept;		 /* slots taken from that */
+};
+
+/* "My clock is at @clock; so may yours be, at least." The answer is the
+ * receiver's then. See kv/node/rounds.h. */
+struct proto_clock {
+	uint64_t epoch, clock;
 };
 
 /* To a node that is COMING: bring its blocks back. */

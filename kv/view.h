@@ -34,7 +34,7 @@ enum view_shard {
 
 struct view {
 	uint64_t epoch;		/* grows by one with every change */
-	uint64_t index_version; /* grows; stamps blocks and first versions */
+	uint64_t index_version; /* grows; of first versions and opened blocks */
 	uint32_t nodes, k, m;
 	uint32_t clients;  /* registered */
 	uint8_t node[64];  /* enum view_node */

@@ -65,6 +65,7 @@ static const char help[] =
 "  pool=NAME       join that pool, or make it (a name made of DIR)\n"
 "  cache=MODE      auto, none, or writeback (one mount only)\n"
 "  attr_timeout=S  entry_timeout=S  negative_timeout=S   what the kernel keeps\n"
+"  ckpt_ms=N       least time between checkpoints of the index (500)\n"
 "  op_timeout=S    no operation takes longer (30)\n"
 "  cache_size=SIZE memory for addresses and values (64m)\n"
 "  lanes=N max_threads=N noclone_fd       how parallel it is\n"

@@ -37,6 +37,7 @@ static const struct option longs[] = {
 	{"grace-ms", required_argument, NULL, 'g'},
 	{"respawn", no_argument, NULL, 'r'},
 	{"life", required_argument, NULL, 'l'},
+	{"ckpt-ms", required_argument, NULL, 'C'},
 	{"foreground", no_argument, NULL, 'f'},
 	{"version", no_argument, NULL, 'V'},
 	{"help", no_argument, NULL, 'h'},
@@ -47,12 +48,12 @@ static void usage(FILE *f)
 {
 	fputs("usage: aceso-node --pool NAME --id N [--life L] "
 	      "[--dir DIR --region FILE [--keep]]\n"
-	      "                  [--foreground]\n"
+	      "                  [--ckpt-ms MS] [--foreground]\n"
 	      "       aceso-node --supervise --pool NAME --size BYTES "
 	      "--code K+M --nodes N\n"
 	      "                  [--pool-dir DIR [--durable-ms MS]] "
 	      "[--grace-ms MS]\n"
-	      "                  [--respawn] [--foreground]\n"
+	      "                  [--respawn] [--ckpt-ms MS] [--foreground]\n"
 	      "One memory node, or the supervisor of a pool of them. Both are "
 	      "started by\naceso-fuse(1), which gives them file 3 to talk "
 	      "over; see aceso-node(8).\n",
@@ -115,6 +116,11 @@ static int take(struct args *a, int letter, const char *value)
 		return 0;
 	case 'k':
 		a->node.keep = true;
+		return 0;
+	case 'C':
+		if (size_parse_count(value, 0, 3600000, &p->ckpt_ms) < 0)
+			return -1;
+		a->node.ckpt_ms = p->ckpt_ms;
 		return 0;
 	case 'f':
 		a->super.foreground = a->node.foreground = true;

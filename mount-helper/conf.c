@@ -22,6 +22,8 @@
 #define LANES_MAX	 64u
 #define DURABLE_MS_MIN	 10u
 #define DURABLE_MS_MAX	 86400000u
+#define CKPT_MS_MAX	 3600000u
+#define CKPT_MS_DEFAULT	 500u
 
 static int fail(struct conf *c, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -83,6 +85,16 @@ static int set_respawn(struct conf *c, const char *v)
 			    "respawn=%s is unknown: say respawn=yes or "
 			    "respawn=no",
 			    v);
+	return 0;
+}
+
+static int set_ckpt_ms(struct conf *c, const char *v)
+{
+	if (size_parse_count(v, 0, CKPT_MS_MAX, &c->pool.ckpt_ms) < 0)
+		return fail(c,
+			    "ckpt_ms=%s is not a number of milliseconds from "
+			    "0 (never) to %u",
+			    v, CKPT_MS_MAX);
 	return 0;
 }
 
@@ -280,6 +292,7 @@ static const struct option {
 	{"size", VALUE, set_size, 0, 0},
 	{"code", VALUE, set_code, 0, 0},
 	{"nodes", VALUE, set_nodes, 0, 0},
+	{"ckpt_ms", VALUE, set_ckpt_ms, 0, 0},
 	{"pool", VALUE, set_pool, 0, 0},
 	{"respawn", VALUE, set_respawn, 0, 0},
 	{"pool-dir", VALUE, set_pool_dir, 0, 0},
@@ -510,6 +523,7 @@ int conf_read(struct conf *c, int argc, char **argv)
 	int rc;
 
 	*c = (struct conf){.allow_other = geteuid() == 0, .clone_fd = true};
+	c->pool.ckpt_ms = CKPT_MS_DEFAULT;
 	c->fs.cache = FS_CACHE_AUTO;
 	c->fs.attr_timeout = -1;
 	c->fs.entry_timeout = -1;

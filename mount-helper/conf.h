@@ -27,6 +27,7 @@ struct conf_pool {
 	/* Where it lives on between mounts (absolute); "": nowhere. */
 	char dir[CONF_DIR_BYTES_MAX];
 	uint32_t durable_ms; /* between durable checkpoints; 0: default */
+	uint32_t ckpt_ms; /* between checkpoints of an index shard; 0: none */
 };
 
 struct conf {

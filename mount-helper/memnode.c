@@ -140,6 +140,7 @@ static int open_node(struct memnode *m)
 		.on_lonely = on_lonely,
 		.on_stop = on_stop,
 		.threads = true,
+		.ckpt_ms = m->opts->ckpt_ms,
 	};
 
 	return node_open(&o, &m->node);

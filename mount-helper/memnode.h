@@ -12,7 +12,8 @@ struct memnode_opts {
 	 * which is to be taken as it is (@keep) or is zeroed. NULL: none. */
 	const char *dir, *region;
 	bool keep;
-	bool foreground; /* say things to stderr, not to syslog */
+	uint32_t ckpt_ms; /* between checkpoints of a shard; 0: none */
+	bool foreground;  /* say things to stderr, not to syslog */
 };
 
 /* Read a struct layout_super from PROGRAM_LINK_FD, serve that node, say

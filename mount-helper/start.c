@@ -88,6 +88,7 @@ static void supervisor_words(const struct start *s, struct words *w)
 	if (p->nodes != 0)
 		number(w, "--nodes", "%u", p->nodes);
 	number(w, "--grace-ms", "%d", s->named ? GRACE_MS : 0);
+	number(w, "--ckpt-ms", "%u", p->ckpt_ms);
 	if (p->dir[0] != '\0')
 		word(w, "--pool-dir", p->dir);
 	if (p->durable_ms != 0)

@@ -170,12 +170,14 @@ static int start_node(struct super *s, uint32_t id)
 {
 	struct child *c = &s->child[id];
 	char number[16], life[16], dir[POOLDIR_PATH_BYTES], region[32];
-	char *argv[16] = {"aceso-node", "--pool", s->place.name, "--id",
-			  number,	"--life", life};
-	int rc = 0, n = 7;
+	char ckpt[16];
+	char *argv[16] = {"aceso-node", "--pool", s->place.name, "--id", number,
+			  "--life",	life,	  "--ckpt-ms",	 ckpt};
+	int rc = 0, n = 9;
 
 	snprintf(number, sizeof(number), "%u", id);
 	snprintf(life, sizeof(life), "%u", c->life);
+	snprintf(ckpt, sizeof(ckpt), "%u", s->opts->pool.ckpt_ms);
 	if (s->opts->foreground)
 		argv[n++] = "--foreground";
 	if (s->dir != NULL) {

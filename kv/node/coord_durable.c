@@ -21,6 +21,7 @@
 #include <stdlib.h>
 
 #include "kv/node/coord_impl.h"
+#include "kv/node/rounds.h"
 
 #define FREEZE_NS (700 * COORD_MS)
 #define RETRY_NS  (200 * COORD_MS)
@@ -395,6 +396,9 @@ void coord_durable_open(struct coord *c)
 	c->view.epoch = from->epoch;
 	c->view.index_version = from->index_version;
 	c->next_client = from->next_client;
+	/* Images in the nodes' memory are of before: K3 in rounds.h. */
+	for (uint32_t s = 0; s < c->view.nodes; s++)
+		c->least[s] = from->epoch << ROUNDS_EPOCH_SHIFT;
 }
 
 void coord_durable_drop(struct coord *c)

@@ -227,6 +227,8 @@ struct coord {
 	uint64_t rebuild_round; /* grows with each death: late answers */
 	uint64_t rebuilding;	/* bit s: a REBUILD of shard s is out */
 	uint64_t rebuild_at;	/* not again before */
+	/* Images of a shard with a lower note are not used: K3 in rounds.h. */
+	uint64_t least[FAB_NODES_MAX];
 	struct coord_orphans orphans;
 	struct coord_askers askers, asking; /* asking: in this round */
 	uint64_t stats_out;		    /* bit n: in this round */

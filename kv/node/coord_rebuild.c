@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "kv/node/coord_impl.h"
+#include "kv/node/rounds.h"
 
 /* --- shards --------------------------------------------------------------- */
 
@@ -19,8 +20,13 @@ static void shard_lost(struct coord *c, uint32_t shard)
  * fenced as one that does not adopt a view. */
 static void rebuilt(struct coord *c, uint32_t shard)
 {
-	if (view_shard_settles(&c->view, shard) == 0)
-		coord_barrier(c, fab_now(c->fab));
+	bool replayed = c->view.source[shard] == 0;
+
+	if (view_shard_settles(&c->view, shard) != 0)
+		return;
+	if (replayed)
+		c->least[shard] = c->view.epoch << ROUNDS_EPOCH_SHIFT;
+	coord_barrier(c, fab_now(c->fab));
 }
 
 /* What is told later than COORD_ASK_NS is waited for by asking again, and a
@@ -65,8 +71,9 @@ static int rebuild(struct coord *c, uint32_t shard)
 		return -ENOMEM;
 	call->tag = c->rebuild_round;
 	call->timeout_ns = COORD_ASK_NS;
-	call->req.rebuild =
-		(struct proto_rebuild){.epoch = c->view.epoch, .shard = shard};
+	call->req.rebuild = (struct proto_rebuild){.epoch = c->view.epoch,
+						   .shard = shard,
+						   .least = c->least[shard]};
 	c->rebuilding |= UINT64_C(1) << shard;
 	return 0;
 }

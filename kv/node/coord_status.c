@@ -106,6 +106,56 @@ static json_t *shards_json(const struct coord *c)
 	return list;
 }
 
+static void put_int(json_t *o, const char *name, uint64_t value)
+{
+	json_object_set_new(o, name, json_integer((json_int_t)value));
+}
+
+static void add_ckpt(struct proto_ckpt_stats *sum,
+		     const struct proto_ckpt_stats *s)
+{
+	sum->rounds += s->rounds;
+	sum->skipped += s->skipped;
+	sum->scanned += s->scanned;
+	sum->changed += s->changed;
+	sum->sent += s->sent;
+	sum->failed += s->failed;
+	sum->work_ns += s->work_ns;
+	sum->folded_ns += s->folded_ns;
+	sum->shards += s->shards;
+	sum->imaged += s->imaged;
+	sum->restores += s->restores;
+	sum->replays += s->replays;
+	sum->replayed += s->replayed;
+	if (s->age_ns > sum->age_ns)
+		sum->age_ns = s->age_ns;
+}
+
+static json_t *checkpoint_json(const struct coord *c)
+{
+	struct proto_ckpt_stats s = {0};
+	json_t *o = json_object();
+	uint32_t id;
+
+	for (id = 0; id < c->view.nodes; id++)
+		if (c->view.node[id] == VIEW_NODE_UP)
+			add_ckpt(&s, &c->node[id].stats.ckpt);
+	put_int(o, "age_ms", s.age_ns / COORD_MS);
+	put_int(o, "shards", s.shards);
+	put_int(o, "imaged", s.imaged);
+	put_int(o, "rounds", s.rounds);
+	put_int(o, "unchanged", s.skipped);
+	put_int(o, "scanned", s.scanned);
+	put_int(o, "changed", s.changed);
+	put_int(o, "bytes", s.sent);
+	put_int(o, "failed", s.failed);
+	put_int(o, "cpu_us", (s.work_ns + s.folded_ns) / 1000);
+	put_int(o, "restores", s.restores);
+	put_int(o, "replays", s.replays);
+	put_int(o, "replayed", s.replayed);
+	return o;
+}
+
 static const char *client_state(const struct coord *c,
 				const struct coord_client *cl)
 {
@@ -126,11 +176,6 @@ static json_t *clients_json(const struct coord *c)
 						(int)cl->pid, "what", cl->what,
 						"state", client_state(c, cl)));
 	return list;
-}
-
-static void put_int(json_t *o, const char *name, uint64_t value)
-{
-	json_object_set_new(o, name, json_integer((json_int_t)value));
 }
 
 static void put_sums(json_t *o, const struct sums *sum)
@@ -192,6 +237,7 @@ static char *status_json(const struct coord *c)
 	json_object_set_new(o, "nodes", nodes);
 	json_object_set_new(o, "shards", shards_json(c));
 	json_object_set_new(o, "clients", clients_json(c));
+	json_object_set_new(o, "checkpoint", checkpoint_json(c));
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	return text;

@@ -15,6 +15,7 @@
 #include <errno.h>
 
 #include "kv/node/coord_impl.h"
+#include "kv/node/rounds.h"
 
 #define SWEEP_TOMBS_MIN	 64u
 #define SWEEP_TOMBS_MANY 4096u
@@ -116,6 +117,19 @@ static void sweep_begin(struct coord *c)
 	sweep_phase(c, SWEEP_SNAPSHOT, PHASE_SNAPSHOT);
 }
 
+/* K3 of rounds.h: no image from before this is used again, as it may have a key
+ * whose tombstone is gone. A node that still drops, late, finds itself in a new
+ * epoch and stops. */
+static void sweep_dropped(struct coord *c)
+{
+	uint32_t s;
+
+	c->view.epoch++;
+	for (s = 0; s < c->view.nodes; s++)
+		c->least[s] = c->view.epoch << ROUNDS_EPOCH_SHIFT;
+	coord_view_changed(c);
+}
+
 /* Little gained: they are held up by blocks that are still open; look again
  * later and later. */
 static void sweep_over(struct coord *c, uint64_t now)
@@ -123,6 +137,8 @@ static void sweep_over(struct coord *c, uint64_t now)
 	struct coord_sweep *s = &c->sweep;
 	bool good = !s->failed && s->dropped >= s->found / 2;
 
+	if (s->state == SWEEP_DROP && (s->failed || s->dropped > 0))
+		sweep_dropped(c);
 	s->state = SWEEP_IDLE;
 	s->every_ns = good ? COORD_SWEEP_EVERY_NS : s->every_ns * 2;
 	if (s->every_ns > COORD_SWEEP_EVERY_MAX_NS)
@@ -174,6 +190,8 @@ bool coord_sweep_stopped(struct coord *c)
 	if (!s->begun)
 		return true;
 	if (s->state != SWEEP_STOP) {
+		if (s->state == SWEEP_DROP)
+			sweep_dropped(c);
 		s->up = view_members(&c->view);
 		s->failed = false;
 		sweep_phase(c, SWEEP_STOP, PHASE_STOP);

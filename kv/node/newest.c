@@ -2,7 +2,6 @@
 #include "kv/node/newest.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
@@ -143,6 +142,22 @@ int newest_add(struct newest *t, fab_addr addr, const struct object *o)
 	if (better(&rec, best))
 		*best = rec;
 	return 0;
+}
+
+bool newest_firm(struct newest *t, size_t i, fab_addr addr,
+		 const struct object *o)
+{
+	XXH128_hash_t id =
+		XXH3_128bits_withSeed(o->key, o->hdr.key_len, t->secret);
+	struct newest_key *k = &t->key[i];
+	struct newest_rec rec = rec_of(addr, o);
+
+	rec.solo = 0;
+	if (k->id[0] != id.low64 || k->id[1] != id.high64)
+		return false;
+	if (better(&rec, &k->committed))
+		k->committed = rec;
+	return true;
 }
 
 size_t newest_keys(const struct newest *t)

@@ -15,6 +15,7 @@
  * that is less than that of a wrong CRC by far. */
 #ifndef ACESO_KV_NODE_NEWEST_H
 #define ACESO_KV_NODE_NEWEST_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -44,6 +45,11 @@ void newest_close(struct newest *t); /* NULL is fine */
 
 /* Take the record @o, lying at @addr, into account. Errors: -ENOMEM. */
 int newest_add(struct newest *t, fab_addr addr, const struct object *o);
+
+/* Take the record @o, lying at @addr, into account if it is of the @i-th key:
+ * then true. It was in the index for certain: it counts as COMMITTED. */
+bool newest_firm(struct newest *t, size_t i, fab_addr addr,
+		 const struct object *o);
 
 /* How many keys there are, and the @i-th: NULL if i is in a gap of the table,
  * of newest_room() places. */

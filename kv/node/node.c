@@ -10,6 +10,7 @@
 #include "kv/node/durable.h"
 #include "kv/node/node_impl.h"
 #include "kv/node/restore.h"
+#include "kv/node/rounds.h"
 
 void node_kick(struct node *n)
 {
@@ -37,6 +38,15 @@ uint64_t node_view_members(struct node *n)
 	members = n->view.view.epoch != 0 ? view_members(&n->view.view) : 0;
 	pthread_mutex_unlock(&n->lock);
 	return members;
+}
+
+uint64_t node_clock(struct node *n)
+{
+	uint64_t first = n->view.view.epoch << ROUNDS_EPOCH_SHIFT;
+
+	if (n->clock < first)
+		n->clock = first;
+	return n->clock;
 }
 
 uint64_t node_epoch(struct node *n)
@@ -101,6 +111,8 @@ int node_work(struct node *n, uint64_t *again_ns)
 		did |= peers_work(n, &again);
 		did |= recover_work(n, &again);
 		did |= restore_work(n, &again);
+		did |= held_work(n);
+		did |= rounds_work(n, &again);
 		did |= fold_slice(n, &again);
 		did |= retire_work(n, &again);
 		did |= sweep_work(n, &again);
@@ -247,11 +259,21 @@ static int open_parts(struct node *n)
 	rc = durable_open(n);
 	if (rc != 0)
 		goto err_check;
-	rc = n->opts.net(n->opts.arg, &n->net);
+	rc = held_open(n);
 	if (rc != 0)
 		goto err_durable;
+	rc = rounds_open(n);
+	if (rc != 0)
+		goto err_held;
+	rc = n->opts.net(n->opts.arg, &n->net);
+	if (rc != 0)
+		goto err_rounds;
 	return 0;
 
+err_rounds:
+	rounds_close(n);
+err_held:
+	held_close(n);
 err_durable:
 	durable_close(n);
 err_check:
@@ -271,6 +293,8 @@ err_code:
 
 static void close_parts(struct node *n)
 {
+	rounds_close(n);
+	held_close(n);
 	durable_close(n);
 	check_close(n);
 	sweep_close(n);

@@ -42,6 +42,9 @@ struct node_opts {
 	/* Bytes a second that it reads at most to have its own blocks back;
 	 * 0: as many as leave most of the time to clients. */
 	uint64_t restore_bytes;
+	/* The least time from a checkpoint of a shard to the next; 0: none are
+	 * made (but others' are kept). */
+	uint32_t ckpt_ms;
 };
 
 /* Format the region, or take it as it is, and serve it. Errors: -EINVAL the

@@ -9,11 +9,14 @@
 #include <pthread.h>
 #include <sys/queue.h>
 
+#include "checkpoint/image.h"
 #include "ec/alloc.h"
 #include "ec/code.h"
 #include "kv/node/node.h"
 
 struct restore;	   /* blocks being brought back: restore.c */
+struct held;	   /* images of others' shards: held.c */
+struct rounds;	   /* images of own shards, sent: rounds.c */
 struct recover;	   /* shards being brought back: recover.c */
 struct node_check; /* one stripe to look at: check.c */
 struct sweep;	   /* tombstones and leftovers: sweep.c */
@@ -71,11 +74,16 @@ struct node {
 	struct proto_view_set view; /* epoch 0: none yet */
 	LIST_HEAD(, node_peer) peers;
 	unsigned coords, users; /* connections by role */
+	uint64_t clock;		/* node_clock() */
 	struct recover *recover;
 	struct restore *restore;
 	struct sweep *sweep;
 	struct node_check *check;
-	struct durable *durable;	      /* NULL: no disk */
+	struct durable *durable; /* NULL: no disk */
+	struct rounds *rounds;
+	struct held *held;
+	struct proto_ckpt_stats ckpt;
+	uint64_t ckpt_at[FAB_NODES_MAX]; /* when shard n was imaged; 0: not */
 	uint64_t rebuild_done, rebuild_total; /* bytes */
 	uint32_t reserve;		      /* blocks; set at open */
 	struct slot_count count;
@@ -96,6 +104,10 @@ static inline const struct group *node_group(const struct node *n)
 
 /* There is something to do for the worker. Locked. */
 void node_kick(struct node *n);
+
+/* The clock of checkpoints, which stamps blocks as they are sealed: rounds.h.
+ * Locked. */
+uint64_t node_clock(struct node *n);
 
 /* The view's epoch and the nodes up, as of now. */
 uint64_t node_view_up(struct node *n, uint64_t *epoch);
@@ -143,9 +155,25 @@ void recover_close(struct node *n);
 /* In the server's thread, locked. @rq is answered at the end. To ask again is
  * to be told in place of who asked before; also when it is done, until
  * recover_view() has seen that a view goes by it. */
-void recover_ask(struct node *n, struct fab_request *rq, uint32_t shard);
+void recover_ask(struct node *n, struct fab_request *rq, uint32_t shard,
+		 uint64_t least);
 /* Likewise: n->view is a new one. */
 void recover_view(struct node *n);
+
+/* --- rounds.c, held.c: checkpoints ---------------------------------------- */
+
+int rounds_open(struct node *n);
+void rounds_close(struct node *n);
+int rounds_work(struct node *n, uint64_t *again);
+/* Locked. @now: the system's clock, for the age of images. */
+void rounds_stats(struct node *n, uint64_t now, struct proto_ckpt_stats *out);
+
+int held_open(struct node *n);
+void held_close(struct node *n);
+/* In the server's thread, locked. @rq is answered by the worker. */
+int held_ask(struct node *n, struct fab_request *rq,
+	     const struct ckpt_req *what, uint32_t from);
+int held_work(struct node *n);
 
 /* --- sweep.c -------------------------------------------------------------- */
 

@@ -1,6 +1,7 @@
 /* kv/node/place.c - see place.h. */
 #include "kv/node/place.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 
 struct item {
 	uint64_t hash, word, version;
+	bool pinned;
 };
 
 struct place {
@@ -147,8 +149,11 @@ static uint32_t find_path(struct place *p, const uint32_t choice[CHOICES])
 			return choice[i];
 	for (at = 0; at < n; at++) {
 		uint32_t slot = p->queue[at];
+		const struct item *it = &p->item[p->holds[slot] - 1];
 
-		choices(p, p->item[p->holds[slot] - 1].hash, next);
+		if (it->pinned)
+			continue;
+		choices(p, it->hash, next);
 		for (i = 0; i < CHOICES; i++)
 			if (meet(p, next[i], slot, &n))
 				return next[i];
@@ -168,8 +173,7 @@ static uint32_t shift_path(struct place *p, uint32_t slot)
 
 /* --- adding --------------------------------------------------------------- */
 
-static int item_add(struct place *p, uint64_t hash, uint64_t word,
-		    uint64_t version)
+static int item_add(struct place *p, const struct item *it)
 {
 	struct item *more;
 
@@ -182,13 +186,14 @@ static int item_add(struct place *p, uint64_t hash, uint64_t word,
 		}
 		p->item = more;
 	}
-	p->item[p->items++] = (struct item){hash, word, version};
+	p->item[p->items++] = *it;
 	return 0;
 }
 
 int place_add(struct place *p, uint64_t hash, uint64_t word, uint64_t version,
 	      uint32_t hint)
 {
+	struct item it = {.hash = hash, .word = word, .version = version};
 	uint32_t choice[CHOICES], slot;
 	int rc;
 
@@ -200,8 +205,20 @@ int place_add(struct place *p, uint64_t hash, uint64_t word, uint64_t version,
 			return -ENOSPC;
 		slot = shift_path(p, slot);
 	}
-	rc = item_add(p, hash, word, version);
+	rc = item_add(p, &it);
 	p->holds[slot] = rc == 0 ? p->items : 0;
+	return rc;
+}
+
+int place_pin(struct place *p, uint32_t slot, uint64_t word, uint64_t version)
+{
+	struct item it = {.word = word, .version = version, .pinned = true};
+	int rc;
+
+	assert(slot < p->slots && p->holds[slot] == 0);
+	rc = item_add(p, &it);
+	if (rc == 0)
+		p->holds[slot] = p->items;
 	return rc;
 }
 

@@ -4,7 +4,9 @@
  * P1. Keys that once lay in a shard together find room together again, in
  *     whatever order they are placed: where no legal slot of a key is free,
  *     others are moved along until one is (an augmenting path of a bipartite
- *     matching: it exists whenever a matching does). */
+ *     matching: it exists whenever a matching does). Those that are pinned
+ *     are where they were then, so a matching of the others exists without
+ *     their slots. */
 #ifndef ACESO_KV_NODE_PLACE_H
 #define ACESO_KV_NODE_PLACE_H
 #include <stdint.h>
@@ -21,6 +23,10 @@ void place_close(struct place *p); /* NULL is fine */
  * any number will do. Errors: -ENOSPC; -ENOMEM. */
 int place_add(struct place *p, uint64_t hash, uint64_t word, uint64_t version,
 	      uint32_t hint);
+
+/* Put @word and @version into @slot, which is free: they stay there, whoever is
+ * moved. Errors: -ENOMEM. */
+int place_pin(struct place *p, uint32_t slot, uint64_t word, uint64_t version);
 
 /* Write the shard to @room, which is zeroed: slot_shard_bytes(). */
 void place_write(const struct place *p, struct slot *room);

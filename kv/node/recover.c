@@ -5,14 +5,17 @@
  *     ^                     |          until a view says something else of it
  *     +---------------------+ failed: told, and forgotten
  *
- * A shard whose last host lives is copied from there (homing.c), the others
- * are replayed, all that are wanted when it begins in one scan. If the set of
- * nodes changes meanwhile it is given up (-ESTALE): the coordinator asks again
- * in the new view. */
+ * A shard whose last host lives is copied from there (homing.c). For the others
+ * images are restored, and what is younger is replayed, for all that are wanted
+ * when it begins in one scan; if one has no image, or it cannot be used after
+ * all (merge.h), everything is replayed for all of them. If the set of nodes
+ * changes meanwhile it is given up (-ESTALE): the coordinator asks again in the
+ * new view. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpoint/restore.h"
 #include "kv/node/homing.h"
 #include "kv/node/node_impl.h"
 #include "kv/node/replay.h"
@@ -21,11 +24,14 @@ struct recover {
 	/* under the node's lock: */
 	struct fab_request *rq[FAB_NODES_MAX]; /* who is to be told, or NULL */
 	uint64_t wanted;		       /* bit n: asked for, not begun */
-	uint64_t shards; /* under way; worker changes it */
-	uint64_t done;	 /* out[n] says how */
+	uint64_t least[FAB_NODES_MAX]; /* of the notes of images to be used */
+	uint64_t shards;	       /* under way; worker changes it */
+	uint64_t done;		       /* out[n] says how */
 	struct proto_rebuilt out[FAB_NODES_MAX];
 	/* the worker's: */
 	uint64_t up;
+	bool full; /* without images */
+	struct slot *image[FAB_NODES_MAX];
 	struct replay *replay;
 	struct homing *homing;
 	uint32_t homing_of; /* the shard */
@@ -56,6 +62,16 @@ static void tell_all(struct recover *r, uint64_t shards, int status)
 			tell(r, s, status);
 }
 
+static void free_images(struct recover *r)
+{
+	uint32_t s;
+
+	for (s = 0; s < FAB_NODES_MAX; s++) {
+		free(r->image[s]);
+		r->image[s] = NULL;
+	}
+}
+
 void recover_close(struct node *n)
 {
 	struct recover *r = n->recover;
@@ -63,16 +79,19 @@ void recover_close(struct node *n)
 	tell_all(r, ~UINT64_C(0), -ECANCELED);
 	replay_close(r->replay);
 	homing_close(r->homing);
+	free_images(r);
 	free(r);
 }
 
-void recover_ask(struct node *n, struct fab_request *rq, uint32_t shard)
+void recover_ask(struct node *n, struct fab_request *rq, uint32_t shard,
+		 uint64_t least)
 {
 	struct recover *r = n->recover;
 	uint64_t bit = UINT64_C(1) << shard;
 
 	tell(r, shard, -ECANCELED);
 	r->rq[shard] = rq;
+	r->least[shard] = least;
 	if (r->done & bit)
 		tell(r, shard, 0);
 	else if (!(r->shards & bit))
@@ -109,6 +128,7 @@ static void recover_end(struct node *n, int status)
 	homing_close(r->homing);
 	r->replay = NULL;
 	r->homing = NULL;
+	free_images(r);
 	publish_progress(n, 0, 0);
 	pthread_mutex_lock(&n->lock);
 	tell_all(r, r->shards, status);
@@ -143,6 +163,7 @@ static bool recover_take(struct node *n)
 		if (r->wanted >> s & 1 && v->source[s] != 0)
 			take = UINT64_C(1) << s;
 	r->wanted &= ~take;
+	r->full = false;
 	r->shards = take;
 	r->up = view_up(v);
 	pthread_mutex_unlock(&n->lock);
@@ -180,7 +201,65 @@ static int homing_begin(struct node *n, uint32_t source)
 			   source, n->opts.region, &r->homing);
 }
 
-static void recover_begin(struct node *n)
+/* --- images --------------------------------------------------------------- */
+
+/* Bring the newest usable image of @shard home. Errors: as
+ * ckpt_restore_result(); -ENOMEM. */
+static int restore(struct node *n, uint32_t shard, uint64_t *note)
+{
+	const struct layout *l = &n->super.layout;
+	struct recover *r = n->recover;
+	struct ckpt_restore_opts o = {
+		.size = layout_shard_bytes(l),
+		.region = shard,
+		.least = r->least[shard],
+		.fab = n->fab,
+	};
+	struct ckpt_restored out = {0};
+	struct ckpt_restore *rs;
+	uint32_t i, id;
+	int rc;
+
+	for (i = 1; i <= l->group.m; i++) {
+		id = (shard + i) % l->group.nodes;
+		if (r->up >> id & 1)
+			o.peer[o.n_peers++] = (struct ckpt_peer){
+				.node = (uint8_t)id,
+				.area = layout_image_off(l, shard, id)};
+	}
+	r->image[shard] = malloc(o.size);
+	o.to = r->image[shard];
+	rc = o.to != NULL ? ckpt_restore_open(&o, &rs) : -ENOMEM;
+	if (rc != 0)
+		return rc;
+	rc = ckpt_restore_run(rs, n->fab, &out);
+	ckpt_restore_close(rs);
+	*note = out.note;
+	return rc;
+}
+
+/* The lowest note of the images of all shards that are asked for; 0 if one has
+ * none: then they are all found in one full scan. */
+static uint64_t restore_all(struct node *n)
+{
+	struct recover *r = n->recover;
+	uint64_t note = 0, since = UINT64_MAX;
+	uint32_t s;
+
+	for (s = 0; s < node_group(n)->nodes; s++) {
+		if (!(r->shards >> s & 1))
+			continue;
+		if (r->full || restore(n, s, &note) != 0) {
+			free_images(r);
+			return 0;
+		}
+		if (note < since)
+			since = note;
+	}
+	return since;
+}
+
+static int replay_begin(struct node *n)
 {
 	struct recover *r = n->recover;
 	struct replay_opts o = {
@@ -189,16 +268,37 @@ static void recover_begin(struct node *n)
 		.fab = n->fab,
 		.up = r->up,
 		.shards = r->shards,
+		.since = restore_all(n),
 	};
+
+	memcpy(o.image, r->image, sizeof(r->image));
+	return replay_open(&o, &r->replay);
+}
+
+static void recover_begin(struct node *n)
+{
 	uint32_t source = recover_source(n);
 	int rc;
 
 	if (source != 0)
 		rc = homing_begin(n, source - 1);
 	else
-		rc = replay_open(&o, &r->replay);
+		rc = replay_begin(n);
 	if (rc != 0)
 		recover_end(n, rc);
+}
+
+/* --- placing -------------------------------------------------------------- */
+
+static void count(struct node *n, const struct proto_rebuilt *out)
+{
+	pthread_mutex_lock(&n->lock);
+	if (out->note != 0)
+		n->ckpt.restores++;
+	else
+		n->ckpt.replays++;
+	n->ckpt.replayed += out->bytes;
+	pthread_mutex_unlock(&n->lock);
 }
 
 /* The scan is done: build the shards. */
@@ -211,9 +311,22 @@ static int recover_place(struct node *n, uint32_t shard)
 
 	clear_room(n, shard);
 	rc = replay_place(r->replay, shard, (char *)n->opts.region + off, &out);
-	if (rc == 0)
-		recover_done(n, shard, &out);
-	return rc;
+	if (rc != 0)
+		return rc;
+	count(n, &out);
+	recover_done(n, shard, &out);
+	return 0;
+}
+
+/* An image cannot be used after all: begin again without any. */
+static void recover_fully(struct node *n)
+{
+	struct recover *r = n->recover;
+
+	replay_close(r->replay);
+	r->replay = NULL;
+	free_images(r);
+	r->full = true;
 }
 
 static void recover_finish(struct node *n)
@@ -226,7 +339,10 @@ static void recover_finish(struct node *n)
 	for (s = 0; s < node_group(n)->nodes && rc == 0; s++)
 		if (shards >> s & 1)
 			rc = recover_place(n, s);
-	recover_end(n, rc);
+	if (rc == -ESTALE && !r->full)
+		recover_fully(n);
+	else
+		recover_end(n, rc);
 }
 
 static void recover_step(struct node *n)

@@ -7,6 +7,7 @@
 
 #include "kv/hash.h"
 #include "kv/node/image.h"
+#include "kv/node/merge.h"
 #include "kv/node/newest.h"
 #include "kv/node/place.h"
 #include "kv/node/walk.h"
@@ -20,6 +21,8 @@ struct replay {
 	struct image *image[REPLAY_AHEAD];
 	uint32_t head, ahead; /* oldest under way; how many are */
 	struct newest *shard[FAB_NODES_MAX]; /* NULL: not asked for */
+	uint32_t *kept;			     /* merge.h; NULL: no images */
+	struct fetch fetch;		     /* its record: NULL likewise */
 	uint64_t records, bytes;
 };
 
@@ -28,12 +31,33 @@ static const struct group *group_of(const struct replay *r)
 	return &r->o.super->layout.group;
 }
 
+/* What images need besides. */
+static int open_merge(struct replay *r)
+{
+	const struct group *g = group_of(r);
+
+	if (r->o.since == 0)
+		return 0;
+	r->fetch = (struct fetch){
+		.fab = r->o.fab,
+		.g = g,
+		.code = r->o.code,
+		.secret = r->o.super->secret,
+		.up = r->o.up,
+		.record = malloc(OBJECT_BYTES_MAX),
+	};
+	r->kept = calloc(group_stripes(g) * g->k, sizeof(*r->kept));
+	return r->kept != NULL && r->fetch.record != NULL ? 0 : -ENOMEM;
+}
+
 static int open_parts(struct replay *r)
 {
 	uint32_t i;
 	int rc;
 
 	rc = walk_open(group_of(r), r->o.up, &r->walk);
+	if (rc == 0)
+		rc = open_merge(r);
 	for (i = 0; i < REPLAY_AHEAD && rc == 0; i++)
 		rc = image_open(group_of(r), r->o.code, &r->image[i]);
 	for (i = 0; i < group_of(r)->nodes && rc == 0; i++)
@@ -81,10 +105,26 @@ void replay_close(struct replay *r)
 	for (i = 0; i < REPLAY_AHEAD; i++)
 		image_close(r->image[i]);
 	walk_close(r->walk);
+	free(r->fetch.record);
+	free(r->kept);
 	free(r);
 }
 
 /* --- scanning ------------------------------------------------------------- */
+
+/* Nothing in it is younger than the images: its records are where they were
+ * when those were made. A record of it that is being changed (seq is odd) may
+ * be read in part: then it is looked at. */
+static bool is_kept(struct replay *r, const struct walk_block *wb)
+{
+	const struct block_rec *rec = &wb->rec;
+
+	if (r->kept == NULL || rec->state == BLOCK_OPEN || rec->seq % 2 != 0 ||
+	    rec->sealed >= r->o.since)
+		return false;
+	r->kept[wb->stripe * group_of(r)->k + wb->role] = rec->life;
+	return true;
+}
 
 static int begin_one(struct replay *r)
 {
@@ -98,7 +138,7 @@ static int begin_one(struct replay *r)
 			r->walked = true;
 			return rc;
 		}
-	} while (wb.rec.kind != BLOCK_RECORDS);
+	} while (wb.rec.kind != BLOCK_RECORDS || is_kept(r, &wb));
 	rc = image_start(r->image[free_at], r->o.fab, r->o.up, &wb);
 	if (rc == 0)
 		r->ahead++;
@@ -163,8 +203,9 @@ void replay_progress(const struct replay *r, uint64_t *done, uint64_t *total)
  * together and so fit (P1). One that is PENDING may never have been: if it does
  * not fit, it was not, and its writer is told that its operation failed. */
 static int place_fate(const struct newest *t, struct place *p, bool committed,
-		      uint64_t *keys)
+		      const uint32_t *where, uint64_t *keys)
 {
+	uint32_t hint;
 	const struct newest_rec *rec;
 	const struct newest_key *k;
 	size_t i;
@@ -175,7 +216,11 @@ static int place_fate(const struct newest *t, struct place *p, bool committed,
 		rec = k != NULL ? newest_choose(k) : NULL;
 		if (rec == NULL || (rec == &k->committed) != committed)
 			continue;
-		rc = place_add(p, k->hash, rec->word, rec->version, rec->slot);
+		hint = where != NULL ? where[i] : MERGE_ANYWHERE;
+		if (hint == MERGE_IS_THERE)
+			continue;
+		rc = place_add(p, k->hash, rec->word, rec->version,
+			       hint != MERGE_ANYWHERE ? hint : rec->slot);
 		if (rc == -ENOSPC && !committed)
 			continue;
 		if (rc != 0)
@@ -185,10 +230,37 @@ static int place_fate(const struct newest *t, struct place *p, bool committed,
 	return 0;
 }
 
+static int merge_shard(struct replay *r, uint32_t shard, struct place *p,
+		       uint32_t **where, struct proto_rebuilt *out)
+{
+	struct merge_opts o = {
+		.layout = &r->o.super->layout,
+		.shard = shard,
+		.image = r->o.image[shard],
+		.kept = r->kept,
+		.fetch = &r->fetch,
+		.winners = r->shard[shard],
+	};
+
+	if (r->kept == NULL)
+		return 0;
+	out->note = r->o.since;
+	return merge_image(&o, p, where, &out->kept);
+}
+
+/* An image whose keys do not fit, or that makes no sense, is not to be had. */
+static int without_image(const struct replay *r, int rc)
+{
+	bool bad = rc == -ENOSPC || rc == -EBADMSG;
+
+	return r->kept != NULL && bad ? -ESTALE : rc;
+}
+
 int replay_place(struct replay *r, uint32_t shard, void *room,
 		 struct proto_rebuilt *out)
 {
 	const struct newest *t = r->shard[shard];
+	uint32_t *where = NULL;
 	struct place *p;
 	int rc;
 
@@ -196,11 +268,14 @@ int replay_place(struct replay *r, uint32_t shard, void *room,
 	rc = place_open(r->o.super->layout.index_groups, &p);
 	if (rc != 0)
 		return rc;
-	rc = place_fate(t, p, true, &out->keys);
+	rc = merge_shard(r, shard, p, &where, out);
 	if (rc == 0)
-		rc = place_fate(t, p, false, &out->keys);
+		rc = place_fate(t, p, true, where, &out->keys);
+	if (rc == 0)
+		rc = place_fate(t, p, false, where, &out->keys);
 	if (rc == 0)
 		place_write(p, room);
+	free(where);
 	place_close(p);
-	return rc;
+	return without_image(r, rc);
 }

@@ -1,6 +1,6 @@
 /* kv/node/replay.h - index shards from the records in the blocks of all nodes,
- * decoded where their node is lost: the full scan that an empty checkpoint
- * needs.
+ * decoded where their node is lost: of all blocks, or, where images of the
+ * shards were restored, of those that may hold anything younger (merge.h).
  *
  * No client changes the shards meanwhile: they are REBUILDING, and every client
  * has settled what it had under way (kv/client/member.h). Everything else goes
@@ -21,6 +21,7 @@
 #include "ec/code.h"
 #include "kv/layout.h"
 #include "kv/proto.h"
+#include "kv/slot.h"
 #include "rdma/fabric.h"
 
 struct replay;
@@ -31,6 +32,9 @@ struct replay_opts {
 	struct fab *fab;
 	uint64_t up;	 /* nodes that are, bit n; all attached to */
 	uint64_t shards; /* which to rebuild, bit n */
+	/* Of those shards, the caller's; all NULL: none were found. */
+	const struct slot *image[FAB_NODES_MAX];
+	uint64_t since; /* the lowest of their notes; 0: read everything */
 };
 
 int replay_open(const struct replay_opts *opts, struct replay **out);
@@ -43,8 +47,9 @@ int replay_step(struct replay *r);
 
 void replay_progress(const struct replay *r, uint64_t *done, uint64_t *total);
 
-/* At the end: place what was found of @shard into @room (zeroed). @out: records
- * met, bytes scanned, keys brought back. Errors: -ENOMEM; -ENOSPC. */
+/* At the end: place what was found of @shard into @room (zeroed). Errors:
+ * -ENOMEM; -ENOSPC; -ESTALE: not with that image: replay all (merge.h); and
+ * those of fetch_record(). */
 int replay_place(struct replay *r, uint32_t shard, void *room,
 		 struct proto_rebuilt *out);
 

@@ -23,6 +23,7 @@ union answer {
 	struct proto_stats stats;
 	struct proto_retired retired;
 	struct proto_restored restored;
+	struct proto_clock clock;
 };
 
 struct ask {
@@ -127,7 +128,7 @@ static int serve_seal(struct ask *a)
 		return rc;
 	node_kick(a->n);
 	return alloc_seal(a->n->alloc, rq->stripe, rq->role, rq->owner,
-			  rq->life, rq->used, a->n->view.view.index_version);
+			  rq->life, rq->used, node_clock(a->n));
 }
 
 /* What is stale or makes no sense is passed over: a mark is only a hint that
@@ -224,7 +225,7 @@ static int serve_rebuild(struct ask *a)
 	if (rq->shard >= v->nodes || v->host[rq->shard] != a->n->id ||
 	    v->shard[rq->shard] != VIEW_SHARD_REBUILDING)
 		return -EINVAL;
-	recover_ask(a->n, a->rq, rq->shard);
+	recover_ask(a->n, a->rq, rq->shard, rq->least);
 	node_kick(a->n);
 	return SERVE_LATER;
 }
@@ -284,6 +285,30 @@ static int serve_restore(struct ask *a)
 	return restore_ask(a->n, a->req, &a->out.restored);
 }
 
+/* --- checkpoints, between nodes: locked ----------------------------------- */
+
+static int serve_clock(struct ask *a)
+{
+	const struct proto_clock *rq = a->req;
+	struct node *n = a->n;
+
+	if (n->clock < rq->clock)
+		n->clock = rq->clock;
+	a->out.clock = (struct proto_clock){.epoch = n->view.view.epoch,
+					    .clock = node_clock(n)};
+	return 0;
+}
+
+static int serve_ckpt(struct ask *a)
+{
+	int rc = held_ask(a->n, a->rq, a->req, a->peer->client);
+
+	if (rc != 0)
+		return rc;
+	node_kick(a->n);
+	return SERVE_LATER;
+}
+
 struct orphan {
 	uint64_t stripe;
 	uint32_t role, life;
@@ -327,7 +352,7 @@ static int serve_orphans(struct ask *a)
 	alloc_owned(n->alloc, rq->owner, orphan_note, &o);
 	for (i = 0; i < o.n; i++)
 		alloc_orphan(n->alloc, o.one[i].stripe, o.one[i].role,
-			     o.one[i].life, n->view.view.index_version);
+			     o.one[i].life, node_clock(n));
 	free(o.one);
 	node_kick(n);
 	return o.failed ? -ENOMEM : 0;
@@ -402,6 +427,11 @@ static const struct serve {
 			false, false},
 	[PROTO_CHECK] = {serve_check_stripe, ANY_USER,
 			 sizeof(struct proto_check), 0, false, false},
+	[PROTO_CLOCK] = {serve_clock, BIT(PROTO_NODE),
+			 sizeof(struct proto_clock), sizeof(struct proto_clock),
+			 false, false},
+	[PROTO_CKPT] = {serve_ckpt, BIT(PROTO_NODE), sizeof(struct ckpt_req), 0,
+			false, false},
 	[PROTO_KEEP] = {serve_keep, BIT(PROTO_NODE), sizeof(struct proto_keep),
 			0, true, false},
 	[PROTO_PING] = {serve_ping, BIT(PROTO_COORD), 0, 0, false, true},
@@ -496,6 +526,7 @@ static int on_hello(void *arg, struct fab_peer *peer, const void *hello,
 	pthread_mutex_lock(&n->lock);
 	LIST_INSERT_HEAD(&n->peers, p, link);
 	peer_count(n, p->role, 1);
+	node_kick(n); /* checkpoints are made while anyone is there */
 	pthread_mutex_unlock(&n->lock);
 	return 0;
 }

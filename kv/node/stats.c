@@ -147,11 +147,13 @@ static uint64_t stats_now(void)
 
 void node_stats(struct node *n, struct proto_stats *out)
 {
-	struct slot_count c = count_slots(n, stats_now());
+	uint64_t now = stats_now();
+	struct slot_count c = count_slots(n, now);
 
 	memset(out, 0, sizeof(*out));
 	pthread_mutex_lock(&n->lock);
 	stats_blocks(n, out);
+	rounds_stats(n, now, &out->ckpt);
 	out->reserve = n->reserve;
 	out->slots = (uint64_t)n->super.layout.index_groups * BUCKET_GROUP *
 		     BUCKET_SLOTS * shards_served(&n->view.view, n->id);

@@ -100,8 +100,7 @@ int sweep_ask(struct node *n, struct fab_request *rq,
 	if (s->asked != NULL)
 		fab_reply(s->asked, -ECANCELED, NULL, 0);
 	s->asked = rq;
-	s->asked_phase = what->phase;
-	s->asked_round = what->round;
+	s->what = *what;
 	return 0;
 }
 
@@ -342,8 +341,9 @@ static bool sweep_take(struct node *n)
 	found = s->asked != NULL;
 	if (found) {
 		s->rq = s->asked;
-		s->phase = s->asked_phase;
-		s->round = s->asked_round;
+		s->phase = s->what.phase;
+		s->round = s->what.round;
+		s->epoch = s->what.epoch;
 		s->asked = NULL;
 		s->at = 0;
 		s->out = (struct proto_swept){0};
@@ -388,7 +388,10 @@ static int sweep_step(struct node *n)
 		return note(n);
 	if (s->up != view_up(&s->view) || s->members != view_members(&s->view))
 		return -ESTALE; /* a death since: T1 would not hold */
-	return s->phase == PHASE_MARK ? mark_step(n) : drop_step(n);
+	if (s->phase == PHASE_MARK)
+		return mark_step(n);
+	/* A later epoch says that nothing is dropped any more: K3, rounds.h. */
+	return s->epoch == s->view.epoch ? drop_step(n) : -ESTALE;
 }
 
 int sweep_work(struct node *n, uint64_t *again)

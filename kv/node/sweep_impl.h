@@ -22,16 +22,16 @@ struct sweep_tomb {
 struct sweep {
 	/* under the node's lock: */
 	struct fab_request *asked; /* not begun; NULL: none */
-	uint32_t asked_phase;
-	uint64_t asked_round;
-	struct fab_request *rq; /* of what is under way; NULL: nothing is */
-	uint64_t round;		/* of what is under way, or ended last */
-	int ended;		/* how that was; only while rq is NULL */
+	struct proto_sweep what;   /* asked for */
+	struct fab_request *rq;	   /* of what is under way; NULL: nothing is */
+	uint64_t round;		   /* of what is under way, or ended last */
+	int ended;		   /* how that was; only while rq is NULL */
 	struct sweep_tomb *tomb;
 	size_t tombs;
 	/* the worker's: */
 	uint32_t phase;
-	uint64_t up; /* under which phase 1 was; 0: none valid; and: */
+	uint64_t epoch; /* of who asked */
+	uint64_t up;	/* under which phase 1 was; 0: none valid; and: */
 	uint64_t members;
 	struct walk *walk; /* phase 2 */
 	struct image *image;

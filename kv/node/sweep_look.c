@@ -5,12 +5,10 @@
 #include <errno.h>
 #include <string.h>
 
-#include "ec/stripe.h"
 #include "kv/hash.h"
+#include "kv/node/fetch.h"
 #include "kv/node/sweep_impl.h"
 #include "kv/slot.h"
-
-#define SWEEP_READ_NS UINT64_C(5000000000)
 
 /* A record of the image, and the buckets where its key may be. */
 struct look {
@@ -22,57 +20,18 @@ struct look {
 
 /* --- reading -------------------------------------------------------------- */
 
-static int fetch_bytes(struct node *n, fab_addr addr, uint32_t len)
-{
-	struct sweep *s = n->sweep;
-	struct fab_op op;
-	struct fab_batch b = {.ops = &op, .n = 1};
-	int rc;
-
-	if (!(s->up >> fab_addr_node(addr) & 1))
-		return stripe_read_run(n->fab, node_group(n), n->code, addr,
-				       len, s->up, s->record,
-				       fab_now(n->fab) + SWEEP_READ_NS);
-	fab_read(&op, fab_addr_node(addr), fab_addr_offset(addr), s->record,
-		 len);
-	rc = fab_run(n->fab, &b);
-	return rc != 0 ? rc : op.status;
-}
-
-/* No record crosses the end of its block. */
-static uint32_t room_at(const struct group *g, fab_addr addr)
-{
-	uint64_t stripe;
-	uint32_t role, at;
-
-	if (group_locate(g, addr, &stripe, &role, &at) != 0)
-		return 0;
-	return g->block_bytes - at;
-}
-
 int sweep_fetch(struct node *n, uint64_t word, struct object *out)
 {
-	uint32_t units = slot_units(word), room, len;
-	fab_addr addr = slot_addr(word);
-	int rc;
+	struct fetch f = {
+		.fab = n->fab,
+		.g = node_group(n),
+		.code = n->code,
+		.secret = n->super.secret,
+		.up = n->sweep->up,
+		.record = n->sweep->record,
+	};
 
-	room = room_at(node_group(n), addr);
-	len = units != 0 ? units * GROUP_UNIT_BYTES : GROUP_UNIT_BYTES;
-	if (len > room)
-		return -EBADMSG;
-	rc = fetch_bytes(n, addr, len);
-	if (rc != 0)
-		return rc;
-	rc = object_decode(n->sweep->record, len, n->super.secret, addr, out);
-	if (rc != -ERANGE || units != 0)
-		return rc == -ERANGE ? -EBADMSG : rc;
-	len = (uint32_t)out->hdr.units * GROUP_UNIT_BYTES;
-	if (len > room)
-		return -EBADMSG;
-	rc = fetch_bytes(n, addr, len);
-	if (rc != 0)
-		return rc;
-	return object_decode(n->sweep->record, len, n->super.secret, addr, out);
+	return fetch_record(&f, word, out);
 }
 
 static int read_buckets(struct node *n, struct look *l, uint32_t count)

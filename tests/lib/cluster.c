@@ -170,7 +170,10 @@ static void address_of(const struct cluster *c, const char *name, char *out)
 static void start_node(struct cluster *c, uint32_t id)
 {
 	struct cluster_node *cn = &c->node[id];
-	struct node_opts o = {.super = c->super, .net = open_net, .arg = cn};
+	struct node_opts o = {.super = c->super,
+			      .net = open_net,
+			      .arg = cn,
+			      .ckpt_ms = c->o.ckpt_ms};
 	char name[16];
 
 	cn->c = c;

@@ -45,6 +45,7 @@ struct cluster_opts {
 	uint32_t lanes;	      /* of each client; 0: 1 in SIM, 2 in SHM */
 	uint32_t lease_ms;    /* 0: the default */
 	uint32_t settle_ms;   /* of coord_opts; 0: the default */
+	uint32_t ckpt_ms;     /* of node_opts; 0: no checkpoints */
 	/* of coord_opts; NULL: late clients cannot be ended */
 	int (*kill_client)(void *arg, int32_t pid);
 	void *kill_arg;

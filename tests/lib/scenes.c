@@ -18,6 +18,7 @@
 #define MS	   UINT64_C(1000000)
 #define FOLD_NS	   (5 * MS)
 #define BIG_VALUES 6000u
+#define IMAGE_NS   (3 * MS) /* for checkpoints, if there are any */
 
 struct play {
 	const struct scene *scene;
@@ -330,6 +331,7 @@ static void body(struct cluster *c, void *arg)
 	player_init(&y->actor, &y->stage, 0);
 	y->net = cluster_client_net(c, y->actor.kv);
 	y->scene->prepare(&y->actor);
+	cluster_sleep(c, IMAGE_NS);
 	if (y->scene->rival != NULL || y->scene->company)
 		player_init(&y->rival, &y->stage, 2);
 	while (y->scene->company && kv_clients(y->actor.kv) < 2)
@@ -355,9 +357,12 @@ void scene_play(const struct scene *scene, uint64_t seed, struct strike *strike,
 				 .slots = 1024,
 				 .op_timeout_ms = TIMEOUT_MS,
 				 .clients = 4};
+	/* with checkpoints, of all ages, mostly */
+	static const uint32_t ckpt_ms[] = {1, 2, 1, 0};
 	struct play *y = calloc(1, sizeof(*y));
 
 	assert_non_null(y);
+	o.ckpt_ms = ckpt_ms[(seed + strike[0].n / scene->step) % 4];
 	y->scene = scene;
 	y->strike = strike;
 	y->strikes = strikes;

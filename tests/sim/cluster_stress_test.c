@@ -247,7 +247,9 @@ static void test_stress(void **state)
 	uint64_t seed;
 
 	for (seed = first_seed; seed <= last_seed; seed++) {
-		struct cluster_opts o = {.mode = CLUSTER_SIM, .seed = seed};
+		struct cluster_opts o = {.mode = CLUSTER_SIM,
+					 .seed = seed,
+					 .ckpt_ms = (uint32_t)seed % 3 * 10};
 
 		fprintf(stderr, "seed %llu\r", (unsigned long long)seed);
 		cluster_run(&o, stress, NULL);

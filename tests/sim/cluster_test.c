@@ -146,7 +146,7 @@ static void test_sweep(void **state)
 {
 	struct cluster_opts o = {.mode = CLUSTER_SIM, .settle_ms = 100};
 
-	for (o.seed = 1; o.seed <= 3; o.seed++)
+	for (o.seed = 1; o.seed <= 3; o.seed++, o.ckpt_ms = 20)
 		cluster_run(&o, tombstones_are_swept, NULL);
 }
 

@@ -301,7 +301,8 @@ static void run_seed(uint64_t seed)
 	struct cluster_opts o = {.mode = CLUSTER_SIM,
 				 .seed = seed,
 				 .usable = 16u << 20,
-				 .op_timeout_ms = TIMEOUT_MS};
+				 .op_timeout_ms = TIMEOUT_MS,
+				 .ckpt_ms = (uint32_t)seed % 3 * 10};
 	struct world *w = calloc(1, sizeof(*w));
 
 	assert_non_null(w);

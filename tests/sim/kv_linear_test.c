@@ -325,8 +325,10 @@ static void every_history_has_an_explanation(void **state)
 	unsigned known = 0, all = 0;
 
 	for (uint64_t seed = first_seed; seed <= last_seed; seed++) {
-		struct cluster_opts o = {
-			.mode = CLUSTER_SIM, .seed = seed, .slots = 400};
+		struct cluster_opts o = {.mode = CLUSTER_SIM,
+					 .seed = seed,
+					 .slots = 400,
+					 .ckpt_ms = (uint32_t)seed % 4};
 
 		fprintf(stderr, "seed %lu\r", (unsigned long)seed);
 		cluster_run(&o, race, &known);
@@ -471,8 +473,10 @@ static void no_money_is_made_or_lost(void **state)
 	struct bank total = {0};
 
 	for (uint64_t seed = first_seed; seed <= last_seed; seed++) {
-		struct cluster_opts o = {
-			.mode = CLUSTER_SIM, .seed = seed, .slots = 400};
+		struct cluster_opts o = {.mode = CLUSTER_SIM,
+					 .seed = seed,
+					 .slots = 400,
+					 .ckpt_ms = (uint32_t)seed % 4};
 
 		fprintf(stderr, "seed %lu\r", (unsigned long)seed);
 		cluster_run(&o, bank_day, &total);

@@ -255,6 +255,7 @@ static void run_seed(uint64_t seed)
 		o.slow_permille = 20;
 	if (seed % 5 == 2)
 		w->drop_permille = 20;
+	o.ckpt_ms = (uint32_t)(seed % 7) * 5; /* 0: none */
 	w->stage.h = history_new();
 	cluster_run(&o, body, w);
 	history_free(w->stage.h);

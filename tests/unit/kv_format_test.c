@@ -11,6 +11,7 @@
 
 #include "ec/code.h"
 #include "kv/hash.h"
+#include "checkpoint/image.h"
 #include "kv/layout.h"
 #include "kv/object.h"
 #include "kv/slot.h"
@@ -247,7 +248,11 @@ static void layout_is_sane(const struct layout *l)
 	assert_int_equal(l->index_off % g->block_bytes, 0);
 	assert_true(g->map_off + group_map_bytes(g) <= l->index_off);
 	assert_true(l->index_off + l->index_stride * (g->m + 1) <=
-		    g->delta_off);
+		    l->image_off);
+	assert_true(l->image_off + l->image_stride * g->m <= g->delta_off);
+	assert_true(ckpt_area_bytes(layout_shard_bytes(l)) <= l->image_stride);
+	assert_int_equal(l->image_off % CKPT_PIECE_BYTES, 0);
+	assert_true(layout_shard_bytes(l) <= l->index_stride);
 	assert_true(slot_shard_bytes(l->index_groups) <= l->index_stride);
 	assert_int_equal(g->block_off + (uint64_t)g->blocks * g->block_bytes,
 			 l->size);
@@ -328,6 +333,20 @@ static void shard_has_a_room_on_each_of_its_hosts(void **state)
 		    l.index_off + 2 * l.index_stride);
 	assert_true(layout_shard_off(&l, 5, 2) == UINT64_MAX);
 	assert_true(layout_shard_off(&l, 6, 0) == UINT64_MAX);
+}
+
+static void shard_has_an_image_on_each_successor(void **state)
+{
+	struct layout_shape s = {
+		.nodes = 6, .k = 3, .m = 2, .usable = 16 << 20};
+	struct layout l;
+
+	assert_int_equal(layout_of(&s, &l), 0);
+	assert_true(layout_image_off(&l, 5, 5) == UINT64_MAX);
+	assert_true(layout_image_off(&l, 5, 0) == l.image_off);
+	assert_true(layout_image_off(&l, 5, 1) == l.image_off + l.image_stride);
+	assert_true(layout_image_off(&l, 5, 2) == UINT64_MAX);
+	assert_true(layout_image_off(&l, 6, 0) == UINT64_MAX);
 }
 
 static void superblock_comes_back_or_is_refused(void **state)
@@ -536,6 +555,7 @@ int main(void)
 		cmocka_unit_test(layout_fits_every_code),
 		cmocka_unit_test(layout_refuses_nonsense),
 		cmocka_unit_test(shard_has_a_room_on_each_of_its_hosts),
+		cmocka_unit_test(shard_has_an_image_on_each_successor),
 		cmocka_unit_test(superblock_comes_back_or_is_refused),
 		cmocka_unit_test(shard_moves_on_and_is_lost_at_last),
 		cmocka_unit_test(view_that_makes_no_sense_is_refused),
