@@ -171,6 +171,13 @@ SEEDS ?= 1000
 sim-soak: $(B)/tests/sim/store_seeds_test $(B)/tests/sim/fs_seeds_test
 	for t in $^; do SEEDS=$(SEEDS) $$t || exit 1; done
 
+# Real mounts and real nodes, killed and stopped at random. ACESO_SEED=n
+.PHONY: chaos
+SECONDS ?= 300
+chaos: all
+	ACESO_BIN=$(CURDIR)/$(B)/bin ACESO_CHAOS_SECONDS=$(SECONDS) /usr/bin/python3 \
+		-m pytest -p no:cacheprovider -q -rP tests/mount/test_chaos.py
+
 FUZZ_ROUNDS ?= 2000000
 fuzz: $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*fuzz*_test.c))
 	for t in $^; do FUZZ_ROUNDS=$(FUZZ_ROUNDS) $$t || exit 1; done
@@ -181,6 +188,7 @@ help:
 	@echo 'check [STAGES=...]       all tests: build lint programs mount install asan tsan bench'
 	@echo 'bench [SHORT=1]          ratios to tmpfs and to passthrough_ll, in one run'
 	@echo 'sim-soak [SEEDS=1000]    whole clusters from seeds, with deaths'
+	@echo 'chaos [SECONDS=300]      real mounts, nodes and mounts killed and stopped at random'
 	@echo 'fuzz [FUZZ_ROUNDS=n]     every decoder, hostile bytes'
 	@echo 'install, uninstall       DESTDIR= prefix=/usr/local'
 	@echo 'format lint clean'

@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kv/log.h"
 #include "kv/node/coord.h"
 #include "mount-helper/exitcode.h"
 #include "mount-helper/pool.h"
@@ -656,12 +657,18 @@ static int refuse(const struct pool_place *p, int why)
 	return EXIT_SYS;
 }
 
+static void say_log(void *arg, enum log_level level, const char *line)
+{
+	say_err("%s", line);
+}
+
 int supervise(const struct supervise_opts *opts)
 {
 	struct super s = {.opts = opts, .has_starter = true};
 	int rc;
 
 	assert(opts->pool.nodes <= FAB_NODES_MAX);
+	log_to(say_log, NULL); /* the coordinator's lines */
 	pthread_mutex_init(&s.lock, NULL);
 	rc = pool_place(opts->pool.name, &s.place);
 	if (rc == 0)

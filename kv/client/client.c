@@ -98,7 +98,8 @@ static int attach_nodes(struct fab_net *net, const struct proto_joined *j)
 		else
 			bad = rc; /* it may have died just now */
 	}
-	return up >= j->view.k ? 0 : bad != 0 ? bad : -EIO;
+	/* With less than k of them some of it can still be read. */
+	return up > 0 ? 0 : bad != 0 ? bad : -EIO;
 }
 
 /* The node's own word on what it is must be the coordinator's. */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "kv/log.h"
 #include "kv/node/coord_impl.h"
 
 /* The view has a new epoch: everyone is to hear of it. */
@@ -103,6 +104,14 @@ static void look_at_suspects(struct coord *c, uint64_t now, uint64_t *again)
 			coord_ping_now(c, id);
 }
 
+static void say_what_is_lost(const struct coord *c)
+{
+	LOG(LOG_ERROR,
+	    "%u memory nodes of %u are away, the code bears %u: what only they "
+	    "held answers EIO",
+	    coord_away(c), c->view.nodes, c->view.m);
+}
+
 static void bury(struct coord *c, uint32_t id, uint64_t now)
 {
 	if (view_node_dies(&c->view, id) != 0)
@@ -112,6 +121,8 @@ static void bury(struct coord *c, uint32_t id, uint64_t now)
 	c->rebuilding = 0;
 	c->rebuild_at = 0;
 	coord_barrier(c, now);
+	if (coord_away(c) > c->view.m)
+		say_what_is_lost(c);
 }
 
 static uint64_t take_dead(struct coord *c, uint64_t now)

@@ -64,8 +64,7 @@ class Pool:
         assert os.path.ismount(where)
 
     def second(self, options=""):
-        where = os.path.join(self.base, f"mnt{len(self.extra) + 2}")
-        os.mkdir(where)
+        where = tempfile.mkdtemp(prefix="mnt", dir=self.base)
         self.mount(where, options)
         self.extra.append(where)
         return where

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "kv/log.h"
 #include "kv/slot.h"
 #include "tests/lib/by_hand.h"
 
@@ -213,6 +214,30 @@ static void tombstones_over_open_blocks_stay(struct cluster *c, void *arg)
 	hand_leave(&h);
 }
 
+/* --- more than m ---------------------------------------------------------- */
+
+static char said[512];
+
+static void hear(void *arg, enum log_level level, const char *line)
+{
+	if (level == LOG_ERROR)
+		snprintf(said, sizeof(said), "%s", line);
+}
+
+static void a_loss_is_said(struct cluster *c, void *arg)
+{
+	struct hand h;
+
+	hand_open(c, &h);
+	for (uint32_t id = 0; id < 3; id++) {
+		assert_string_equal(said, "");
+		cluster_kill_node(c, id);
+		hand_follow(&h);
+	}
+	assert_non_null(strstr(said, "3 memory nodes of 5 are away"));
+	hand_leave(&h);
+}
+
 /* --- what the dead leave -------------------------------------------------- */
 
 /* An insert that went as far as its tentative word, and one that had only
@@ -405,6 +430,13 @@ static void test_tombs(void **state)
 	cluster_run(&o, tombstones_over_open_blocks_stay, NULL);
 }
 
+static void test_loss(void **state)
+{
+	log_to(hear, NULL);
+	run(a_loss_is_said, NULL);
+	log_to(NULL, NULL);
+}
+
 static void test_dead_inserts(void **state)
 {
 	struct cluster_opts o = sim_opts;
@@ -425,6 +457,7 @@ int main(void)
 		cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_hung),
 		cmocka_unit_test(test_tombs),
+		cmocka_unit_test(test_loss),
 		cmocka_unit_test(test_dead_inserts),
 		cmocka_unit_test(test_status),
 	};
