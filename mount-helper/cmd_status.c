@@ -11,6 +11,7 @@
 #include "mount-helper/size.h"
 
 #define WATCH_S_MAX 86400.0
+#define BAR_WIDTH   24
 
 struct look {
 	bool json, watch, colour;
@@ -23,7 +24,8 @@ static const char *paint(const struct look *l, const char *word)
 		const char *word, *colour;
 	} table[] = {{"full", "\033[32m"},     {"up", "\033[32m"},
 		     {"degraded", "\033[33m"}, {"rebuilding", "\033[33m"},
-		     {"lost", "\033[1;31m"},   {"down", "\033[31m"}};
+		     {"coming", "\033[33m"},   {"lost", "\033[1;31m"},
+		     {"down", "\033[31m"}};
 
 	if (!l->colour)
 		return "";
@@ -65,6 +67,19 @@ static void print_durable(const json_t *o)
 	printf(", in %s\n", cmd_text(d, "dir"));
 }
 
+/* Only while something is brought back. */
+static void print_recovery(const struct look *l, const json_t *r)
+{
+	const char *tier = cmd_text(r, "tier");
+
+	if (strcmp(tier, "none") != 0)
+		printf("recovery    %s%s%s are being brought back\n",
+		       paint(l, "coming"),
+		       strcmp(tier, "index") == 0 ? "names and places"
+						  : "blocks",
+		       plain(l));
+}
+
 static void print_head(const struct look *l, const json_t *o)
 {
 	char capacity[SIZE_TEXT_BYTES], used[SIZE_TEXT_BYTES],
@@ -76,6 +91,7 @@ static void print_head(const struct look *l, const json_t *o)
 	       cmd_text(o, "transport"));
 	printf("redundancy  %s%s%s\n", paint(l, redundancy), redundancy,
 	       plain(l));
+	print_recovery(l, json_object_get(o, "recovery"));
 	printf("used        %s of %s\n", size_text(cmd_number(o, "used"), used),
 	       size_text(cmd_number(o, "capacity"), capacity));
 	printf("memory      %s of %s hold data, parity and deltas\n",
@@ -84,6 +100,33 @@ static void print_head(const struct look *l, const json_t *o)
 	print_durable(o);
 	printf("clients     %zu\n",
 	       json_array_size(json_object_get(o, "clients")));
+}
+
+static void print_left(long long seconds)
+{
+	if (seconds < 0)
+		printf(" - left");
+	else if (seconds < 120)
+		printf(" %lld s left", seconds);
+	else
+		printf(" %lld min left", seconds / 60);
+}
+
+/* "  [#######.............]  35%  1.2 GiB of 3.4 GiB  512 MiB/s  4 s left" */
+static void print_bar(const json_t *r)
+{
+	char done[SIZE_TEXT_BYTES], all[SIZE_TEXT_BYTES], rate[SIZE_TEXT_BYTES];
+	uint64_t got = cmd_number(r, "done"), total = cmd_number(r, "total");
+	double share = total > 0 ? (double)got / (double)total : 0;
+
+	printf("      [");
+	for (int i = 0; i < BAR_WIDTH; i++)
+		putchar(i < (int)(share * BAR_WIDTH) ? '#' : '.');
+	printf("] %3.0f%%  %s of %s  %s/s ", 100 * share, size_text(got, done),
+	       size_text(total, all), size_text(cmd_number(r, "rate"), rate));
+	print_left((long long)json_integer_value(
+		json_object_get(r, "seconds_left")));
+	putchar('\n');
 }
 
 static void print_node(const struct look *l, const json_t *n)
@@ -95,6 +138,8 @@ static void print_node(const struct look *l, const json_t *n)
 	       (int)cmd_number(n, "pid"), paint(l, state), state, plain(l),
 	       size_text(cmd_number(n, "used"), used),
 	       size_text(cmd_number(n, "capacity"), capacity));
+	if (json_object_get(n, "recovery") != NULL)
+		print_bar(json_object_get(n, "recovery"));
 }
 
 /* Shards that are where they should be are not worth a line. */

@@ -319,6 +319,13 @@ int coord_status_step(struct coord *c, uint64_t now);
 void coord_status_ask(struct coord *c, struct coord_asker *a); /* locked */
 void coord_status_drop(struct coord *c); /* at the end: answer all */
 
+/* --- coord_recovery.c ----------------------------------------------------- */
+
+/* Locked. The tier that is under way in the whole pool; what node @id, which
+ * is COMING, has of it. NULL: no memory. */
+struct json_t *coord_recovery_json(const struct coord *c);
+struct json_t *coord_coming_json(const struct coord *c, uint32_t id);
+
 /* --- coord_sweep.c -------------------------------------------------------- */
 
 int coord_sweep_step(struct coord *c, uint64_t now, uint64_t *again);

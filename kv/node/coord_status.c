@@ -37,7 +37,8 @@ static void add_node(struct sums *sum, const struct proto_stats *s)
 static const char *redundancy(const struct view *v)
 {
 	uint32_t s;
-	bool full = view_down(v) == 0;
+	unsigned away = v->nodes - (unsigned)__builtin_popcountll(view_up(v));
+	bool full = away == 0;
 
 	for (s = 0; s < v->nodes; s++) {
 		if (v->shard[s] == VIEW_SHARD_LOST)
@@ -45,26 +46,44 @@ static const char *redundancy(const struct view *v)
 		if (v->shard[s] != VIEW_SHARD_SERVING)
 			full = false;
 	}
-	if (view_down(v) > v->m)
+	if (away > v->m)
 		return "lost";
 	return full ? "full" : "degraded";
+}
+
+/* --- nodes, shards, clients ----------------------------------------------- */
+
+static const char *node_state(uint8_t state)
+{
+	switch (state) {
+	case VIEW_NODE_UP:
+		return "up";
+	case VIEW_NODE_COMING:
+		return "coming";
+	default:
+		return "down";
+	}
 }
 
 static json_t *node_json(const struct coord *c, uint32_t id)
 {
 	const struct coord_node *node = &c->node[id];
-	bool up = c->view.node[id] == VIEW_NODE_UP;
+	bool up = view_members(&c->view) >> id & 1;
 	const struct proto_stats *s = &node->stats;
+	json_t *o;
 
-	return json_pack("{s:i, s:i, s:s, s:b, s:I, s:I, s:I, s:I, s:I}", "id",
-			 (int)id, "pid", (int)node->pid, "state",
-			 up ? "up" : "down", "answers",
-			 up && !coord_node_silent(c, id, fab_now(c->fab)),
-			 "capacity", (json_int_t)(up ? s->capacity : 0), "used",
-			 (json_int_t)(up ? s->used : 0), "fold_backlog",
-			 (json_int_t)(up ? s->fold_backlog : 0), "dead",
-			 (json_int_t)(up ? s->dead_bytes : 0), "rss_beyond",
-			 (json_int_t)(up ? s->rss_beyond : 0));
+	o = json_pack("{s:i, s:i, s:s, s:b, s:I, s:I, s:I, s:I, s:I}", "id",
+		      (int)id, "pid", (int)node->pid, "state",
+		      node_state(c->view.node[id]), "answers",
+		      up && !coord_node_silent(c, id, fab_now(c->fab)),
+		      "capacity", (json_int_t)(up ? s->capacity : 0), "used",
+		      (json_int_t)(up ? s->used : 0), "fold_backlog",
+		      (json_int_t)(up ? s->fold_backlog : 0), "dead",
+		      (json_int_t)(up ? s->dead_bytes : 0), "rss_beyond",
+		      (json_int_t)(up ? s->rss_beyond : 0));
+	if (c->view.node[id] == VIEW_NODE_COMING)
+		json_object_set_new(o, "recovery", coord_coming_json(c, id));
+	return o;
 }
 
 static json_t *nodes_json(const struct coord *c, struct sums *sum)
@@ -74,7 +93,7 @@ static json_t *nodes_json(const struct coord *c, struct sums *sum)
 
 	for (id = 0; id < c->view.nodes; id++) {
 		json_array_append_new(list, node_json(c, id));
-		if (c->view.node[id] == VIEW_NODE_UP)
+		if (view_members(&c->view) >> id & 1)
 			add_node(sum, &c->node[id].stats);
 	}
 	return list;
@@ -234,6 +253,7 @@ static char *status_json(const struct coord *c)
 	json_object_set_new(o, "durable", durable_json(c));
 	put_int(o, "epoch", c->view.epoch);
 	put_int(o, "index_version", c->view.index_version);
+	json_object_set_new(o, "recovery", coord_recovery_json(c));
 	json_object_set_new(o, "nodes", nodes);
 	json_object_set_new(o, "shards", shards_json(c));
 	json_object_set_new(o, "clients", clients_json(c));
