@@ -89,7 +89,8 @@ struct node {
 	struct slot_count count;
 
 	/* the worker's own: */
-	uint64_t attached; /* bit n: peer n */
+	uint64_t attached; /* bit n: peer n, at: */
+	char peer_address[FAB_NODES_MAX][PROTO_ADDRESS_BYTES];
 	uint64_t seen_epoch;
 	struct retire retire;
 	uint64_t fold_again_ns;

@@ -41,26 +41,32 @@ static void peer_wanted(struct node *n, uint32_t id, char *address)
 	address[PROTO_ADDRESS_BYTES - 1] = '\0';
 }
 
-static int peer_update(struct node *n, uint32_t id, bool up)
+/* Views may have gone by unseen: another process took the id since, and is to
+ * be known by its address. */
+static bool peer_is(const struct node *n, uint32_t id, const char *address)
+{
+	return strcmp(n->peer_address[id], address) == 0;
+}
+
+static int peer_update(struct node *n, uint32_t id, bool wanted)
 {
 	uint64_t bit = UINT64_C(1) << id;
 	char address[PROTO_ADDRESS_BYTES];
 	int rc;
 
-	if (up == !!(n->attached & bit))
-		return 0;
-	if (!up) {
+	peer_wanted(n, id, address);
+	if (n->attached & bit && !(wanted && peer_is(n, id, address))) {
 		fab_net_cut(n->net, (uint8_t)id);
 		n->attached &= ~bit;
-		return 0;
 	}
-	peer_wanted(n, id, address);
-	if (address[0] == '\0')
+	if (!wanted || n->attached & bit || address[0] == '\0')
 		return 0;
 	rc = peer_attach(n, id, address);
-	if (rc == 0)
-		n->attached |= bit;
-	return rc;
+	if (rc != 0)
+		return rc;
+	strcpy(n->peer_address[id], address);
+	n->attached |= bit;
+	return 0;
 }
 
 int peers_work(struct node *n, uint64_t *again)

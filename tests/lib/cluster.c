@@ -471,6 +471,11 @@ void cluster_replace_node(struct cluster *c, uint32_t id)
 	coord_node_came(c->coord, id, cn->address, 0);
 }
 
+void cluster_respawn(struct cluster *c, uint64_t ns)
+{
+	c->o.respawn_ns = ns;
+}
+
 /* As the supervisor of an embedded pool does. */
 static void respawn_fiber(void *arg)
 {
@@ -479,10 +484,11 @@ static void respawn_fiber(void *arg)
 	while (!c->stopping) {
 		sim_pause(c->sim, CLUSTER_TICK_NS);
 		for (uint32_t id = 0; id < c->o.nodes && !c->stopping; id++) {
-			if (!c->node[id].killed)
+			if (!c->node[id].killed || c->o.respawn_ns == 0)
 				continue;
 			sim_pause(c->sim, c->o.respawn_ns);
-			cluster_replace_node(c, id);
+			if (c->o.respawn_ns != 0)
+				cluster_replace_node(c, id);
 		}
 	}
 	c->respawn_ended = 1;

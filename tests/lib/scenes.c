@@ -19,6 +19,8 @@
 #define FOLD_NS	   (5 * MS)
 #define BIG_VALUES 6000u
 #define IMAGE_NS   (3 * MS) /* for checkpoints, if there are any */
+#define RESPAWN_NS (MS / 2)
+#define NODES	   5u
 
 struct play {
 	const struct scene *scene;
@@ -30,6 +32,7 @@ struct play {
 	uint32_t strikes, at; /* the next one */
 	uint32_t count;
 	bool acted, rivalled;
+	bool replaced; /* dead nodes are */
 };
 
 /* --- scenes
@@ -235,6 +238,14 @@ static void strike_now(struct play *y, struct strike *st)
 	}
 }
 
+/* Who is dead already cannot die before it is replaced. */
+static bool may_strike(struct play *y)
+{
+	uint32_t who = y->strike[y->at].who;
+
+	return who == STRIKE_CLIENT || cluster_node(y->stage.c, who) != NULL;
+}
+
 static void on_effect(void *arg, struct fab_net *net)
 {
 	struct play *y = arg;
@@ -243,7 +254,7 @@ static void on_effect(void *arg, struct fab_net *net)
 		return;
 	if (y->at == 0 && !y->scene->everybodys && net != y->net)
 		return;
-	if (++y->count == y->strike[y->at].n)
+	if (++y->count >= y->strike[y->at].n && may_strike(y))
 		strike_now(y, &y->strike[y->at]);
 }
 
@@ -268,6 +279,22 @@ static void settle_and_look(struct play *y)
 	player_read_all(&other, KEYS, PAGE_KEYS);
 	assert_true(history_check(y->stage.h, stderr));
 	cluster_check(y->stage.c, other.kv, y->actor.dead);
+}
+
+/* All that was lost is back if it can be lost once more. */
+static void lose_others(struct play *y)
+{
+	uint32_t first = (y->strike[0].who + 1) % NODES;
+	struct player last;
+
+	cluster_respawn(y->stage.c, 0);
+	cluster_kill_node(y->stage.c, first);
+	cluster_kill_node(y->stage.c, (first + 1 + first % 3) % NODES);
+	cluster_settle(y->stage.c);
+	player_init(&last, &y->stage, 3);
+	player_read_all(&last, KEYS, PAGE_KEYS);
+	assert_true(history_check(y->stage.h, stderr));
+	cluster_check(y->stage.c, last.kv, y->actor.dead);
 }
 
 struct chores {
@@ -346,17 +373,20 @@ static void body(struct cluster *c, void *arg)
 		check_chores(y, &before);
 	}
 	settle_and_look(y);
+	if (y->replaced)
+		lose_others(y);
 }
 
-void scene_play(const struct scene *scene, uint64_t seed, struct strike *strike,
-		uint32_t strikes)
+static void play(const struct scene *scene, uint64_t seed,
+		 struct strike *strike, uint32_t strikes, bool replaced)
 {
 	struct cluster_opts o = {.mode = CLUSTER_SIM,
 				 .seed = seed,
 				 .usable = 4u << 20,
 				 .slots = 1024,
 				 .op_timeout_ms = TIMEOUT_MS,
-				 .clients = 4};
+				 .clients = 4,
+				 .respawn_ns = replaced ? RESPAWN_NS : 0};
 	/* with checkpoints, of all ages, mostly */
 	static const uint32_t ckpt_ms[] = {1, 2, 1, 0};
 	struct play *y = calloc(1, sizeof(*y));
@@ -364,10 +394,23 @@ void scene_play(const struct scene *scene, uint64_t seed, struct strike *strike,
 	assert_non_null(y);
 	o.ckpt_ms = ckpt_ms[(seed + strike[0].n / scene->step) % 4];
 	y->scene = scene;
+	y->replaced = replaced;
 	y->strike = strike;
 	y->strikes = strikes;
 	y->stage.h = history_new();
 	cluster_run(&o, body, y);
 	history_free(y->stage.h);
 	free(y);
+}
+
+void scene_play(const struct scene *scene, uint64_t seed, struct strike *strike,
+		uint32_t strikes)
+{
+	play(scene, seed, strike, strikes, false);
+}
+
+void scene_play_replaced(const struct scene *scene, uint64_t seed,
+			 struct strike *strike, uint32_t strikes)
+{
+	play(scene, seed, strike, strikes, true);
 }

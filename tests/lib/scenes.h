@@ -38,4 +38,9 @@ struct strike {
 void scene_play(const struct scene *scene, uint64_t seed, struct strike *strike,
 		uint32_t strikes);
 
+/* The same, but dead nodes are replaced, also those that die while they come:
+ * in the end all is as it was, and then m others die, too. */
+void scene_play_replaced(const struct scene *scene, uint64_t seed,
+			 struct strike *strike, uint32_t strikes);
+
 #endif

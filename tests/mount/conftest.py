@@ -45,9 +45,11 @@ def alive(pid):
 
 
 class Pool:
-    """A mounted embedded pool."""
+    """A mounted embedded pool. Dead nodes stay dead, unless @options has respawn=yes."""
 
     def __init__(self, size="512m", options="", name=None):
+        if "respawn=" not in options:
+            options = ",".join(filter(None, (options, "respawn=no")))
         self.base = tempfile.mkdtemp(prefix="aceso-test-")
         self.dir = os.path.join(self.base, "mnt")
         os.chmod(self.base, 0o755)
@@ -83,6 +85,15 @@ class Pool:
         os.kill(node["pid"], signal.SIGKILL)
         assert wait_for(lambda: self.status()["nodes"][which]["state"] == "down")
         return node["pid"]
+
+    def replaced(self, node, pid):
+        """Node @node is another process than @pid, and whole."""
+        now = self.status()["nodes"][node]
+        return now["pid"] != pid and now["state"] == "up"
+
+    def full(self):
+        """Nothing is missing any more."""
+        return wait_for(lambda: self.status()["redundancy"] == "full", 60)
 
     def settled(self):
         """Nothing is being rebuilt."""

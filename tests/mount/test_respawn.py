@@ -1,0 +1,187 @@
+"""kill -9 of memory nodes that are replaced: no error, every byte right, and
+after a while nothing is missing any more, so that others may die."""
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import MODE, SLOW, Pool, aceso, need_fuse, of_pool, wait_for
+from test_kills import fill, forget_cached, same
+
+
+@pytest.fixture
+def alive_pool():
+    need_fuse()
+    made = Pool(options="respawn=yes")
+    yield made
+    made.close()
+    assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
+
+
+def shoot(pool, node):
+    pid = pool.status()["nodes"][node]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def test_a_dead_node_is_replaced_then_two_more(alive_pool, seed):
+    pool, rng = alive_pool, random.Random(seed)
+    made = fill(pool.dir, rng)
+    begin = time.monotonic()
+    pid = shoot(pool, 2)
+    assert wait_for(lambda: pool.status()["nodes"][2]["pid"] != pid, 1, 0.02), pool.status()
+    print(f"replaced after {time.monotonic() - begin:.2f} s")
+    made.update(fill(os.path.join(pool.dir, "meanwhile"), rng, 40))
+    assert pool.full(), pool.status()
+    print(f"full after {time.monotonic() - begin:.2f} s")
+    assert all(s["host"] == s["id"] for s in pool.status()["shards"])
+    forget_cached()
+    same(made)
+    first, second = shoot(pool, 0), shoot(pool, 3)
+    forget_cached()
+    same(made)
+    assert wait_for(lambda: pool.replaced(0, first) and pool.replaced(3, second), 60)
+    assert pool.full(), pool.status()
+    assert aceso("-p", pool.name, "status").returncode == 0
+    forget_cached()
+    same(made)
+    # what was brought back is all there: without any help
+    for node in (1, 4):
+        shoot(pool, node)
+    forget_cached()
+    same(made)
+
+
+def test_status_tells_of_it(alive_pool):
+    pool = alive_pool
+    with open(os.path.join(pool.dir, "f"), "wb") as f:
+        f.write(os.urandom(100 << 20))
+    assert pool.status()["recovery"] == {"tier": "none", "done": 0, "total": 0, "rate": 0,
+                                         "seconds_left": -1}
+    shoot(pool, 1)
+    seen, texts = {}, []
+    end = time.monotonic() + 60 * SLOW
+    while time.monotonic() < end:
+        now = pool.status()
+        node = now["nodes"][1]
+        seen.setdefault(node["state"], []).append(now)
+        if node["state"] == "coming" and len(texts) < 3:
+            texts.append(aceso("-p", pool.name, "status", check=False).stdout)
+        if node["state"] == "up" and "coming" in seen:
+            break
+    assert "coming" in seen, [n["redundancy"] for s in seen.values() for n in s]
+    assert all(n["redundancy"] == "degraded" for n in seen["coming"])
+    done = [n["nodes"][1]["recovery"]["done"] for n in seen["coming"]]
+    assert done == sorted(done)
+    assert any(n["recovery"]["tier"] == "blocks" for n in seen["coming"]), seen["coming"][-1]
+    if any("coming" in t for t in texts):
+        assert any("% " in t for t in texts), texts
+    assert pool.full()
+    assert "recovery" not in pool.status()["nodes"][1]
+
+
+def test_two_at_once(alive_pool, seed):
+    pool, rng = alive_pool, random.Random(seed)
+    made = fill(pool.dir, rng)
+    for pair in ((1, 2), (0, 4)):
+        pids = [shoot(pool, node) for node in pair]
+        made.update(fill(os.path.join(pool.dir, f"during{pair[0]}"), rng, 20))
+        assert wait_for(lambda: all(pool.replaced(n, p) for n, p in zip(pair, pids)), 60)
+        assert pool.full(), pool.status()
+        forget_cached()
+        same(made)
+
+
+def test_death_while_it_comes(alive_pool, seed):
+    """The new one dies, too, while it is being filled; and then one beside it."""
+    pool, rng = alive_pool, random.Random(seed)
+    made = fill(pool.dir, rng)
+    with open(os.path.join(pool.dir, "big"), "wb") as f:
+        f.write(os.urandom(60 << 20))
+    for other in (2, 3):
+        pid = shoot(pool, 2)
+        assert wait_for(lambda: pool.status()["nodes"][2]["pid"] != pid, 10, 0.01)
+        pid = shoot(pool, 2)
+        assert wait_for(lambda: pool.status()["nodes"][2]["pid"] != pid, 10, 0.01)
+        if other != 2:
+            shoot(pool, other)
+        assert pool.full(), pool.status()
+        forget_cached()
+        same(made)
+
+
+def test_again_and_again_under_fio(alive_pool):
+    """Each node in turn, as soon as the last one is back; the pool is never idle."""
+    pool = alive_pool
+    job = subprocess.Popen(
+        "fio --name=v --size=48m --rw=randwrite --bs=4k --ioengine=psync --time_based=0 --loops=40 "
+        "--verify=crc32c --verify_fatal=1 --verify_state_save=0 --randrepeat=0 --runtime=25",
+        shell=True, cwd=pool.dir, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True)
+    try:
+        time.sleep(0.5)
+        for node in (0, 1, 2, 3, 4, 2)[:6 if MODE == "release" else 2]:
+            if job.poll() is not None:
+                break
+            pid = shoot(pool, node)
+            assert wait_for(lambda: pool.replaced(node, pid), 60), pool.status()
+            assert pool.full(), pool.status()
+        job.send_signal(0)
+        out = job.communicate(timeout=300 * SLOW)[0]
+    finally:
+        if job.poll() is None:
+            os.killpg(job.pid, signal.SIGKILL)
+            job.wait()
+    assert job.returncode == 0, out[-4000:]
+
+
+def test_every_acknowledged_write_is_there(alive_pool, seed):
+    """Threads write and remember what was acknowledged; nodes die in turn and
+    are replaced."""
+    pool, rng = alive_pool, random.Random(seed)
+    stop, acked, errors = threading.Event(), {}, []
+
+    def work(me):
+        mine = random.Random(rng.random())
+        path = None
+        try:
+            while not stop.is_set():
+                path = os.path.join(pool.dir, f"w{me}-{mine.randrange(50)}")
+                data = mine.randbytes(mine.choice((20, 2000, 5000, 90000)))
+                with open(path + ".tmp", "wb") as f:
+                    f.write(data)
+                os.rename(path + ".tmp", path)
+                acked[path] = data
+        except BaseException as e:
+            errors.append(f"{path}: {e!r}")
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for t in threads:
+        t.start()
+    try:
+        for _ in range(5 if MODE == "release" else 2):
+            node = rng.randrange(5)
+            pid = shoot(pool, node)
+            assert wait_for(lambda: pool.replaced(node, pid), 60), pool.status()
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert not errors, errors
+    forget_cached()
+    same(acked)
+    assert pool.full()
+    for node in rng.sample(range(5), 2):
+        shoot(pool, node)
+    forget_cached()
+    same(acked)
+
+
+def test_without_respawn_it_stays_away(pool):
+    pool.kill_node(3)
+    time.sleep(1.5)
+    assert pool.status()["nodes"][3]["state"] == "down"
+    assert pool.status()["redundancy"] == "degraded"
