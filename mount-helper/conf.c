@@ -524,6 +524,7 @@ int conf_read(struct conf *c, int argc, char **argv)
 
 	*c = (struct conf){.allow_other = geteuid() == 0, .clone_fd = true};
 	c->pool.ckpt_ms = CKPT_MS_DEFAULT;
+	c->pool.respawn = true;
 	c->fs.cache = FS_CACHE_AUTO;
 	c->fs.attr_timeout = -1;
 	c->fs.entry_timeout = -1;

@@ -204,7 +204,7 @@ def test_without_its_supervisor_a_mount_goes_on(env, mnt):
 
 
 def test_m_nodes_may_die_and_status_says_so(env, mnt):
-    mount(env, mnt)
+    mount(env, mnt, ",respawn=no")
     put(mnt, "x", "hello" * 1000)
     for dead, code in ((0, 1), (3, 1), (4, 2)):
         before = do(env, ACESO, "status")
