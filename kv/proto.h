@@ -57,6 +57,7 @@ enum proto_call {
 	PROTO_LEAVE,   /* nothing -> nothing */
 	PROTO_CHANGED, /* nothing -> nothing            since the last cut */
 	PROTO_PERSIST, /* proto_persist -> nothing      when it is durable */
+	PROTO_SCRUB = 96, /* proto_scrub -> proto_scrub */
 };
 
 struct proto_alloc {
@@ -215,6 +216,32 @@ struct proto_check {
 struct proto_checked {
 	uint64_t bytes, wrong;
 	uint32_t mended, pad;
+};
+
+enum proto_scrub_what {
+	PROTO_SCRUB_ASK = 1, /* how is it? */
+	PROTO_SCRUB_BEGIN,   /* "I scrub now": -EALREADY somebody does */
+	PROTO_SCRUB_TELL,    /* "so far": the answer's @wanted is to be done */
+	PROTO_SCRUB_END,     /* "so it ended" */
+	PROTO_SCRUB_WANT,    /* it shall be @wanted; -ENOENT nobody scrubs */
+};
+
+enum proto_scrub_state {
+	PROTO_SCRUB_NONE,
+	PROTO_SCRUB_RUNNING,
+	PROTO_SCRUB_PAUSED,
+	PROTO_SCRUB_STOPPED,
+	PROTO_SCRUB_DONE,
+};
+
+struct proto_scrub {
+	uint32_t what;	 /* of a question: enum proto_scrub_what */
+	uint32_t wanted; /* enum proto_scrub_state */
+	uint32_t state, pad;
+	uint64_t done, total; /* of the work, in bytes or so */
+	uint64_t rate;	      /* bytes a second */
+	uint64_t objects, bytes;
+	uint64_t wrong, mended, lost;
 };
 
 #define PROTO_KEEPS_MAX 1024u

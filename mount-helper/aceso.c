@@ -25,6 +25,7 @@ static const struct command {
 	{"rm", cmd_rm, "remove a key, or a file"},
 	{"explain", cmd_explain, "where a path or a key lies, down to nodes"},
 	{"fsck", cmd_fsck, "is the pool sound, and if not: mend it (--repair)"},
+	{"scrub", cmd_scrub, "verify every byte of a pool in use, and mend it"},
 	{"debug", cmd_debug, "harm the pool, to show that it bears it"},
 	{"pools", cmd_pools, "list the pools of this host"},
 	{"stop", cmd_stop, "unmount a pool everywhere and end it"},

@@ -28,6 +28,7 @@ int cmd_put(const char *pool, int argc, char **argv);
 int cmd_rm(const char *pool, int argc, char **argv);
 int cmd_explain(const char *pool, int argc, char **argv);
 int cmd_fsck(const char *pool, int argc, char **argv);
+int cmd_scrub(const char *pool, int argc, char **argv);
 int cmd_debug(const char *pool, int argc, char **argv);
 int cmd_pools(const char *pool, int argc, char **argv);
 int cmd_stop(const char *pool, int argc, char **argv);

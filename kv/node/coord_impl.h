@@ -8,6 +8,7 @@
  * called without the lock too. */
 #ifndef ACESO_KV_NODE_COORD_IMPL_H
 #define ACESO_KV_NODE_COORD_IMPL_H
+#include <jansson.h>
 #include <pthread.h>
 #include <sys/queue.h>
 
@@ -235,6 +236,7 @@ struct coord {
 	uint64_t stopping;		    /* bit n: has not answered STOP */
 	struct coord_sweep sweep;
 	struct coord_durable durable;
+	struct proto_scrub scrub; /* as it was told last */
 	struct coord_calls outbox;
 	uint32_t calls_out;
 };
@@ -342,5 +344,12 @@ void coord_durable_changed(struct coord *c); /* locked */
 /* Locked. Wants a checkpoint whose cut is yet to be made; @w (NULL: nobody) is
  * answered when it is durable. */
 void coord_durable_ask(struct coord *c, struct coord_waiter *w);
+/* --- coord_scrub.c: locked ------------------------------------------------ */
+
+/* @works: the asker is the one that scrubs; kept with its connection. */
+int coord_scrub(struct coord *c, bool *works, const struct proto_scrub *rq,
+		struct proto_scrub *out);
+void coord_scrub_gone(struct coord *c); /* who did is gone */
+json_t *coord_scrub_json(const struct coord *c);
 
 #endif

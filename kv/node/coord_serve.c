@@ -12,6 +12,7 @@
 struct coord_peer {
 	uint32_t role;
 	struct coord_client *client; /* NULL: has not joined, or has left */
+	bool scrubs;
 };
 
 /* --- clients: locked ------------------------------------------------------ */
@@ -218,6 +219,14 @@ static void serve_leave(struct ask *a)
 	fab_reply(a->rq, 0, NULL, 0);
 }
 
+static void serve_scrub(struct ask *a)
+{
+	struct proto_scrub out;
+	int rc = coord_scrub(a->c, &a->who->scrubs, a->req, &out);
+
+	fab_reply(a->rq, rc, &out, rc == 0 ? sizeof(out) : 0);
+}
+
 static const struct serve {
 	uint16_t type;
 	size_t req;
@@ -230,6 +239,7 @@ static const struct serve {
 	{PROTO_LEAVE, 0, serve_leave},
 	{PROTO_CHANGED, 0, serve_changed},
 	{PROTO_PERSIST, sizeof(struct proto_persist), serve_persist},
+	{PROTO_SCRUB, sizeof(struct proto_scrub), serve_scrub},
 };
 
 static void on_call(void *arg, struct fab_request *rq, uint16_t type,
@@ -323,6 +333,8 @@ static void on_gone(void *arg, struct fab_peer *peer)
 	pthread_mutex_lock(&c->lock);
 	if (p->client != NULL)
 		coord_client_died(c, p->client);
+	if (p->scrubs)
+		coord_scrub_gone(c);
 	pthread_mutex_unlock(&c->lock);
 	free(p);
 }

@@ -1,0 +1,66 @@
+/* mount-helper/scrub_link.c - see scrub_link.h. */
+#include "mount-helper/scrub_link.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "rdma/fabric.h"
+
+#define CALL_NS UINT64_C(10000000000)
+
+struct scrub_link {
+	struct fab_net *net;
+	struct fab *f;
+};
+
+int scrub_link_open(const char *sock, struct scrub_link **out)
+{
+	struct proto_hello hello = {.magic = PROTO_MAGIC,
+				    .version = PROTO_VERSION,
+				    .role = PROTO_TOOL};
+	struct scrub_link *l = calloc(1, sizeof(*l));
+	int rc;
+
+	if (l == NULL)
+		return -ENOMEM;
+	rc = fab_shm_open(&l->net);
+	if (rc < 0)
+		goto err_free;
+	rc = fab_net_attach(l->net, FAB_NODE_COORD, sock, &hello,
+			    sizeof(hello));
+	if (rc == 0)
+		rc = fab_open(l->net, &l->f);
+	if (rc < 0)
+		goto err_net;
+	*out = l;
+	return 0;
+
+err_net:
+	fab_net_close(l->net);
+err_free:
+	free(l);
+	return rc;
+}
+
+void scrub_link_close(struct scrub_link *l)
+{
+	fab_close(l->f);
+	fab_net_close(l->net);
+	free(l);
+}
+
+int scrub_link_call(struct scrub_link *l, const struct proto_scrub *rq,
+		    struct proto_scrub *out)
+{
+	struct proto_scrub ask = *rq, answer;
+	uint32_t len;
+	int rc = fab_call_run(l->f, FAB_NODE_COORD, PROTO_SCRUB, &ask,
+			      sizeof(ask), &answer, sizeof(answer), &len,
+			      CALL_NS);
+
+	if (rc == 0 && len != sizeof(answer))
+		rc = -EPROTO;
+	if (rc == 0)
+		*out = answer;
+	return rc;
+}
