@@ -39,10 +39,15 @@ int check_write(struct kv_check *c, uint8_t node, uint64_t off, const void *buf,
 {
 	struct fab_op op;
 
-	if (!(member_up(c->kv->member) >> node & 1))
-		return -EHOSTDOWN;
-	fab_write(&op, node, off, buf, len);
-	return run_one(c, &op);
+	int rc = -EHOSTDOWN;
+
+	member_enter(c->kv->member, c->t);
+	if (member_up(c->kv->member) >> node & 1) {
+		fab_write(&op, node, off, buf, len);
+		rc = run_one(c, &op);
+	}
+	member_leave(c->kv->member, c->t);
+	return rc;
 }
 
 int check_rec(struct kv_check *c, uint64_t stripe, uint32_t role, uint32_t at,
@@ -286,4 +291,19 @@ bool check_is_named(const struct kv_check *c, uint64_t stripe, uint32_t role,
 void kv_check_name_page(struct kv_check *c, struct kv_page page)
 {
 	check_name(c, page.addr, KV_PAGE_BYTES / GROUP_UNIT_BYTES);
+}
+
+bool check_is_marked(struct kv_check *c, fab_addr addr)
+{
+	uint32_t role, at, node, block;
+	uint64_t stripe, word;
+
+	if (group_locate(c->g, addr, &stripe, &role, &at) != 0)
+		return false;
+	at /= GROUP_UNIT_BYTES;
+	group_member(c->g, stripe, role, &node, &block);
+	return check_read(c, (uint8_t)node,
+			  group_map_off(c->g, block, role) + at / 64 * 8, &word,
+			  sizeof(word)) == 0 &&
+	       (word >> (at % 64) & 1) != 0;
 }

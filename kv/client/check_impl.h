@@ -76,6 +76,9 @@ void check_name(struct kv_check *c, fab_addr addr, uint32_t units);
 bool check_is_named(const struct kv_check *c, uint64_t stripe, uint32_t role,
 		    uint32_t unit);
 
+/* Is the unit at @addr marked as obsolete, by its own node? */
+bool check_is_marked(struct kv_check *c, fab_addr addr);
+
 /* One operation; 0 or -errno. */
 int check_read(struct kv_check *c, uint8_t node, uint64_t off, void *buf,
 	       uint32_t len);

@@ -51,8 +51,9 @@ static int slot_still(void *arg)
 	return rc != 0 ? rc : now.word == l->slot.word;
 }
 
-/* Change one of a slot's words, if nobody else has. */
-static int swing(struct slot_look *l, uint64_t byte, uint64_t from, uint64_t to)
+/* Inside the view, so that the shard stays where it is. */
+static int cas_here(struct slot_look *l, uint64_t byte, uint64_t from,
+		    uint64_t to)
 {
 	struct kv *kv = l->c->kv;
 	int host = member_host(kv->member, l->shard), rc;
@@ -61,6 +62,7 @@ static int swing(struct slot_look *l, uint64_t byte, uint64_t from, uint64_t to)
 
 	if (host < 0)
 		return host;
+	b.deadline_ns = check_deadline(l->c);
 	fab_cas(&op, (uint8_t)host,
 		layout_shard_off(&kv->layout, l->shard, (uint32_t)host) +
 			l->at * sizeof(struct slot) + byte,
@@ -69,6 +71,17 @@ static int swing(struct slot_look *l, uint64_t byte, uint64_t from, uint64_t to)
 	if (rc == 0)
 		rc = op.status;
 	return rc != 0 ? rc : op.old == from ? 0 : -ESTALE;
+}
+
+/* Change one of a slot's words, if nobody else has. */
+static int swing(struct slot_look *l, uint64_t byte, uint64_t from, uint64_t to)
+{
+	int rc;
+
+	member_enter(l->c->kv->member, l->c->t);
+	rc = cas_here(l, byte, from, to);
+	member_leave(l->c->kv->member, l->c->t);
+	return rc;
 }
 
 /* Tell of a slot, and set its word to @right if that is allowed. */
@@ -241,30 +254,30 @@ static void check_hint(struct slot_look *l)
 }
 
 /* In use, but marked as obsolete? The mark comes after the change that made it
- * so: then the slot has another word by now. */
+ * so: then the slot has another word by now. A record like this is written anew
+ * elsewhere, before its block is given back under it. */
 static void check_mark(struct slot_look *l)
 {
 	struct kv_check *c = l->c;
-	fab_addr addr = slot_addr(l->slot.word);
-	uint32_t role, at, node, block;
-	uint64_t stripe, word;
+	enum kv_damage_state state = KV_DAMAGE_FOUND;
+	int rc;
 
-	if (group_locate(c->g, addr, &stripe, &role, &at) != 0)
-		return;
-	at /= GROUP_UNIT_BYTES;
-	group_member(c->g, stripe, role, &node, &block);
-	if (check_read(c, (uint8_t)node,
-		       group_map_off(c->g, block, role) + at / 64 * 8, &word,
-		       sizeof(word)) != 0 ||
-	    !(word >> (at % 64) & 1))
+	if (!check_is_marked(c, slot_addr(l->slot.word)))
 		return;
 	fab_sleep(c->t->fab, CHECK_LOOK_NS);
-	if (slot_still(l) == 1)
-		check_tell(c, KV_DAMAGE_MARKED, KV_DAMAGE_FOUND, l->o.key,
-			   l->o.hdr.key_len,
-			   "the record that slot %llu of shard %u names is "
-			   "marked as obsolete",
-			   (unsigned long long)l->at, l->shard);
+	if (slot_still(l) != 1)
+		return;
+	if (c->o.mend && l->o.hdr.type == OBJECT_PUT) {
+		rc = kv_put_if(c->kv, l->o.key, l->o.hdr.key_len, l->o.val,
+			       l->o.hdr.val_len, l->o.hdr.version, NULL);
+		if (rc == -ESTALE || rc == -ENOENT)
+			return;
+		state = rc == 0 ? KV_DAMAGE_MENDED : KV_DAMAGE_LOST;
+	}
+	check_tell(c, KV_DAMAGE_MARKED, state, l->key, l->klen,
+		   "the record that slot %llu of shard %u names is marked as "
+		   "obsolete",
+		   (unsigned long long)l->at, l->shard);
 }
 
 static int doubt(struct slot_look *l, enum kv_damage_kind kind)

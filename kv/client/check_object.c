@@ -214,6 +214,20 @@ static int page_still(void *arg)
 	return l->still(l->arg);
 }
 
+/* Whoever names it must write it anew; that is not for us to do. */
+static void check_mark(struct kv_check *c, struct page_look *l)
+{
+	if (!check_is_marked(c, l->page.addr))
+		return;
+	fab_sleep(c->t->fab, CHECK_LOOK_NS);
+	if (page_still(l) == 1)
+		check_tell(c, KV_DAMAGE_MARKED, KV_DAMAGE_FOUND, NULL, 0,
+			   "the page on node %u at 0x%llx is in use and marked "
+			   "as obsolete",
+			   fab_addr_node(l->page.addr),
+			   (unsigned long long)fab_addr_offset(l->page.addr));
+}
+
 int kv_check_page(struct kv_check *c, struct kv_page page,
 		  int (*still)(void *arg), void *arg)
 {
@@ -228,11 +242,15 @@ int kv_check_page(struct kv_check *c, struct kv_page page,
 				 .what = "a page"};
 	uint64_t stripe;
 	uint32_t role, at;
+	int rc;
 
 	if (group_locate(c->g, page.addr, &stripe, &role, &at) != 0 ||
 	    role >= c->g->k || at % KV_PAGE_BYTES != 0)
 		return -EIO;
 	c->sum.pages++;
 	kv_check_name_page(c, page);
-	return check_object(c, &o);
+	rc = check_object(c, &o);
+	if (rc == 0)
+		check_mark(c, &l);
+	return rc;
 }
