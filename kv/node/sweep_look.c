@@ -159,8 +159,8 @@ static int decide(struct node *n, const struct look *l, bool open)
 		return 0;
 	if (l->o.hdr.fate == OBJECT_KILLED && !open)
 		return mark_it(n, l);
-	if (l->o.hdr.fate == OBJECT_PENDING && !open &&
-	    sweep_owner_gone(n, &l->o))
+	if ((l->o.hdr.fate == OBJECT_PENDING || l->o.hdr.fate == OBJECT_SOLO) &&
+	    !open && sweep_owner_gone(n, &l->o))
 		return mark_it(n, l); /* nobody will point a slot to it */
 	for (p = 0; p < 2; p++)
 		for (i = 0; i < BUCKET_PAIR_SLOTS; i++) {

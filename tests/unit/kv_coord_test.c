@@ -240,8 +240,8 @@ static void a_loss_is_said(struct cluster *c, void *arg)
 
 /* --- what the dead leave -------------------------------------------------- */
 
-/* An insert that went as far as its tentative word, and one that had only
- * written its record. */
+/* An insert that went as far as its tentative word, one that had only written
+ * its record, and a put that thought to be alone and came no further. */
 static void leave_inserts(struct hand *h, struct hand_block *b)
 {
 	struct hand_record r = {.key = "planted",
@@ -256,6 +256,13 @@ static void leave_inserts(struct hand *h, struct hand_block *b)
 	hand_point(h, r.key, word | SLOT_TENTATIVE, 1);
 	r.key = "written";
 	hand_write(h, b, &r, ~UINT64_C(0));
+	r.key = "kept";
+	r.fate = OBJECT_COMMITTED;
+	word = hand_write(h, b, &r, ~UINT64_C(0));
+	hand_point(h, r.key, word, 1);
+	r.version = 2;
+	r.fate = OBJECT_SOLO;
+	hand_write(h, b, &r, ~UINT64_C(0));
 }
 
 static bool is_planted(struct hand *h)
@@ -264,6 +271,15 @@ static bool is_planted(struct hand *h)
 	uint32_t node;
 
 	return hand_find(h, "planted", &node, &slot, &word, &version);
+}
+
+static uint64_t kept_version(struct hand *h)
+{
+	uint64_t slot, word, version = 0;
+	uint32_t node;
+
+	assert_true(hand_find(h, "kept", &node, &slot, &word, &version));
+	return slot_version8(word);
 }
 
 static uint64_t dead_bytes(struct hand *h)
@@ -291,8 +307,8 @@ static void inserts_of_the_dead_are_cleared(struct cluster *c, void *arg)
 	hand_die(&dies);
 	watch_for(&alive, 25000 * MS);
 	assert_false(is_planted(&alive));
-	/* both records, two units each; b's members all count them */
-	assert_true(dead_bytes(&alive) >= 4 * 64);
+	/* three records, two units each; b's members all count them */
+	assert_true(dead_bytes(&alive) >= 6 * 64);
 	/* and no replay brings them back */
 	assert_int_equal(hand_alloc(&alive, 4, BLOCK_RECORDS, &other), 0);
 	hand_put_many(&alive, &other, 20);
@@ -302,6 +318,7 @@ static void inserts_of_the_dead_are_cleared(struct cluster *c, void *arg)
 	}
 	hand_expect_many(&alive, 20);
 	assert_false(is_planted(&alive));
+	assert_int_equal(kept_version(&alive), 1);
 	hand_leave(&alive);
 }
 
