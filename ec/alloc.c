@@ -48,6 +48,7 @@ static void rows_close(struct alloc *a)
 		set_close(row->need_new, a->k);
 		maps_close(row->dead, a->k * a->periods);
 		maps_close(row->dead_new, a->k * a->periods);
+		set_close(row->retiring, a->k);
 		free(row->taken);
 	}
 	free(a->row);
@@ -63,7 +64,8 @@ static int row_open(const struct alloc *a, struct alloc_row *row)
 	    set_open(&row->victim, a->k, a->periods) != 0 ||
 	    set_open(&row->leaving, a->k, a->periods) != 0 ||
 	    set_open(&row->need, a->k, a->periods) != 0 ||
-	    set_open(&row->need_new, a->k, a->periods) != 0)
+	    set_open(&row->need_new, a->k, a->periods) != 0 ||
+	    set_open(&row->retiring, a->k, a->periods) != 0)
 		return -ENOMEM;
 	row->dead = calloc((size_t)a->k * a->periods, sizeof(*row->dead));
 	row->dead_new = calloc((size_t)a->k * a->periods, sizeof(*row->dead));
@@ -209,11 +211,13 @@ static void row_set_up(struct alloc *a, uint32_t j, uint64_t up,
 
 	row->led = (up >> a->o.node & 1) != 0;
 	row->all_up = true;
+	row->coming = false;
 	row->role_up = 0;
 	for (uint32_t r = 0; r < a->w; r++) {
 		uint32_t node = (first + r) % n;
 		bool is_up = (up >> node & 1) != 0;
 
+		row->coming |= !is_up && (members >> node & 1) != 0;
 		if (!is_up && (r < a->k || (members >> node & 1) == 0))
 			row->all_up = false;
 		if (is_up && r < a->k)
@@ -273,6 +277,7 @@ void alloc_usage(struct alloc *a, struct alloc_usage *out)
 		.dead_bytes = a->own_dead * GROUP_UNIT_BYTES,
 		.folds = a->folds,
 		.retires = a->retires,
+		.reopened = a->reopened,
 		.fold_backlog = a->queued,
 	};
 	for (uint32_t j = 0; j < a->m; j++)

@@ -46,6 +46,8 @@ struct alloc_grant {
 	uint32_t role;	/* ROWS: 0 */
 	uint32_t delta; /* delta block of this node + 1; ROWS: 0 */
 	uint32_t life;	/* of the block, to be repeated to the others */
+	bool again;	/* READY here, not OPEN yet (again.h): open it at all
+			 * others, then here, with this life */
 };
 
 /* As leader: choose a data block for @owner and open it here (record and delta
@@ -54,10 +56,14 @@ struct alloc_grant {
  * never given. ROWS takes a wholly free stripe, highest first, all of whose
  * members are up: all its roles open together. Zeroed memory, D2. The last few
  * that were cancelled are given last: another member may have refused them.
- * Errors: -ENOSPC none left (or only the reserve, and not @urgent); -EAGAIN no
- * delta block is free now: folding goes on, ask again. */
+ * When free blocks are few, RECORDS and PAGES get one that is opened again,
+ * with at least @run free units in a row (out->again; its free units are those
+ * that are marked obsolete here until it is OPEN here). Errors: -ENOSPC none
+ * left (or only the reserve, and not @urgent), nor any to be had again; -EAGAIN
+ * no delta block is free now, or some block is on its way to be had again: ask
+ * again. */
 int alloc_block(struct alloc *a, uint8_t kind, uint32_t owner, uint32_t epoch,
-		uint64_t opened, bool urgent, uint64_t avoid,
+		uint64_t opened, bool urgent, uint64_t avoid, uint32_t run,
 		struct alloc_grant *out);
 
 /* As another parity node, or as the data node (which sets no delta): open the
@@ -78,9 +84,10 @@ int alloc_cancel(struct alloc *a, uint64_t stripe, uint32_t role,
 
 /* The owner writes no more; @used bytes count. On a parity node it is queued
  * for folding. With @used 0 nothing in it counts: FREE at once, zeroed, as by
- * alloc_cancel(). Errors: -EINVAL as above; sealed already: 0. */
+ * alloc_cancel(). @torn: of ROWS, data and parity may disagree in places (a
+ * write was given up). Errors: -EINVAL as above; sealed already: 0. */
 int alloc_seal(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t owner,
-	       uint32_t life, uint32_t used, uint64_t sealed);
+	       uint32_t life, uint32_t used, uint64_t sealed, bool torn);
 
 /* As alloc_seal(), for an open block whose owner is dead and cut off ([I6]),
  * so that all of it may be in use and its last write may be in some of the
@@ -93,8 +100,10 @@ int alloc_orphan(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
 
 /* Mark [@at, +@len) of (stripe, role) obsolete, in units; marking twice is
  * harmless. On parity nodes and the data node alike. @life guards against a
- * late mark; 0: the caller knows that this unit was live. Errors: -ESTALE (life
- * differs, or FREE), -EINVAL, -EAGAIN (being rebuilt, and no memory). */
+ * late mark: that of the block at a time when these units held what is obsolete
+ * now; 0: the caller knows that this unit was live. Errors: -ESTALE (life
+ * differs, or FREE), -EBUSY (READY to be opened again: ask later), -EINVAL,
+ * -EAGAIN (being rebuilt, and no memory). */
 int alloc_mark(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
 	       uint32_t at, uint32_t len);
 
@@ -108,6 +117,7 @@ struct alloc_usage {
 	uint64_t dead_bytes; /* obsolete, of blocks on this node */
 	uint64_t open_blocks, sealed_blocks, folded_blocks; /* that it leads */
 	uint64_t folds, retires; /* done since the start */
+	uint64_t reopened;	 /* blocks here opened again */
 	uint64_t fold_backlog;	 /* blocks sealed and not folded yet, here */
 };
 void alloc_usage(struct alloc *a, struct alloc_usage *out);

@@ -22,25 +22,6 @@ static void shun(struct alloc *a, const struct alloc_at *at)
 	pthread_mutex_unlock(&a->lock);
 }
 
-int alloc_cancel(struct alloc *a, uint64_t stripe, uint32_t role,
-		 uint32_t owner, uint32_t life)
-{
-	struct block_rec rec;
-	struct alloc_at at;
-	int rc = alloc_locate_any(a, stripe, role, &at);
-
-	if (rc != 0)
-		return rc;
-	block_load(at.rec, &rec);
-	if (rec.state == BLOCK_FREE && rec.life == life)
-		return 0;
-	if (!is_open_of(&rec, owner, life))
-		return -EINVAL;
-	shun(a, &at);
-	alloc_clear(a, &at);
-	return 0;
-}
-
 /* No more writes; @flags for what is to be folded. Lock held. */
 static void seal_rec(struct alloc *a, const struct alloc_at *at, uint32_t used,
 		     uint64_t sealed, uint8_t flags)
@@ -50,10 +31,13 @@ static void seal_rec(struct alloc *a, const struct alloc_at *at, uint32_t used,
 	block_load(at->rec, &rec);
 	rec.state = rec.kind == BLOCK_ROWS ? BLOCK_FOLDED : BLOCK_SEALED;
 	rec.owner = 0;
+	rec.kept = 0;
 	rec.used = used;
 	rec.sealed = sealed;
 	if (rec.delta != 0)
 		rec.flags = flags;
+	else if (rec.kind == BLOCK_ROWS && flags != 0)
+		rec.flags = BLOCK_F_TORN;
 	alloc_move(a, at, &rec);
 	if (rec.delta != 0)
 		delta_queue(a, rec.delta - 1);
@@ -77,8 +61,54 @@ static void seal_all(struct alloc *a, struct alloc_at at, uint32_t used,
 	pthread_mutex_unlock(&a->lock);
 }
 
+/* Nobody tells when: later than anything that bounds a replay. */
+#define SEALED_LATE (UINT64_MAX - 1)
+
+/* It was granted to be opened again, and opening failed on the way: the leader
+ * brings all members back (again.h). */
+static int give_up(struct alloc *a, const struct alloc_at *at, uint32_t owner)
+{
+	struct alloc_stock *s;
+
+	pthread_mutex_lock(&a->lock);
+	s = again_find(a, at);
+	if (s != NULL && s->owner == owner)
+		s->undo = true;
+	pthread_mutex_unlock(&a->lock);
+	return 0;
+}
+
+int alloc_cancel(struct alloc *a, uint64_t stripe, uint32_t role,
+		 uint32_t owner, uint32_t life)
+{
+	struct block_rec rec;
+	struct alloc_at at;
+	int rc = alloc_locate_any(a, stripe, role, &at);
+
+	if (rc != 0)
+		return rc;
+	block_load(at.rec, &rec);
+	if (rec.state == BLOCK_FREE && rec.life == life)
+		return 0;
+	if (again_may_open(&rec, rec.kind, life))
+		return give_up(a, &at, owner);
+	if (!is_open_of(&rec, owner, life))
+		return -EINVAL;
+	shun(a, &at);
+	if (rec.kept)
+		seal_all(a, at, a->o.group->block_bytes, SEALED_LATE, 0);
+	else
+		alloc_clear(a, &at);
+	return 0;
+}
+
+static uint8_t rows_torn(const struct block_rec *rec, bool torn)
+{
+	return rec->kind == BLOCK_ROWS && torn ? BLOCK_F_TORN : 0;
+}
+
 int alloc_seal(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t owner,
-	       uint32_t life, uint32_t used, uint64_t sealed)
+	       uint32_t life, uint32_t used, uint64_t sealed, bool torn)
 {
 	struct block_rec rec;
 	struct alloc_at at;
@@ -89,12 +119,15 @@ int alloc_seal(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t owner,
 	block_load(at.rec, &rec);
 	if (is_done(&rec, life))
 		return 0;
+	if (again_may_open(&rec, rec.kind, life))
+		return give_up(a, &at, owner);
 	if (!is_open_of(&rec, owner, life) || used > a->o.group->block_bytes)
 		return -EINVAL;
-	if (used == 0)
+	if (used == 0 && !rec.kept)
 		alloc_clear(a, &at);
 	else
-		seal_all(a, at, used, sealed, 0);
+		seal_all(a, at, rec.kept ? a->o.group->block_bytes : used,
+			 sealed, rows_torn(&rec, torn));
 	return 0;
 }
 
@@ -126,10 +159,9 @@ static int mark(struct alloc *a, const struct alloc_at *at, uint32_t life,
 		return early_mark(a, at, life, from, len) == 0 ? 0 : -EAGAIN;
 	if (rec.state == BLOCK_FREE || (life != 0 && rec.life != life))
 		return -ESTALE;
-	added = alloc_map_set(
-		alloc_region_at(a,
-				group_map_off(a->o.group, at->block, at->role)),
-		from, len);
+	if (rec.flags & BLOCK_F_READY)
+		return -EBUSY;
+	added = alloc_map_set(alloc_map_at(a, at), from, len);
 	if (added == 0)
 		return 0;
 	rec.dead += added;

@@ -1,6 +1,7 @@
 /* ec/alloc_grant.c - which block is given next, and opening it. */
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 #include "ec/alloc_impl.h"
 
@@ -21,8 +22,7 @@ static uint64_t grantable(const struct alloc *a)
 	return n;
 }
 
-/* The node of role @role in row @j's stripes. */
-static uint32_t role_node(const struct alloc *a, uint32_t j, uint32_t role)
+uint32_t alloc_role_node(const struct alloc *a, uint32_t j, uint32_t role)
 {
 	uint32_t n = a->o.group->nodes;
 
@@ -67,7 +67,7 @@ static bool choose(struct alloc *a, bool begun, uint64_t avoid, bool shunned,
 			uint32_t p;
 
 			if ((row->role_up >> i & 1) == 0 ||
-			    (avoid >> role_node(a, j, i) & 1) != 0)
+			    (avoid >> alloc_role_node(a, j, i) & 1) != 0)
 				continue;
 			p = bits_next(set, 0);
 			while (p != BITS_NONE && !shunned &&
@@ -137,8 +137,11 @@ static void open_rec(struct alloc *a, const struct alloc_at *at,
 		.opened = o->opened,
 		.sealed = UINT64_MAX,
 	};
+	struct block_rec was;
 
 	early_drop(a, at); /* of a use before */
+	block_load(at->rec, &was);
+	rec.kept = was.state == BLOCK_RETIRING;
 	alloc_move(a, at, &rec);
 }
 
@@ -154,11 +157,6 @@ static void open_rows(struct alloc *a, struct alloc_at at,
 		open_rec(a, &at, o, 0);
 }
 
-static uint32_t next_life(uint32_t life)
-{
-	return life == UINT32_MAX ? 1 : life + 1; /* 0 is no life */
-}
-
 /* A ROW stripe's roles open under one number: the highest of theirs, for what
  * was granted before as single blocks has counted them apart. */
 static uint32_t rows_life(const struct alloc *a, struct alloc_at at)
@@ -171,7 +169,7 @@ static uint32_t rows_life(const struct alloc *a, struct alloc_at at)
 		block_load(at.rec, &rec);
 		life = rec.life > life ? rec.life : life;
 	}
-	return next_life(life);
+	return alloc_next_life(life);
 }
 
 static int grant_rows(struct alloc *a, struct opening *o,
@@ -200,7 +198,7 @@ static int grant_one(struct alloc *a, struct opening *o, uint64_t avoid,
 	if (delta == 0)
 		return -EAGAIN;
 	block_load(c.at.rec, &rec);
-	o->life = next_life(rec.life);
+	o->life = alloc_next_life(rec.life);
 	open_rec(a, &c.at, o, delta);
 	*out = (struct alloc_grant){.stripe = c.stripe,
 				    .role = c.at.role,
@@ -214,27 +212,67 @@ static bool bad_opening(uint8_t kind, uint32_t owner)
 	return kind < BLOCK_RECORDS || kind > BLOCK_ROWS || owner == 0;
 }
 
+static int rows_or_none(struct alloc *a, struct opening *o, bool urgent,
+			struct alloc_grant *out)
+{
+	if (grantable(a) < a->k + (urgent ? 0 : a->o.reserve))
+		return -ENOSPC;
+	return grant_rows(a, o, out);
+}
+
+/* Free blocks are few: those that remain are better kept for rows and bursts.
+ */
+static bool is_tight(const struct alloc *a, uint64_t free)
+{
+	return free <= a->o.reserve + 1 + (uint64_t)a->periods * a->k / 32;
+}
+
+/* Wholly free while there are plenty; else one that is opened again, if one is
+ * in stock; else what free ones may be had. */
+static int fresh_or_again(struct alloc *a, struct opening *o, bool urgent,
+			  uint64_t avoid, uint32_t run, struct alloc_grant *out)
+{
+	uint64_t free = grantable(a);
+
+	if (is_tight(a, free)) {
+		again_want(a, o->kind, run);
+		if (again_grant(a, o->kind, o->owner, avoid, run, out) == 0)
+			return 0;
+	}
+	if (free >= 1 + (uint64_t)(urgent ? 0 : a->o.reserve))
+		return grant_one(a, o, avoid, out);
+	return again_hope(a, o->kind, run) ? -EAGAIN : -ENOSPC;
+}
+
 int alloc_block(struct alloc *a, uint8_t kind, uint32_t owner, uint32_t epoch,
-		uint64_t opened, bool urgent, uint64_t avoid,
+		uint64_t opened, bool urgent, uint64_t avoid, uint32_t run,
 		struct alloc_grant *out)
 {
 	struct opening o = {
 		.opened = opened, .owner = owner, .epoch = epoch, .kind = kind};
-	uint64_t need = kind == BLOCK_ROWS ? a->k : 1;
-	uint64_t kept = urgent ? 0 : a->o.reserve;
 	int rc;
 
 	if (bad_opening(kind, owner))
 		return -EINVAL;
 	pthread_mutex_lock(&a->lock);
-	if (grantable(a) < need + kept)
-		rc = -ENOSPC;
-	else if (kind == BLOCK_ROWS)
-		rc = grant_rows(a, &o, out);
+	if (kind == BLOCK_ROWS)
+		rc = rows_or_none(a, &o, urgent, out);
 	else
-		rc = grant_one(a, &o, avoid, out);
+		rc = fresh_or_again(a, &o, urgent, avoid, run, out);
 	pthread_mutex_unlock(&a->lock);
 	return rc;
+}
+
+/* All that was in it is there still, and the free units are zero, in every
+ * copy: from now on it is an open block as any other. */
+static void open_again(struct alloc *a, const struct alloc_at *at,
+		       const struct opening *o, uint32_t delta)
+{
+	again_unstock(a, at);
+	memset(alloc_map_at(a, at), 0,
+	       a->o.group->block_bytes / GROUP_UNIT_BYTES / 8);
+	open_rec(a, at, o, delta);
+	a->reopened += at->parity < 0;
 }
 
 /* 1: open it; 0: is open already by the same asker; -EBUSY. */
@@ -250,6 +288,8 @@ static int may_open(const struct alloc *a, struct alloc_at at,
 		    rec.life == o->life && rec.kind == o->kind) {
 			*delta = rec.delta;
 			same++;
+		} else if (again_may_open(&rec, o->kind, o->life)) {
+			*delta = rec.delta;
 		} else if (rec.state != BLOCK_FREE || rec.life >= o->life) {
 			return -EBUSY; /* or a leader that knows less */
 		}
@@ -262,6 +302,7 @@ static int may_open(const struct alloc *a, struct alloc_at at,
 static int open_here(struct alloc *a, const struct alloc_at *at,
 		     const struct opening *o, uint32_t *delta)
 {
+	struct block_rec rec;
 	int rc;
 
 	*delta = 0;
@@ -270,6 +311,11 @@ static int open_here(struct alloc *a, const struct alloc_at *at,
 		return rc;
 	if (o->kind == BLOCK_ROWS) {
 		open_rows(a, *at, o);
+		return 0;
+	}
+	block_load(at->rec, &rec);
+	if (rec.state == BLOCK_RETIRING) {
+		open_again(a, at, o, rec.delta);
 		return 0;
 	}
 	if (at->parity >= 0) {

@@ -47,10 +47,12 @@ struct alloc_row {
 	uint64_t **dead;       /* [k * periods] obsolete units at the cut that
 				* is durable; NULL: none */
 	uint64_t **dead_new;   /* at the last cut */
+	struct bits *retiring; /* [k] RETIRING */
 	uint32_t *taken;       /* [periods] how many roles are not FREE */
 	uint64_t count[ALLOC_STATES];
 	bool led;
 	bool all_up;	  /* data nodes up, parity nodes members */
+	bool coming;	  /* some member is being rebuilt */
 	uint32_t role_up; /* bit i: the node of data role i */
 };
 
@@ -76,6 +78,27 @@ struct alloc_copy {
 	bool from_data; /* from the data node, else: */
 	uint64_t from;	/* from what these nodes know; 0: its own is taken */
 };
+
+/* A block that is READY to be opened again, or was granted so and is not OPEN
+ * here yet: the leader's record is the last to become OPEN. */
+struct alloc_stock {
+	bool on;
+	bool undo; /* give it up */
+	struct alloc_at at;
+	uint8_t kind;
+	uint32_t life;	/* as READY */
+	uint32_t owner; /* to whom it is granted; 0: nobody */
+	uint32_t run;	/* its longest run of free units */
+	uint64_t since; /* by the driver's clock; 0: not looked at yet */
+};
+#define ALLOC_STOCK_MAX 8u
+
+/* Blocks of a kind that are asked for while free ones are few. */
+struct alloc_want {
+	uint32_t blocks;
+	uint32_t run; /* with so many free units in a row */
+};
+#define ALLOC_SKIPPED 8u
 
 /* Grants given back lately: perhaps another member refused them (it may know of
  * an owner that died between telling it and the others). To grant them again
@@ -103,6 +126,12 @@ struct alloc {
 	uint32_t kept;		  /* free delta blocks for retiring only */
 	struct alloc_copy leaver; /* its delta block is not in its record yet */
 	struct alloc_copy orphan;
+	struct alloc_stock stock[ALLOC_STOCK_MAX];
+	struct alloc_want want[BLOCK_ROWS + 1];	  /* by kind */
+	struct block_rec *skipped[ALLOC_SKIPPED]; /* would not go lately */
+	uint32_t next_skipped;
+	uint32_t again_at; /* where the search for victims goes on */
+	uint64_t reopened;
 	struct block_rec *shunned[ALLOC_SHUNNED];
 	uint32_t next_shunned;
 	bool rebuilding;	    /* see alloc_set_view() */
@@ -151,6 +180,17 @@ void alloc_judge(struct alloc *a, const struct alloc_at *at);
 /* Zero what the block holds here and make it FREE, all of a ROW's. The lock is
  * not held: zeroing takes time. No one may use the block any more. */
 void alloc_clear(struct alloc *a, struct alloc_at *at);
+
+static inline uint32_t alloc_next_life(uint32_t life)
+{
+	return life == UINT32_MAX ? 1 : life + 1; /* 0 is no life */
+}
+
+/* The bitmap of obsolete units that goes with @at's record. */
+uint64_t *alloc_map_at(const struct alloc *a, const struct alloc_at *at);
+
+/* The node of role @role in row @j's stripes. */
+uint32_t alloc_role_node(const struct alloc *a, uint32_t j, uint32_t role);
 
 /* Bytes that a sealed block's folds go over. */
 uint32_t alloc_fold_end(const struct block_rec *rec);
@@ -218,6 +258,21 @@ int copy_orphan(struct alloc *a, struct fab *f, const struct alloc_at *at,
 /* The RETIRING block whose data is being fetched, if it still can be. Lock
  * held. */
 bool copy_next(struct alloc *a, struct alloc_at *at, struct block_rec *rec);
+
+/* --- again.c, again_open.c: lock held ------------------------------------- */
+
+/* A block of @kind in stock for @owner, or -ENOENT. */
+int again_grant(struct alloc *a, uint8_t kind, uint32_t owner, uint64_t avoid,
+		uint32_t run, struct alloc_grant *out);
+/* One more will be wanted. */
+void again_want(struct alloc *a, uint8_t kind, uint32_t run);
+/* Something of @kind may be had again soon. */
+bool again_hope(struct alloc *a, uint8_t kind, uint32_t run);
+/* READY here, for an opener with the next life? */
+bool again_may_open(const struct block_rec *rec, uint8_t kind, uint32_t life);
+/* The block at @at left the stock, if it is in it. */
+void again_unstock(struct alloc *a, const struct alloc_at *at);
+struct alloc_stock *again_find(struct alloc *a, const struct alloc_at *at);
 
 static inline void *alloc_region_at(const struct alloc *a, uint64_t off)
 {

@@ -74,6 +74,12 @@ void alloc_next(struct alloc_at *at)
 	at->rec++;
 }
 
+uint64_t *alloc_map_at(const struct alloc *a, const struct alloc_at *at)
+{
+	return alloc_region_at(a,
+			       group_map_off(a->o.group, at->block, at->role));
+}
+
 uint32_t alloc_fold_end(const struct block_rec *rec)
 {
 	return (rec->used + BLOCK_FOLD_STEP - 1) & ~(BLOCK_FOLD_STEP - 1);
@@ -126,6 +132,8 @@ void alloc_count(struct alloc *a, const struct alloc_at *at,
 		row->taken[at->period] += (uint32_t)sign;
 	bits_put(&row->leaving[at->role], at->period,
 		 sign > 0 && is_leaving(at, rec));
+	bits_put(&row->retiring[at->role], at->period,
+		 sign > 0 && rec->state == BLOCK_RETIRING);
 	if (sign < 0)
 		return;
 	bits_put(&row->free[at->role], at->period, rec->state == BLOCK_FREE);
@@ -155,8 +163,7 @@ void alloc_move(struct alloc *a, const struct alloc_at *at,
 static bool wholly_dead(const struct alloc *a, const struct alloc_at *at,
 			const struct block_rec *rec)
 {
-	const uint64_t *map = alloc_region_at(
-		a, group_map_off(a->o.group, at->block, at->role));
+	const uint64_t *map = alloc_map_at(a, at);
 	uint32_t units = (rec->used + GROUP_UNIT_BYTES - 1) / GROUP_UNIT_BYTES;
 	uint32_t i;
 
@@ -215,10 +222,10 @@ static void set_free(struct alloc *a, const struct alloc_at *at)
 	struct block_rec rec, empty = {.state = BLOCK_FREE};
 
 	block_load(at->rec, &rec);
+	again_unstock(a, at);
 	if (rec.dead > 0)
-		memset(alloc_region_at(a,
-				       group_map_off(g, at->block, at->role)),
-		       0, g->block_bytes / GROUP_UNIT_BYTES / 8);
+		memset(alloc_map_at(a, at), 0,
+		       g->block_bytes / GROUP_UNIT_BYTES / 8);
 	if (rec.delta != 0)
 		delta_drop(a, rec.delta - 1, written(a, &rec));
 	empty.life = rec.life;

@@ -35,7 +35,9 @@ static const uint8_t moves[STATES] = {
 		TO(BLOCK_FOLDING) | TO(BLOCK_RETIRING) | TO(BLOCK_FREE),
 	[BLOCK_FOLDING] = TO(BLOCK_FOLDED) | TO(BLOCK_RETIRING),
 	[BLOCK_FOLDED] = TO(BLOCK_RETIRING),
-	[BLOCK_RETIRING] = TO(BLOCK_FREE),
+	/* OPEN: again; SEALED, FOLDED: given up, see again.h */
+	[BLOCK_RETIRING] = TO(BLOCK_FREE) | TO(BLOCK_OPEN) | TO(BLOCK_SEALED) |
+			   TO(BLOCK_FOLDED),
 };
 
 const char *block_state_name(uint8_t state)

@@ -6,11 +6,17 @@
  *
  *          alloc/open               seal                 all folded here
  *   FREE ------------> OPEN ------------> SEALED ----------------> FOLDED
- *     ^                 |                (FOLDING while | never    |
- *     |     cancel      |                 the sum is    | folded   | wholly
- *     +-----------------+                 made)         v          | obsolete
- *     +------------------------------------------ RETIRING <-------+
- *              zeroed            (folded out of the parity again)
+ *     ^                 | ^              (FOLDING while | ^ never  |
+ *     |     cancel      | |               the sum is    | | folded | obsolete,
+ *     +-----------------+ | again         made)         v |        | all or
+ *     |                   +-------------------- RETIRING <---------+ some
+ *     +----------------------------------------/
+ *        zeroed: all obsolete     (folded out of the parity again)
+ *
+ * Some of it obsolete (again.h): when all parities have folded it out, every
+ * member zeroes the obsolete units in its copy, and it is OPEN again with one
+ * life more, these units free, the others as they were; or it is given up and
+ * goes back to SEALED (FOLDED, where it had not begun to leave).
  *
  * On a parity node FOLDING/RETIRING carry progress: bytes below it are done.
  * On the data node SEALED means "no more writes"; it needs no FOLDING. A block
@@ -27,6 +33,7 @@
  *     the delta is whole until FOLDED. RETIRING: the other way round: bytes
  *     [0,p) are out of the parity; if it names a delta, that is a full copy
  *     again, and it always does once p > 0 or b > 0.
+ *     READY: the delta and the data block are equal, obsolete units zero.
  * D2. A FREE data block is all zeros and part of no parity. So is the parity of
  *     a stripe whose data blocks are all FREE. */
 #ifndef ACESO_EC_BLOCK_H
@@ -57,6 +64,11 @@ enum {
 	BLOCK_F_RETIRE = 1, /* RETIRING follows as soon as it is FOLDED */
 	BLOCK_F_ALIGN = 2,  /* an orphan: make the delta equal to the data
 			     * before it is folded (fold_copy.c) */
+	BLOCK_F_AGAIN = 4,  /* RETIRING to be opened again */
+	BLOCK_F_READY = 8,  /* that, and all its obsolete units are zeroed in
+			     * the copy here; marks are refused meanwhile */
+	BLOCK_F_TORN = 16,  /* ROWS of which data and parity may disagree: it
+			     * leaves with its parity or not at all */
 };
 
 /* 64 bytes, little-endian. @seq grows by 2 with each change and is odd while
@@ -78,7 +90,8 @@ struct block_rec {
 	uint64_t opened;   /* index version at open */
 	uint64_t sealed;   /* its keeper's clock at seal, as it was told
 			    * (kv/node/rounds.h); UINT64_MAX while open */
-	uint64_t reserved2;
+	uint32_t kept;	   /* 1: OPEN again, with what was in it before */
+	uint32_t reserved2;
 };
 _Static_assert(sizeof(struct block_rec) == 64, "block_rec is 64 bytes");
 

@@ -180,6 +180,13 @@ static int fold_some(struct alloc *a, struct fab *f, uint32_t bytes)
 	return rc;
 }
 
+/* Is there a delta block for it? Those that are to be opened again leave the
+ * last ones to those that are to be freed. */
+static bool may_copy(const struct alloc *a, const struct block_rec *rec)
+{
+	return (rec->flags & BLOCK_F_AGAIN) == 0 || a->free_deltas > a->kept;
+}
+
 /* A block to leave that can: its data can be had, or is here already. One whose
  * data is being fetched comes first, or none would ever be fetched whole. */
 static bool next_leaving(struct alloc *a, struct alloc_at *at,
@@ -198,7 +205,8 @@ static bool next_leaving(struct alloc *a, struct alloc_at *at,
 				alloc_at_block(a, p * a->w + a->k + j, i, at);
 				block_load(at->rec, rec);
 				if (rec->delta != 0 ||
-				    (row->role_up >> i & 1) != 0)
+				    ((row->role_up >> i & 1) != 0 &&
+				     may_copy(a, rec)))
 					return true;
 			}
 		}

@@ -28,10 +28,12 @@ bool fold_pending(struct alloc *a);
 /* Begin to fold a wholly obsolete block out of the parity here (fold_work()
  * goes on with it), or mark it RETIRING on its data node; then: is it done?
  * The leader does so here, asks the others (RETIRE) until all are done, and
- * then all to fold_free(), see fold_retire.c. Asking again is harmless.
+ * then all to fold_free(), see fold_retire.c. @again: to be opened again
+ * (again.h). Asking again is harmless.
  * Errors: -EAGAIN it is still open here: ask again; -ESTALE another life;
  * -EINVAL. */
-int fold_retire(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life);
+int fold_retire(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
+		bool again);
 bool fold_retired(struct alloc *a, uint64_t stripe, uint32_t role,
 		  uint32_t life);
 

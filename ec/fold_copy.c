@@ -85,20 +85,34 @@ bool copy_next(struct alloc *a, struct alloc_at *at, struct block_rec *rec)
 	return true;
 }
 
+/* What gives whole blocks back may take the delta blocks that are kept; what
+ * takes one for long may not. */
 static int leaver_start(struct alloc *a, const struct alloc_at *at,
-			uint32_t life)
+			const struct block_rec *rec)
 {
 	uint32_t delta;
 
-	if (copy_is_of(&a->leaver, at, life))
+	if (copy_is_of(&a->leaver, at, rec->life))
 		return 0;
 	leaver_stop(a);
-	delta = delta_take(a, at, true);
+	delta = delta_take(a, at, (rec->flags & BLOCK_F_AGAIN) == 0);
 	if (delta == 0)
 		return -EAGAIN;
 	a->leaver = (struct alloc_copy){
-		.on = true, .at = *at, .life = life, .delta = delta};
+		.on = true, .at = *at, .life = rec->life, .delta = delta};
 	return 0;
+}
+
+/* It may have been given up (again_resume) while this thread was on its way. */
+static int leaver_check(struct alloc *a, const struct alloc_at *at,
+			struct block_rec *rec)
+{
+	block_load(at->rec, rec);
+	if (rec->state == BLOCK_RETIRING && rec->delta == 0)
+		return 0;
+	if (a->leaver.on && a->leaver.at.rec == at->rec)
+		leaver_stop(a);
+	return -EAGAIN;
 }
 
 /* The copy is whole: from now on the record names it (D1). */
@@ -121,8 +135,9 @@ int copy_retiring(struct alloc *a, struct fab *f, const struct alloc_at *at,
 	int rc;
 
 	pthread_mutex_lock(&a->lock);
-	block_load(at->rec, &rec);
-	rc = leaver_start(a, at, rec.life);
+	rc = leaver_check(a, at, &rec);
+	if (rc == 0)
+		rc = leaver_start(a, at, &rec);
 	pthread_mutex_unlock(&a->lock);
 	if (rc != 0)
 		return rc;
@@ -131,6 +146,8 @@ int copy_retiring(struct alloc *a, struct fab *f, const struct alloc_at *at,
 	rc = read_node(f, copy_from(a, c), copy_to(a, c), n);
 	pthread_mutex_lock(&a->lock);
 	c->done += n; /* touched, even if it failed */
+	if (rc == 0)
+		rc = leaver_check(a, at, &rec);
 	if (rc != 0)
 		leaver_stop(a);
 	else if (c->done < alloc_fold_end(&rec))

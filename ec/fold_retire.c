@@ -24,7 +24,7 @@
 #include "ec/fold.h"
 
 /* SEALED or FOLDED, to RETIRING. Lock held. */
-static void retire_rec(struct alloc *a, const struct alloc_at *at)
+static void retire_rec(struct alloc *a, const struct alloc_at *at, bool again)
 {
 	struct block_rec rec;
 
@@ -37,10 +37,12 @@ static void retire_rec(struct alloc *a, const struct alloc_at *at)
 		a->retires++;
 	}
 	rec.state = BLOCK_RETIRING;
+	rec.flags = again ? BLOCK_F_AGAIN : 0;
 	alloc_move(a, at, &rec);
 }
 
-static int retire(struct alloc *a, struct alloc_at *at, struct block_rec *rec)
+static int retire(struct alloc *a, struct alloc_at *at, struct block_rec *rec,
+		  bool again)
 {
 	switch (rec->state) {
 	case BLOCK_OPEN: /* its owner has sealed it elsewhere already */
@@ -60,7 +62,7 @@ static int retire(struct alloc *a, struct alloc_at *at, struct block_rec *rec)
 	}
 	for (uint32_t n = alloc_span(a, at, rec->kind); n > 0;
 	     n--, alloc_next(at))
-		retire_rec(a, at);
+		retire_rec(a, at, again);
 	return 0;
 }
 
@@ -76,7 +78,8 @@ static int await(struct alloc *a, const struct alloc_at *at,
 	return -EAGAIN;
 }
 
-int fold_retire(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life)
+int fold_retire(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
+		bool again)
 {
 	struct block_rec rec;
 	struct alloc_at at;
@@ -87,7 +90,7 @@ int fold_retire(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life)
 	pthread_mutex_lock(&a->lock);
 	block_load(at.rec, &rec);
 	if (rec.life == life)
-		rc = retire(a, &at, &rec);
+		rc = retire(a, &at, &rec, again);
 	else
 		rc = await(a, &at, &rec, life);
 	pthread_mutex_unlock(&a->lock);
@@ -133,7 +136,8 @@ static bool find_victim(struct alloc *a, uint32_t j, bool begun,
 			block_load(at->rec, rec);
 			if ((rec->state == BLOCK_RETIRING) == begun &&
 			    may_go(a, j, i, rec) &&
-			    !alloc_is_needed(a, j, i, p))
+			    !alloc_is_needed(a, j, i, p) &&
+			    again_find(a, at) == NULL)
 				return true;
 		}
 	}

@@ -185,9 +185,17 @@ const struct block_rec *look_rec(const struct rebuild_look *l, uint32_t i)
 	return l->leader < 0 ? &l->data[i] : &l->parity[l->leader][i];
 }
 
+/* On its way to be opened again: it will be brought to rest (again.h, A5). */
+static bool is_again(const struct block_rec *rec)
+{
+	return rec->state == BLOCK_RETIRING &&
+	       (rec->flags & (BLOCK_F_AGAIN | BLOCK_F_READY)) != 0;
+}
+
 static bool is_closed(const struct block_rec *rec)
 {
-	return rec->state != BLOCK_FREE && rec->state != BLOCK_OPEN;
+	return rec->state != BLOCK_FREE && rec->state != BLOCK_OPEN &&
+	       !is_again(rec);
 }
 
 bool look_settled(const struct rebuild_look *l, uint32_t i)

@@ -182,8 +182,8 @@ static int slice_done(struct stripe_read *sr, struct fab_batch **batch)
 
 /* The records around the ranges bracket what came from parity nodes. What came
  * from data nodes needs no bracket from before: it was sealed by the time of
- * the first records. Behind, only a role that is wholly obsolete can leave, and
- * be zeroed, while the answer of its node is on its way. */
+ * the first records. Behind, only a role of which some is obsolete can leave,
+ * and be zeroed there, while the answer of its node is on its way. */
 static int digest_ranges(struct stripe_read *sr, struct fab_batch **batch)
 {
 	if (!stood_still(sr))

@@ -5,8 +5,9 @@
  *   1. the records of the stripe's data roles, from every parity node up
  *   2. {records, the ranges needed, records} of the same nodes: the records
  *      before and after must be equal and even (block.h), else again from 1
- *   3. (only if a role that was read from its node is wholly obsolete, so that
- * it may be leaving) the records once more then: a role not folded at some
+ *   3. (only if some of a role that was read from its node is obsolete, so that
+ *      it may be leaving) the records once more
+ * Then: a role not folded at some
  * parity that is up: its delta there IS the data (D1); else solve the parities
  * for the lost folded roles, with the live folded roles folded out. Fresh
  * blocks are no part of it (the write hole, [I5]). What is read is not trusted

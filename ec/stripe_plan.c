@@ -16,6 +16,10 @@
 #include "ec/stripe_impl.h"
 #include "rdma/fabric.h"
 
+/* Blocks of which less is obsolete are no victims (half of ec/again.c's least),
+ * nor will they be while one batch is under way. */
+#define DOUBT_SHARE 128u
+
 static bool is_up(const struct stripe_read *sr, uint32_t role)
 {
 	uint32_t node, block;
@@ -291,7 +295,8 @@ bool stripe_plan_doubts(const struct stripe_read *sr)
 		const struct block_rec *rec = &sr->peer[pl->eq[0]].after[i];
 
 		if (pl->source[i] == SOURCE_NODE && rec->state != BLOCK_OPEN &&
-		    (uint64_t)rec->dead * GROUP_UNIT_BYTES >= rec->used)
+		    (uint64_t)rec->dead * GROUP_UNIT_BYTES >=
+			    rec->used / DOUBT_SHARE)
 			return true;
 	}
 	return false;

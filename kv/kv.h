@@ -135,7 +135,8 @@ void kv_pages_free(struct kv *kv, const struct kv_page *pages, size_t n);
 
 struct kv_space {
 	uint64_t capacity;  /* bytes a user could store, after coding */
-	uint64_t used;	    /* of these, in blocks that are taken */
+	uint64_t used;	    /* of these, in blocks that are taken, but for
+			     * what is obsolete there and can be had again */
 	uint64_t available; /* capacity - used - reserve, never negative */
 	uint64_t slots;	    /* keys the index can hold */
 	uint64_t slots_used;

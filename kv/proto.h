@@ -28,7 +28,7 @@ enum proto_call {
 	PROTO_OPEN,	 /* proto_open -> proto_opened */
 	PROTO_CANCEL,	 /* proto_seal (used ignored) -> nothing */
 	PROTO_SEAL,	 /* proto_seal -> nothing */
-	PROTO_MARK,	 /* proto_mark -> nothing; skips what is stale */
+	PROTO_MARK,	 /* proto_mark -> proto_marked */
 	PROTO_STATS,	 /* nothing -> proto_stats */
 	PROTO_VIEW,    /* proto_view_set -> nothing     from the coordinator */
 	PROTO_REBUILD, /* proto_rebuild -> proto_rebuilt    answered at the end;
@@ -48,6 +48,8 @@ enum proto_call {
 	PROTO_CHECK,   /* proto_check -> proto_checked */
 	PROTO_CLOCK,   /* proto_clock -> proto_clock    between nodes */
 	PROTO_CKPT,    /* ckpt_req -> ckpt_ack          between nodes */
+	PROTO_READY,   /* proto_ready -> nothing        between nodes */
+	PROTO_RESUME,  /* proto_retire -> nothing       between nodes */
 	PROTO_PING = 32, /* nothing -> nothing          from the coordinator */
 	/* to the coordinator */
 	PROTO_JOIN = 64, /* proto_join -> proto_joined */
@@ -66,13 +68,16 @@ struct proto_alloc {
 	uint32_t owner;
 	uint8_t kind; /* enum block_kind */
 	uint8_t urgent;
-	uint16_t pad;
+	uint16_t run; /* units in a row that must be free in it */
 };
 
 struct proto_grant {
 	uint64_t stripe;
 	uint64_t opened; /* index version */
-	uint32_t role, delta, life, pad;
+	uint32_t role, delta, life;
+	uint32_t again; /* 1: opened again (ec/again.h): OPEN at the granting
+			 * node too, last; its bitmap there until then says
+			 * which units are free */
 };
 
 struct proto_open {
@@ -89,6 +94,8 @@ struct proto_opened {
 struct proto_seal {
 	uint64_t epoch, stripe;
 	uint32_t role, owner, life, used;
+	uint32_t torn; /* ROWS: 1: data and parity may disagree somewhere */
+	uint32_t pad;
 };
 
 #define PROTO_MARKS_MAX 1024u
@@ -118,6 +125,12 @@ struct proto_ckpt_stats {
 	uint64_t restores, replays; /* shards brought back from an image, or by
 				     * reading all */
 	uint64_t replayed;	    /* bytes of blocks read for them */
+};
+
+/* Which of them were not taken: bit n for mark n. */
+struct proto_marked {
+	uint64_t stale[PROTO_MARKS_MAX / 64]; /* the block's life is another */
+	uint64_t busy[PROTO_MARKS_MAX / 64];  /* not now: ask again */
 };
 
 struct proto_stats {
@@ -181,10 +194,25 @@ struct proto_want {
 struct proto_retire {
 	uint64_t epoch, stripe;
 	uint32_t role, life;
+	uint8_t again; /* to be opened again, not freed */
+	uint8_t kind;  /* what the leader takes it for; PAGES ends ROWS */
+	uint8_t pad[6];
 };
 
 struct proto_retired {
-	uint32_t done, pad;
+	uint32_t done;
+	uint32_t life; /* the block's */
+	uint8_t state; /* enum block_state */
+	uint8_t ready; /* to be opened again */
+	uint8_t kind;
+	uint8_t pad[5];
+};
+
+/* All members have retired it: be READY, with these units free. */
+struct proto_ready {
+	uint64_t epoch, stripe;
+	uint32_t role, life;
+	uint64_t map[]; /* block bytes / 64 / 64 words */
 };
 
 /* Find records that no slot points to and mark them dead; then drop the

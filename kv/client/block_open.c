@@ -3,9 +3,14 @@
  *	ALLOC -> one node, which grants a block of a stripe that it leads
  *	OPEN  -> the data node and the other parity nodes, in one batch
  *	CANCEL where it was opened, the leader last, if one of them refused
+ *
+ * One that was in use before and is opened again (ec/again.h): the leader's
+ * bitmap, read beside the OPENs to the others, tells the free units; then OPEN
+ * to the leader. If that fails the units are marked anew and the block sealed.
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kv/client/member.h"
@@ -56,7 +61,10 @@ struct attempt {
 	struct space_block *b;
 	uint64_t epoch, up, all;
 	uint64_t avoid; /* nodes that failed us in this call */
+	uint32_t run;
 	bool urgent;
+	uint64_t *map; /* free units of a block opened again; room for one */
+	bool has_map;
 };
 
 static uint8_t kind_of(unsigned class)
@@ -84,6 +92,7 @@ static int ask(struct attempt *at, uint8_t node, struct proto_grant *grant)
 		.owner = at->sp->kv->id,
 		.kind = at->b->kind,
 		.urgent = at->urgent,
+		.run = (uint16_t)(at->run < UINT16_MAX ? at->run : UINT16_MAX),
 	};
 	uint32_t len = 0;
 	int rc = fab_call_run(at->t->fab, node, PROTO_ALLOC, &req, sizeof(req),
@@ -93,7 +102,8 @@ static int ask(struct attempt *at, uint8_t node, struct proto_grant *grant)
 		return rc;
 	if (len != sizeof(*grant) || grant->stripe >= group_stripes(g) ||
 	    grant->role >= g->k || grant->delta > g->deltas ||
-	    (grant->delta == 0) != (at->b->kind == BLOCK_ROWS))
+	    (grant->delta == 0) != (at->b->kind == BLOCK_ROWS) ||
+	    (grant->again != 0 && at->b->kind == BLOCK_ROWS))
 		return -EBADMSG;
 	return 0;
 }
@@ -147,16 +157,11 @@ static int take_answer(struct attempt *at, uint32_t i, const struct fab_op *op,
 	return 0;
 }
 
-/* Open the block at all members but the leader. Sets *done to those that did
- * or may have done so. */
-static int open_members(struct attempt *at, const struct proto_grant *grant,
-			uint64_t *done)
+static struct proto_open open_request(const struct attempt *at)
 {
-	struct space_block *b = at->b;
-	struct fab_op ops[CODE_WIDTH_MAX];
-	struct proto_opened opened[CODE_WIDTH_MAX];
-	uint32_t of[CODE_WIDTH_MAX];
-	struct proto_open req = {
+	const struct space_block *b = at->b;
+
+	return (struct proto_open){
 		.epoch = at->epoch,
 		.stripe = b->stripe,
 		.opened = b->opened,
@@ -165,6 +170,35 @@ static int open_members(struct attempt *at, const struct proto_grant *grant,
 		.life = b->life,
 		.kind = b->kind,
 	};
+}
+
+/* A READ of the leader's bitmap, which stands still until it is OPEN there. */
+static void map_op(struct attempt *at, struct fab_op *op)
+{
+	const struct group *g = space_group(at->sp);
+	const struct space_block *b = at->b;
+	uint32_t node = 0, block = 0;
+
+	for (uint32_t r = g->k; r < group_width(g); r++) {
+		group_member(g, b->stripe, r, &node, &block);
+		if (node == b->leader)
+			break;
+	}
+	fab_read(op, b->leader, group_map_off(g, block, b->role), at->map,
+		 at->sp->total / 8);
+}
+
+/* Open the block at all members but the leader. Sets *done to those that did
+ * or may have done so. */
+static int open_members(struct attempt *at, const struct proto_grant *grant,
+			uint64_t *done)
+{
+	struct space_block *b = at->b;
+	struct fab_op ops[CODE_WIDTH_MAX + 1];
+	struct proto_opened opened[CODE_WIDTH_MAX];
+	uint32_t of[CODE_WIDTH_MAX];
+	struct proto_open req = open_request(at);
+	uint32_t calls;
 	struct fab_batch batch = {
 		.ops = ops,
 		.deadline_ns = fab_now(at->t->fab) + SPACE_CALL_NS,
@@ -183,19 +217,50 @@ static int open_members(struct attempt *at, const struct proto_grant *grant,
 			 sizeof(req), &opened[batch.n], sizeof(opened[0]));
 		batch.n++;
 	}
+	calls = batch.n;
+	if (b->again)
+		map_op(at, &ops[batch.n++]);
 	rc = fab_run(at->t->fab, &batch);
 	if (rc != 0)
 		return rc;
+	at->has_map = b->again && ops[calls].status == 0;
+	if (b->again)
+		rc = ops[calls].status;
 	/* All of them: who opened it has to hear that another did not. */
-	for (uint32_t n = 0; n < batch.n; n++) {
+	for (uint32_t n = 0; n < calls; n++) {
 		one = take_answer(at, of[n], &ops[n], &opened[n]);
-		if (one == 0 || one == -ETIMEDOUT)
+		if (one == 0 || (one == -ETIMEDOUT && rc == 0))
 			*done |= UINT64_C(1) << ops[n].node;
 		suspect(at, ops[n].node, one);
 		if (rc == 0)
 			rc = one;
 	}
 	return rc;
+}
+
+/* The last one to open what is opened again. */
+static int open_leader(struct attempt *at, const struct proto_grant *grant)
+{
+	struct proto_open req = open_request(at);
+	struct proto_opened opened;
+	uint32_t len = 0;
+	int rc = fab_call_run(at->t->fab, at->b->leader, PROTO_OPEN, &req,
+			      sizeof(req), &opened, sizeof(opened), &len,
+			      SPACE_CALL_NS);
+
+	suspect(at, at->b->leader, rc);
+	if (rc != 0)
+		return rc;
+	return len == sizeof(opened) && opened.delta == grant->delta ? 0
+								     : -EBADMSG;
+}
+
+static int open_all(struct attempt *at, const struct proto_grant *grant,
+		    uint64_t *done)
+{
+	int rc = open_members(at, grant, done);
+
+	return rc == 0 && at->b->again ? open_leader(at, grant) : rc;
 }
 
 void block_cancel(struct space *sp, struct kv_thread *t,
@@ -236,6 +301,16 @@ static bool is_parity(const struct space_block *b, uint8_t node)
 	return false;
 }
 
+/* Without the bitmap the leader has not opened it, and knows it still. */
+static void undo(struct attempt *at, uint64_t done)
+{
+	if (at->has_map)
+		block_return(at->sp, at->t, at->b);
+	else
+		block_cancel(at->sp, at->t, at->b, done);
+	units_clear(&at->b->units);
+}
+
 static int attempt(struct attempt *at, uint8_t node)
 {
 	struct space_block *b = at->b;
@@ -251,11 +326,15 @@ static int attempt(struct attempt *at, uint8_t node)
 	b->role = grant.role;
 	b->life = grant.life;
 	b->opened = grant.opened;
+	b->again = grant.again != 0;
+	at->has_map = false;
 	list_members(at);
 	b->addr = fab_addr_make(b->member[0].node, b->member[0].offset);
-	rc = is_parity(b, node) ? open_members(at, &grant, &done) : -EBADMSG;
+	rc = is_parity(b, node) ? open_all(at, &grant, &done) : -EBADMSG;
+	if (at->has_map)
+		units_again(&b->units, at->map);
 	if (rc != 0)
-		block_cancel(at->sp, at->t, b, done);
+		undo(at, done);
 	return rc;
 }
 
@@ -347,6 +426,8 @@ static void block_init(struct space_block *b, uint32_t lane, unsigned class,
 	b->takes = b->takes_seen = 0;
 	b->quiet_ns = now;
 	b->busy = false;
+	b->again = false;
+	b->torn = false;
 	b->tries = 0;
 	b->sealed = 0;
 }
@@ -361,11 +442,36 @@ static void note_full(struct space *sp, struct kv_thread *t, unsigned class,
 		atomic_store(&sp->full_ns, fab_now(t->fab));
 }
 
-int block_open(struct space *sp, struct kv_thread *t, uint32_t lane,
-	       unsigned class, bool urgent, bool wait, uint64_t deadline_ns,
-	       struct space_block **out)
+static int open_block(struct attempt *at, unsigned class, bool wait,
+		      uint64_t deadline_ns)
 {
-	struct attempt at = {.sp = sp, .t = t, .urgent = urgent};
+	struct space *sp = at->sp;
+	struct kv_thread *t = at->t;
+	int rc;
+
+	at->map = malloc(sp->total / 8);
+	if (at->map == NULL)
+		return -ENOMEM;
+	rc = open_rounds(at, wait, deadline_ns);
+	free(at->map);
+	if (rc == -ENOSPC)
+		note_full(sp, t, class, at->urgent);
+	if (rc != 0)
+		return rc;
+	at->b->epoch = at->epoch;
+	stat_add(&t->stats.blocks_opened, 1);
+	if (!at->urgent)
+		atomic_store(class == SPACE_ROWS ? &sp->rows_full_ns
+						 : &sp->full_ns,
+			     0);
+	return 0;
+}
+
+int block_open(struct space *sp, struct kv_thread *t, uint32_t lane,
+	       unsigned class, uint32_t run, bool urgent, bool wait,
+	       uint64_t deadline_ns, struct space_block **out)
+{
+	struct attempt at = {.sp = sp, .t = t, .run = run, .urgent = urgent};
 	int rc;
 
 	if (class == SPACE_ROWS && no_rows(sp, t))
@@ -374,19 +480,11 @@ int block_open(struct space *sp, struct kv_thread *t, uint32_t lane,
 	if (at.b == NULL)
 		return wait ? -ETIMEDOUT : -EAGAIN; /* none can be sealed */
 	block_init(at.b, lane % sp->nlanes, class, fab_now(t->fab));
-	rc = open_rounds(&at, wait, deadline_ns);
+	rc = open_block(&at, class, wait, deadline_ns);
 	if (rc != 0) {
-		if (rc == -ENOSPC)
-			note_full(sp, t, class, urgent);
 		block_put(sp, at.b);
 		return rc;
 	}
-	at.b->epoch = at.epoch;
-	stat_add(&t->stats.blocks_opened, 1);
-	if (!urgent)
-		atomic_store(class == SPACE_ROWS ? &sp->rows_full_ns
-						 : &sp->full_ns,
-			     0);
 	if (!wait)
 		prepare(sp, at.b); /* in the background, or for bulk */
 	*out = at.b;

@@ -22,6 +22,9 @@ struct sealing {
 	uint64_t todo; /* members that are up and not yet told */
 	struct proto_mark *marks;
 	uint32_t marks_len;
+	/* What is refused is of no use to us: it cannot be, in an open block.
+	 */
+	struct proto_marked marked[CODE_WIDTH_MAX];
 };
 
 /* --- messages to the members --------------------------------------------- */
@@ -62,7 +65,8 @@ static int tell(struct sealing *s, const struct proto_seal *seal, uint16_t type,
 		*done |= UINT64_C(1) << node;
 		if (s->marks_len != 0)
 			fab_call(&ops[batch.n++], node, PROTO_MARK, s->marks,
-				 s->marks_len, NULL, 0);
+				 s->marks_len, &s->marked[i],
+				 sizeof(s->marked[i]));
 		if (seal != NULL)
 			fab_call(&ops[batch.n++], node, type, seal,
 				 sizeof(*seal), NULL, 0);
@@ -146,6 +150,35 @@ static int seal_empty(struct sealing *s, const struct proto_seal *seal)
 	return rc != 0 || done != s->todo ? -EAGAIN : 0;
 }
 
+static uint64_t members_up(const struct sealing *s)
+{
+	uint64_t nodes = 0;
+
+	for (uint32_t i = 0; i < s->b->members; i++)
+		if (space_member_holds(s->sp, s->b, i))
+			nodes |= UINT64_C(1) << s->b->member[i].node;
+	return nodes;
+}
+
+/* Told once: a member that does not hear it stays open until this client
+ * leaves, as after block_cancel(). */
+void block_return(struct space *sp, struct kv_thread *t, struct space_block *b)
+{
+	struct sealing s = {.sp = sp, .t = t, .b = b};
+	struct proto_seal seal = {
+		.epoch = member_epoch(sp->kv->member),
+		.stripe = b->stripe,
+		.role = b->role,
+		.owner = sp->kv->id,
+		.life = b->life,
+		.used = sp->total * GROUP_UNIT_BYTES,
+	};
+
+	s.todo = members_up(&s);
+	seal_written(&s, &seal);
+	b->sealed = 0;
+}
+
 static int seal_now(struct space *sp, struct kv_thread *t,
 		    struct space_block *b)
 {
@@ -157,14 +190,11 @@ static int seal_now(struct space *sp, struct kv_thread *t,
 		.owner = sp->kv->id,
 		.life = b->life,
 		.used = b->units.bump * GROUP_UNIT_BYTES,
+		.torn = b->torn,
 	};
 	int rc;
 
-	s.todo = 0;
-	for (uint32_t i = 0; i < b->members; i++)
-		if (space_member_holds(sp, b, i))
-			s.todo |= UINT64_C(1) << b->member[i].node;
-	s.todo &= ~b->sealed;
+	s.todo = members_up(&s) & ~b->sealed;
 	if (b->units.bump == 0)
 		return seal_empty(&s, &seal);
 	rc = block_mend(sp, t, b, s.todo);

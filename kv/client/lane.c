@@ -192,14 +192,15 @@ static void shelf_put(struct space *sp, struct space_lane *lane,
 
 /* Open one block more for the shelf, whose turn to open is ours. */
 static int shelf_open(struct space *sp, struct kv_thread *t, uint32_t lane_no,
-		      unsigned class, bool urgent, bool wait,
+		      unsigned class, uint32_t run, bool urgent, bool wait,
 		      uint64_t deadline_ns)
 {
 	struct space_lane *lane = space_lane_of(sp, lane_no);
 	struct space_block *b = NULL;
 	int rc;
 
-	rc = block_open(sp, t, lane_no, class, urgent, wait, deadline_ns, &b);
+	rc = block_open(sp, t, lane_no, class, run, urgent, wait, deadline_ns,
+			&b);
 	pthread_mutex_lock(&lane->lock);
 	lane->shelf[class].opening = false;
 	if (rc == 0)
@@ -223,13 +224,14 @@ static bool shelf_claim(struct space_lane *lane, unsigned class)
 
 /* Have one block more on the shelf, opened by this thread or another one. */
 static int lane_grow(struct space *sp, struct kv_thread *t, uint32_t lane_no,
-		     unsigned class, bool urgent, uint64_t deadline_ns)
+		     unsigned class, uint32_t run, bool urgent,
+		     uint64_t deadline_ns)
 {
 	struct space_lane *lane = space_lane_of(sp, lane_no);
 	uint64_t nap = SPACE_NAP_MIN_NS;
 
 	if (shelf_claim(lane, class))
-		return shelf_open(sp, t, lane_no, class, urgent,
+		return shelf_open(sp, t, lane_no, class, run, urgent,
 				  class != SPACE_ROWS, deadline_ns);
 	for (;;) {
 		bool opening;
@@ -261,7 +263,7 @@ int lane_open_ahead(struct space *sp, struct kv_thread *t, uint32_t lane_no)
 		if (mine)
 			sh->opening = true;
 		pthread_mutex_unlock(&lane->lock);
-		if (mine && shelf_open(sp, t, lane_no, class, false, false,
+		if (mine && shelf_open(sp, t, lane_no, class, 0, false, false,
 				       fab_now(t->fab) + SPACE_CALL_NS) == 0)
 			did = 1;
 	}
@@ -305,7 +307,8 @@ static int take_reserve(struct space *sp, struct kv_thread *t, uint32_t units,
 		if (lane_take_here(sp, &sp->lanes[0], SPACE_RESERVE, units,
 				   units, out))
 			return 0;
-		rc = lane_grow(sp, t, 0, SPACE_RESERVE, true, deadline_ns);
+		rc = lane_grow(sp, t, 0, SPACE_RESERVE, units, true,
+			       deadline_ns);
 	} while (rc == 0);
 	return rc;
 }
@@ -353,7 +356,7 @@ int lane_take(struct space *sp, struct kv_thread *t, unsigned class,
 			return 0;
 		rc = -ENOSPC;
 		if (!urgent || !full_lately(sp, t))
-			rc = lane_grow(sp, t, lane_no, class, false,
+			rc = lane_grow(sp, t, lane_no, class, min, false,
 				       deadline_ns);
 		if (rc == 0)
 			continue;

@@ -3,7 +3,11 @@
  *	fetch -> READ the block records of those without a life
  *	      -> one MARK message to each node that keeps one of the blocks
  *	      -> those of nodes that could not be told: back to the queue
- * A repeated note is harmless: it carries the life of its block.
+ *	      -> those that all refused, for the block's life is another: it was
+ *	         opened again meanwhile (ec/again.h, A3). If what they are about
+ *	         is still there, they are right in the new life: marks_again.c
+ * A repeated note is harmless: it carries the life of its block. One that any
+ * member has taken counts.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,13 +20,29 @@
 
 #define SEND_NS UINT64_C(500000000)
 
+/* What became of a mark, so far. */
+enum {
+	MARK_TAKEN = 1,
+	MARK_STALE = 2,
+	MARK_BUSY = 4,
+	MARK_UNTOLD = 8, /* or nobody knows */
+	MARK_LOOKED = 16 /* its life was looked up just now */
+};
+
+/* A message to one node, and its answer. */
+struct letter {
+	struct proto_marked marked;
+	uint16_t of[PROTO_MARKS_MAX]; /* which of the chunk's it holds */
+	struct proto_mark msg;	      /* and its marks; last */
+};
+
 struct chunk {
 	struct marks *m;
 	struct kv_thread *t;
 	uint64_t epoch, up, all;
 	uint32_t n;
 	struct proto_mark_one mark[PROTO_MARKS_MAX];
-	bool again[PROTO_MARKS_MAX]; /* not told, or not yet to be told */
+	uint8_t fate[PROTO_MARKS_MAX];
 	struct block_rec rec[PROTO_MARKS_MAX];
 	struct fab_op ops[PROTO_MARKS_MAX];
 };
@@ -70,9 +90,10 @@ static void take_life(struct chunk *c, uint32_t i, const struct fab_op *op,
 		      const struct block_rec *rec)
 {
 	if (op->status != 0 || rec->seq % 2 != 0)
-		c->again[i] = true;
+		c->fate[i] |= MARK_UNTOLD;
 	else if (rec->state != BLOCK_FREE)
 		c->mark[i].life = rec->life;
+	c->fate[i] |= MARK_LOOKED;
 }
 
 static int read_lives(struct chunk *c, uint32_t *of)
@@ -136,30 +157,54 @@ static bool is_keeper(const struct chunk *c, const struct proto_mark_one *mk,
 	return false;
 }
 
-static void fill(const struct chunk *c, uint32_t node, struct proto_mark *out)
+static void fill(const struct chunk *c, uint32_t node, struct letter *out)
 {
-	out->epoch = c->epoch;
-	out->n = 0;
-	out->pad = 0;
-	for (uint32_t i = 0; i < c->n; i++)
-		if (c->mark[i].life != 0 && !c->again[i] &&
-		    is_keeper(c, &c->mark[i], node))
-			out->mark[out->n++] = c->mark[i];
+	struct proto_mark *msg = &out->msg;
+
+	msg->epoch = c->epoch;
+	msg->n = 0;
+	msg->pad = 0;
+	for (uint32_t i = 0; i < c->n; i++) {
+		if (c->mark[i].life == 0 || (c->fate[i] & MARK_UNTOLD) ||
+		    !is_keeper(c, &c->mark[i], node))
+			continue;
+		out->of[msg->n] = (uint16_t)i;
+		msg->mark[msg->n++] = c->mark[i];
+	}
 }
 
-static size_t message_bytes(uint32_t n)
+static size_t letter_bytes(uint32_t n)
 {
-	return sizeof(struct proto_mark) + n * sizeof(struct proto_mark_one);
+	return sizeof(struct letter) + n * sizeof(struct proto_mark_one);
 }
 
 /* Node @node did not take its message: its marks wait again. */
-static void not_told(struct chunk *c, uint32_t node, int rc)
+static void not_told(struct chunk *c, uint32_t node, const struct letter *l,
+		     int rc)
 {
 	if (rc == -EHOSTDOWN || rc == -ETIMEDOUT)
 		member_suspect(c->m->kv->member, c->t, node);
-	for (uint32_t i = 0; i < c->n; i++)
-		if (is_keeper(c, &c->mark[i], node))
-			c->again[i] = true;
+	for (uint32_t i = 0; i < l->msg.n; i++)
+		c->fate[l->of[i]] |= MARK_UNTOLD;
+}
+
+static bool bit_of(const uint64_t *map, uint32_t i)
+{
+	return (map[i / 64] >> (i % 64) & 1) != 0;
+}
+
+static void hear(struct chunk *c, const struct letter *l)
+{
+	for (uint32_t i = 0; i < l->msg.n; i++) {
+		uint8_t *fate = &c->fate[l->of[i]];
+
+		if (bit_of(l->marked.busy, i))
+			*fate |= MARK_BUSY;
+		else if (bit_of(l->marked.stale, i))
+			*fate |= MARK_STALE;
+		else
+			*fate |= MARK_TAKEN;
+	}
 }
 
 /* Worth another try: not if the node knows better. */
@@ -168,7 +213,14 @@ static bool retry_later(int rc)
 	return rc != -EINVAL && rc != -EPROTO;
 }
 
-static int send_all(struct chunk *c, uint8_t *buf)
+static struct letter *letter_at(void *buf, const struct chunk *c, uint32_t node)
+{
+	size_t bytes = (letter_bytes(c->n) + 7) / 8 * 8;
+
+	return (void *)((char *)buf + node * bytes);
+}
+
+static int send_all(struct chunk *c, void *buf)
 {
 	struct fab_batch batch = {
 		.ops = c->ops,
@@ -177,24 +229,45 @@ static int send_all(struct chunk *c, uint8_t *buf)
 	int rc;
 
 	for (uint32_t node = 0; node < group_of(c)->nodes; node++) {
-		struct proto_mark *msg =
-			(void *)(buf + node * message_bytes(c->n));
+		struct letter *l = letter_at(buf, c, node);
 
 		if (!(c->all >> node & 1))
 			continue;
-		fill(c, node, msg);
-		if (msg->n != 0)
+		fill(c, node, l);
+		if (l->msg.n != 0)
 			fab_call(&c->ops[batch.n++], (uint8_t)node, PROTO_MARK,
-				 msg, (uint32_t)message_bytes(msg->n), NULL, 0);
+				 &l->msg,
+				 (uint32_t)(sizeof(l->msg) +
+					    l->msg.n * sizeof(l->msg.mark[0])),
+				 &l->marked, sizeof(l->marked));
 	}
 	rc = fab_run(c->t->fab, &batch);
 	for (uint32_t i = 0; i < batch.n; i++) {
-		int st = rc != 0 ? rc : c->ops[i].status;
+		const struct fab_op *op = &c->ops[i];
+		const struct letter *l = letter_at(buf, c, op->node);
+		int st = rc != 0 ? rc : op->status;
 
-		if (st != 0 && retry_later(st))
-			not_told(c, c->ops[i].node, st);
+		if (st == 0 && op->reply_len == sizeof(l->marked))
+			hear(c, l);
+		else if (retry_later(st))
+			not_told(c, op->node, l, st);
 	}
 	return rc;
+}
+
+/* Is mark @i to be sent again? One without a life of its own (of pages) looks
+ * it up again, if surely nobody has taken it. */
+static bool goes_again(struct chunk *c, uint32_t i)
+{
+	uint8_t fate = c->fate[i];
+	bool none = (fate & (MARK_TAKEN | MARK_UNTOLD)) == 0;
+
+	if (none && (fate & MARK_LOOKED) && (fate & (MARK_BUSY | MARK_STALE)))
+		c->mark[i].life = 0;
+	else if (none && !(fate & MARK_BUSY) && (fate & MARK_STALE))
+		return marks_look(c->m, c->t, c->up, &c->mark[i]);
+	return (fate & (MARK_UNTOLD | MARK_BUSY)) != 0 ||
+	       (none && (fate & MARK_STALE) != 0);
 }
 
 /* Back to the queue what is to be sent again. */
@@ -203,7 +276,7 @@ static uint32_t put_back(struct chunk *c)
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < c->n; i++)
-		if (c->again[i])
+		if (goes_again(c, i))
 			c->mark[n++] = c->mark[i];
 	marks_return(c->m, c->mark, n);
 	return n;
@@ -211,7 +284,7 @@ static uint32_t put_back(struct chunk *c)
 
 static int send_chunk(struct chunk *c)
 {
-	uint8_t *buf = malloc(group_of(c)->nodes * message_bytes(c->n));
+	void *buf = calloc(group_of(c)->nodes, (letter_bytes(c->n) + 7) & ~7u);
 	int rc = -ENOMEM;
 
 	if (buf != NULL)
@@ -220,7 +293,7 @@ static int send_chunk(struct chunk *c)
 		rc = send_all(c, buf);
 	free(buf);
 	if (rc != 0)
-		memset(c->again, 1, sizeof(c->again));
+		memset(c->fate, MARK_UNTOLD, sizeof(c->fate));
 	return rc;
 }
 

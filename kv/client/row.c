@@ -185,6 +185,18 @@ static bool is_kept(const struct rows *w)
 	return n >= w->k;
 }
 
+/* Of what was given up, data and parity may disagree: the nodes shall know. */
+static void tear(const struct rows *w)
+{
+	struct space *sp = w->kv->space;
+	struct space_block *b = w->spot.block;
+	struct space_lane *lane = space_lane_of(sp, atomic_load(&b->lane));
+
+	pthread_mutex_lock(&lane->lock);
+	b->torn = true;
+	pthread_mutex_unlock(&lane->lock);
+}
+
 static int write_piece(struct rows *w, struct kv_page *out,
 		       uint64_t deadline_ns)
 {
@@ -199,6 +211,8 @@ static int write_piece(struct rows *w, struct kv_page *out,
 		rc = -EAGAIN;
 	if (rc == 0)
 		name_pages(w, out);
+	if (rc != 0)
+		tear(w);
 	mark_rest(w, rc != 0);
 	space_settle(w->kv->space, &w->spot);
 	return rc;

@@ -200,18 +200,24 @@ static bool is_kept(const struct space *sp, const struct space_block *b,
 	       addr - b->addr < (uint64_t)sp->total * GROUP_UNIT_BYTES;
 }
 
-static void give(struct space_block *b, fab_addr addr, uint32_t units,
+/* False: not ours to use again while it is open, so it is to be marked. */
+static bool give(struct space_block *b, fab_addr addr, uint32_t units,
 		 uint32_t life)
 {
 	uint64_t off = addr - b->addr;
 	uint32_t at = (uint32_t)(off / GROUP_UNIT_BYTES);
 	uint32_t page = KV_PAGE_BYTES / GROUP_UNIT_BYTES;
 
-	if (off % GROUP_UNIT_BYTES != 0 || (life != 0 && life != b->life))
-		return;
+	if (off % GROUP_UNIT_BYTES != 0)
+		return true;
+	if (units_is_old(&b->units, at, units))
+		return false;
+	if (life != 0 && life != b->life)
+		return true;
 	if (b->kind == BLOCK_PAGES && (at % page != 0 || units % page != 0))
-		return;
+		return true;
 	units_give(&b->units, at, units, false);
+	return true;
 }
 
 /* True if the block is open here: then the free is dealt with. */
@@ -232,7 +238,7 @@ static bool give_here(struct space *sp, fab_addr addr, uint32_t units,
 	kept = space_lane_of(sp, atomic_load(&b->lane)) == lane &&
 	       is_kept(sp, b, addr);
 	if (kept)
-		give(b, addr, units, life);
+		kept = give(b, addr, units, life);
 	pthread_mutex_unlock(&lane->lock);
 	return kept;
 }

@@ -72,6 +72,8 @@ struct space_block {
 	uint64_t epoch;		    /* of the view under which it was opened */
 	uint8_t leader;		    /* node that granted it */
 	fab_addr addr;		    /* of byte 0; ROWS: of role 0 */
+	bool again;		    /* was in use before: ec/again.h */
+	bool torn;		    /* ROWS: a write was given up */
 	uint64_t takes, takes_seen; /* to tell whether it is idle */
 	uint64_t quiet_ns;	    /* since when */
 	bool busy;		    /* SEALING: one thread is at it */
@@ -175,13 +177,14 @@ bool space_member_holds(struct space *sp, const struct space_block *b,
 
 /* --- block_open.c -------------------------------------------------------- */
 
-/* Get a new block of @class from the nodes: OPEN, on no shelf yet. With @wait,
- * waits while deltas are being folded.
- * Errors: -ENOSPC; -EINPROGRESS none is free before the pool is made durable;
+/* Get a new block of @class from the nodes: OPEN, on no shelf yet; if it was in
+ * use before, then with @run free units in a row. With @wait, waits while
+ * deltas are being folded, and blocks made ready to be opened again. Errors:
+ * -ENOSPC; -EINPROGRESS none is free before the pool is made durable;
  * -ETIMEDOUT; -EAGAIN: see space_take(), or not @wait. */
 int block_open(struct space *sp, struct kv_thread *t, uint32_t lane,
-	       unsigned class, bool urgent, bool wait, uint64_t deadline_ns,
-	       struct space_block **out);
+	       unsigned class, uint32_t run, bool urgent, bool wait,
+	       uint64_t deadline_ns, struct space_block **out);
 
 /* Where @b's number is kept while it is open (block records only, no ROWS). */
 _Atomic uint16_t *space_open_at(struct space *sp, const struct space_block *b);
@@ -196,6 +199,10 @@ void block_cancel(struct space *sp, struct kv_thread *t,
 		  const struct space_block *b, uint64_t nodes);
 
 /* --- block_seal.c -------------------------------------------------------- */
+
+/* Opening @b again failed on the way: those members that did it mark its free
+ * units and seal it; its leader hears that it is given up. */
+void block_return(struct space *sp, struct kv_thread *t, struct space_block *b);
 
 /* If @b is CLOSING and quiet, or SEALING and left over: tell the members.
  * Returns 1 if it is done with now, 0 if there was nothing to do yet, -errno

@@ -10,17 +10,25 @@
 #define SPACE_CALL_NS	UINT64_C(2000000000)
 #define RESERVE_SHARE	32u /* as layout.c adds for it */
 
-static void add_node(struct kv_space *sum, const struct proto_stats *s)
+static void add_node(struct kv_space *sum, const struct proto_stats *s,
+		     uint64_t *dead, uint64_t *kept)
 {
 	sum->capacity += s->data_total * s->block_bytes;
 	sum->used += (s->data_total - s->data_free) * s->block_bytes;
+	*kept += s->reserve * s->block_bytes;
+	*dead += s->dead_bytes; /* of blocks that lie there, not led */
 	sum->slots += s->slots;
 	sum->slots_used += s->slots_used;
 }
 
+static uint64_t most(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
 static int ask_all(struct kv *kv, struct kv_thread *t, struct kv_space *out)
 {
-	uint64_t up = member_up(kv->member), reserve;
+	uint64_t up = member_up(kv->member), reserve, dead = 0, kept = 0;
 	struct proto_stats s;
 	uint32_t len;
 	int rc, bad = 0;
@@ -35,7 +43,7 @@ static int ask_all(struct kv *kv, struct kv_thread *t, struct kv_space *out)
 				  sizeof(s), &len, SPACE_CALL_NS);
 		if (rc == 0 && len == sizeof(s) &&
 		    s.data_free <= s.data_total) {
-			add_node(out, &s);
+			add_node(out, &s, &dead, &kept);
 			heard++;
 		} else {
 			bad = rc != 0 ? rc : -EPROTO;
@@ -43,7 +51,8 @@ static int ask_all(struct kv *kv, struct kv_thread *t, struct kv_space *out)
 	}
 	if (heard == 0)
 		return bad == -EPROTO ? -EIO : -ETIMEDOUT;
-	reserve = out->capacity / RESERVE_SHARE;
+	out->used -= dead < out->used ? dead : out->used;
+	reserve = most(kept, out->capacity / RESERVE_SHARE);
 	if (out->capacity > out->used + reserve)
 		out->available = out->capacity - out->used - reserve;
 	return 0;

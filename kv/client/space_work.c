@@ -78,7 +78,7 @@ static bool is_stale(struct space *sp, struct space_block *b, uint64_t now)
 	if (is_outdated(sp, b))
 		return true;
 	idle = now - b->quiet_ns;
-	if (b->units.bump == 0)
+	if (b->takes == 0)
 		return idle > SPACE_IDLE_NS;
 	return b->kind == BLOCK_ROWS && idle > SPACE_ROWS_IDLE_NS;
 }
@@ -183,8 +183,7 @@ static bool is_watched(struct space *sp, uint32_t i)
 
 	if (lane == NULL)
 		return false;
-	watched = b->units.bump == 0 || b->kind == BLOCK_ROWS ||
-		  is_outdated(sp, b);
+	watched = b->takes == 0 || b->kind == BLOCK_ROWS || is_outdated(sp, b);
 	pthread_mutex_unlock(&lane->lock);
 	return watched;
 }

@@ -27,9 +27,15 @@ int units_open(struct units *u, uint32_t total)
 	u->torn = calloc(1, total / 8);
 	if (u->torn == NULL)
 		goto err_free_given;
+	u->old = calloc(1, total / 8);
+	if (u->old == NULL)
+		goto err_free_torn;
 	u->total = total;
 	return 0;
 
+err_free_torn:
+	free(u->torn);
+	u->torn = NULL;
 err_free_given:
 	free(u->given);
 	u->given = NULL;
@@ -45,6 +51,9 @@ void units_clear(struct units *u)
 	if (u->torn_n != 0)
 		memset(u->torn, 0, map_bytes(u));
 	units_hold_clear(u);
+	if (u->again)
+		memset(u->old, 0, map_bytes(u));
+	u->again = false;
 	u->bump = 0;
 	u->free = 0;
 	u->torn_n = 0;
@@ -59,8 +68,10 @@ void units_close(struct units *u)
 	units_hold_close(u);
 	free(u->given);
 	free(u->torn);
+	free(u->old);
 	u->given = NULL;
 	u->torn = NULL;
+	u->old = NULL;
 }
 
 /* --- the bitmap ---------------------------------------------------------- */
@@ -266,6 +277,25 @@ static void runs_add(struct units *u, uint32_t at, uint32_t len)
 		runs_overflow(u, at, len);
 }
 
+void units_again(struct units *u, const uint64_t *map)
+{
+	u->again = true;
+	u->bump = u->total;
+	for (uint32_t w = 0; w < u->total / WORD_BITS; w++) {
+		u->given[w] = map[w];
+		u->old[w] = ~map[w];
+		u->free += (uint32_t)__builtin_popcountll(map[w]);
+	}
+	runs_refill(u);
+	u->longest = u->more ? u->run[runs_shortest(u)].len : 0;
+}
+
+bool units_is_old(const struct units *u, uint32_t at, uint32_t len)
+{
+	return u->again && len != 0 && at < u->total && len <= u->total - at &&
+	       units_map_any(u->old, at, len);
+}
+
 /* --- taking and giving --------------------------------------------------- */
 
 static uint32_t no_more_than(uint32_t have, uint32_t min, uint32_t want)
@@ -332,7 +362,8 @@ void units_add_free(struct units *u, uint32_t at, uint32_t len)
 bool units_give(struct units *u, uint32_t at, uint32_t len, bool torn)
 {
 	if (len == 0 || at > u->bump || len > u->bump - at ||
-	    units_map_any(u->given, at, len) || units_hold_any(u, at, len))
+	    units_map_any(u->given, at, len) || units_hold_any(u, at, len) ||
+	    units_is_old(u, at, len))
 		return false;
 	if (torn) {
 		units_map_set(u->torn, at, len);

@@ -11,6 +11,8 @@
  * In a pool with durable checkpoints a unit that was taken at a cut may be
  * what a restart will read. Given back after the cut it is held: neither free
  * nor in use, until a later cut is durable.
+ * Of a block that was opened again all units count as taken but those that were
+ * obsolete; what was in it before is old: that is never given back here.
  * Pure. Threads: one at a time per struct. */
 #ifndef ACESO_KV_CLIENT_UNITS_H
 #define ACESO_KV_CLIENT_UNITS_H
@@ -36,6 +38,8 @@ struct units {
 	uint64_t *given; /* bitmaps of @total bits, owned */
 	uint64_t *torn;
 	struct units_hold *hold; /* NULL: nothing is held back; units_hold.c */
+	uint64_t *old;
+	bool again; /* some are old */
 };
 
 /* A block of @total units (a multiple of 64), none taken. The struct is zeroed
@@ -44,13 +48,19 @@ int units_open(struct units *u, uint32_t total);
 void units_clear(struct units *u); /* as new; keeps its memory */
 void units_close(struct units *u);
 
+/* Of a new struct: a block opened again, whose free units are set in @map. */
+void units_again(struct units *u, const uint64_t *map);
+
 /* Take between @min and @want contiguous units, rather many, all multiples of
  * @min if @want is one: units given back first, the best fit of them. */
 bool units_take(struct units *u, uint32_t min, uint32_t want,
 		struct units_run *out);
 
+/* Is any of [@at, + @len) old? */
+bool units_is_old(const struct units *u, uint32_t at, uint32_t len);
+
 /* Give back [@at, + @len). False, and nothing is done, if not all of it is
- * taken now. */
+ * taken now, by this opener. */
 bool units_give(struct units *u, uint32_t at, uint32_t len, bool torn);
 
 /* How many units could be taken, in pieces. */

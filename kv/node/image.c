@@ -114,9 +114,12 @@ int image_start(struct image *img, struct fab *f, uint64_t up,
 	img->done = false;
 	img->batch = (struct fab_batch){.ops = img->ops, .user = img};
 	img->batch.deadline_ns = fab_now(f) + IMAGE_NS;
+	/* Marks before bytes (ec/again.h, A1). What is read of another node may
+	 * be younger: that adds marks of the same life, or takes none away that
+	 * the data node's bytes need. */
+	add_map(img, wb->role);
 	if (wb->up)
 		add_pieces(img);
-	add_map(img, wb->role);
 	for (r = img->g->k; r < group_width(img->g); r++)
 		add_map(img, r);
 	rc = fab_post(f, &img->batch);

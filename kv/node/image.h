@@ -17,8 +17,8 @@ struct image;
 int image_open(const struct group *g, const struct code *c, struct image **out);
 void image_close(struct image *img); /* finished, or never started */
 
-/* Begin to read @wb's block and the marks of obsolete units that the members
- * in @up keep for it. Errors: those of fab_post(). */
+/* Begin to read @wb's block and, before its bytes, the marks of obsolete units
+ * that the members in @up keep for it. Errors: those of fab_post(). */
 int image_start(struct image *img, struct fab *f, uint64_t up,
 		const struct walk_block *wb);
 

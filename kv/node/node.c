@@ -115,6 +115,7 @@ int node_work(struct node *n, uint64_t *again_ns)
 		did |= rounds_work(n, &again);
 		did |= fold_slice(n, &again);
 		did |= retire_work(n, &again);
+		did |= again_work(n, &again);
 		did |= sweep_work(n, &again);
 		did |= check_work(n);
 		did |= durable_work(n, &again);
@@ -256,9 +257,12 @@ static int open_parts(struct node *n)
 	rc = check_open(n);
 	if (rc != 0)
 		goto err_sweep;
-	rc = durable_open(n);
+	rc = again_open(n);
 	if (rc != 0)
 		goto err_check;
+	rc = durable_open(n);
+	if (rc != 0)
+		goto err_again;
 	rc = held_open(n);
 	if (rc != 0)
 		goto err_durable;
@@ -276,6 +280,8 @@ err_held:
 	held_close(n);
 err_durable:
 	durable_close(n);
+err_again:
+	again_close(n);
 err_check:
 	check_close(n);
 err_sweep:
@@ -297,6 +303,7 @@ static void close_parts(struct node *n)
 	held_close(n);
 	durable_close(n);
 	check_close(n);
+	again_close(n);
 	sweep_close(n);
 	restore_close(n);
 	recover_close(n);

@@ -41,12 +41,26 @@ struct node_peer {
 /* The one retirement under way: retire.c. */
 struct retire {
 	bool active, rows;
+	bool split; /* a member says these are ROWS no more */
+	uint8_t kind;
 	uint64_t stripe;
 	uint32_t role, life;
 	uint64_t up;	   /* under which it was begun, and: */
 	uint64_t members;  /* who is to be asked */
 	uint64_t again_ns; /* when to ask the others again */
 	uint32_t asked;	   /* how often */
+};
+
+/* The one block on its way to be opened again, or back: again.c. */
+struct again {
+	bool active;
+	bool back; /* it is being given up */
+	uint64_t stripe;
+	uint32_t role, life;
+	uint64_t up, all;  /* who is, and is a member, by the view it knows */
+	uint64_t again_ns; /* when to ask the others again */
+	uint32_t asked;
+	struct proto_ready *msg; /* room for one */
 };
 
 /* Counting an index shard costs a pass over it: stats.c. */
@@ -93,6 +107,7 @@ struct node {
 	char peer_address[FAB_NODES_MAX][PROTO_ADDRESS_BYTES];
 	uint64_t seen_epoch;
 	struct retire retire;
+	struct again again;
 	uint64_t fold_again_ns;
 	uint64_t moves; /* of blocks, when last looked; quiet until: */
 	uint64_t cool_ns;
@@ -128,6 +143,7 @@ int fold_slice(struct node *n, uint64_t *again);
 /* Nobody writes: give memory of free blocks back, a block at a time. */
 int cool_slice(struct node *n, uint64_t *again);
 int retire_work(struct node *n, uint64_t *again);
+int again_work(struct node *n, uint64_t *again);
 int recover_work(struct node *n, uint64_t *again);
 int sweep_work(struct node *n, uint64_t *again);
 int check_work(struct node *n);
@@ -137,6 +153,9 @@ static inline void node_again(uint64_t *again, uint64_t at)
 	if (at < *again)
 		*again = at;
 }
+
+int again_open(struct node *n);
+void again_close(struct node *n);
 
 /* CALL @id, waiting for the answer. For the worker. */
 int peer_call(struct node *n, uint32_t id, uint16_t type, const void *req,

@@ -9,6 +9,7 @@
  * fold_victim() gives the next one what had been begun. */
 #include <errno.h>
 
+#include "ec/again.h"
 #include "ec/fold.h"
 #include "kv/node/node_impl.h"
 
@@ -21,6 +22,7 @@ static int retire_call(struct node *n, uint32_t id, uint16_t type)
 		.stripe = n->retire.stripe,
 		.role = n->retire.role,
 		.life = n->retire.life,
+		.kind = n->retire.kind,
 	};
 	struct proto_retired done = {0};
 	int rc;
@@ -31,6 +33,8 @@ static int retire_call(struct node *n, uint32_t id, uint16_t type)
 	rc = peer_call(n, id, type, &rq, sizeof(rq), &done, sizeof(done));
 	if (rc != 0)
 		return rc;
+	if (done.kind == BLOCK_PAGES && rq.kind == BLOCK_ROWS)
+		n->retire.split = true;
 	return done.done ? 0 : -EAGAIN;
 }
 
@@ -41,7 +45,7 @@ static int retire_here(struct node *n)
 	int rc;
 
 	pthread_mutex_lock(&n->lock);
-	rc = fold_retire(n->alloc, r->stripe, r->role, r->life);
+	rc = fold_retire(n->alloc, r->stripe, r->role, r->life, false);
 	if (rc == 0 && !fold_retired(n->alloc, r->stripe, r->role, r->life))
 		rc = -EAGAIN;
 	pthread_mutex_unlock(&n->lock);
@@ -57,14 +61,26 @@ static bool retire_is_done(int rc)
 /* True if all members are done. All are asked, so that all work at once. */
 static bool retire_ask(struct node *n, uint64_t members)
 {
-	bool all = retire_is_done(retire_here(n));
+	bool all = n->retire.rows || retire_is_done(retire_here(n));
 	uint32_t id;
 
 	for (id = 0; id < node_group(n)->nodes; id++)
 		if (id != n->id && members >> id & 1)
 			if (!retire_is_done(retire_call(n, id, PROTO_RETIRE)))
 				all = false;
-	return all;
+	return all && !n->retire.split && retire_is_done(retire_here(n));
+}
+
+/* A leader before this one has made PAGES blocks of the ROWS (ec/again.h) and
+ * died before it told this node: so it does, and looks again. */
+static void retire_split(struct node *n)
+{
+	struct retire *r = &n->retire;
+
+	pthread_mutex_lock(&n->lock);
+	again_split(n->alloc, r->stripe, r->role);
+	pthread_mutex_unlock(&n->lock);
+	r->active = false;
 }
 
 static int retire_free_here(struct node *n)
@@ -110,7 +126,9 @@ static bool retire_pick(struct node *n)
 	pthread_mutex_unlock(&n->lock);
 	if (rc != 0)
 		return false;
+	r->kind = kind;
 	r->rows = kind == BLOCK_ROWS;
+	r->split = false;
 	r->active = true;
 	r->asked = 0;
 	r->again_ns = 0;
@@ -149,6 +167,10 @@ int retire_work(struct node *n, uint64_t *again)
 		  r->members;
 	if (retire_ask(n, members) && retire_free(n, members)) {
 		r->active = false;
+		return 1;
+	}
+	if (r->split) {
+		retire_split(n);
 		return 1;
 	}
 	retire_later(n);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ec/again.h"
 #include "ec/fold.h"
 #include "kv/node/durable.h"
 #include "kv/node/node_impl.h"
@@ -24,6 +25,7 @@ union answer {
 	struct proto_retired retired;
 	struct proto_restored restored;
 	struct proto_clock clock;
+	struct proto_marked marked;
 };
 
 struct ask {
@@ -68,9 +70,8 @@ static int serve_alloc(struct ask *a)
 	if (rc != 0)
 		return rc;
 	rc = alloc_block(n->alloc, rq->kind, rq->owner, (uint32_t)rq->epoch, iv,
-			 rq->urgent != 0, rq->avoid, &grant);
-	if (rc == -EAGAIN)
-		node_kick(n); /* delta blocks come back by folding */
+			 rq->urgent != 0, rq->avoid, rq->run, &grant);
+	node_kick(n); /* more may be wanted, see ec/again.h */
 	if (rc == -ENOSPC && alloc_held(n->alloc))
 		return -EINPROGRESS; /* not before they are durable */
 	if (rc != 0)
@@ -81,6 +82,7 @@ static int serve_alloc(struct ask *a)
 		.role = grant.role,
 		.delta = grant.delta,
 		.life = grant.life,
+		.again = grant.again,
 	};
 	return 0;
 }
@@ -128,12 +130,12 @@ static int serve_seal(struct ask *a)
 		return rc;
 	node_kick(a->n);
 	return alloc_seal(a->n->alloc, rq->stripe, rq->role, rq->owner,
-			  rq->life, rq->used, node_clock(a->n));
+			  rq->life, rq->used, node_clock(a->n), rq->torn != 0);
 }
 
-/* What is stale or makes no sense is passed over: a mark is only a hint that
- * space may be had back, and the rest of them should not be lost. The epochs
- * are those of senders who tell all members: whom it tells follows from it. */
+/* What is stale or makes no sense is passed over and told: the rest of them
+ * should not be lost. The epochs are those of senders who tell all members:
+ * whom it tells follows from it. */
 static int serve_mark(struct ask *a)
 {
 	const struct proto_mark *rq = a->req;
@@ -146,17 +148,43 @@ static int serve_mark(struct ask *a)
 	rc = epoch_check(a->n, rq->epoch);
 	if (rc != 0)
 		return rc;
+	memset(&a->out.marked, 0, sizeof(a->out.marked));
 	for (i = 0; i < rq->n; i++) {
 		const struct proto_mark_one *m = &rq->mark[i];
 
-		alloc_mark(a->n->alloc, m->stripe, m->role, m->life, m->at,
-			   m->len);
+		rc = alloc_mark(a->n->alloc, m->stripe, m->role, m->life, m->at,
+				m->len);
+		if (rc == -EBUSY || rc == -EAGAIN)
+			a->out.marked.busy[i / 64] |= UINT64_C(1) << (i % 64);
+		else if (rc != 0)
+			a->out.marked.stale[i / 64] |= UINT64_C(1) << (i % 64);
 	}
 	node_kick(a->n);
 	return 0;
 }
 
 /* --- retirement, between nodes: locked ------------------------------------ */
+
+/* How the block stands here. */
+static int retired_view(struct ask *a, const struct proto_retire *rq)
+{
+	struct node *n = a->n;
+	struct again_view v;
+	int rc = again_look(n->alloc, rq->stripe, rq->role, &v);
+
+	if (rc != 0)
+		return rc;
+	a->out.retired = (struct proto_retired){
+		.done = fold_retired(n->alloc, rq->stripe, rq->role, rq->life),
+		.life = v.life,
+		.state = v.state,
+		.ready = v.ready,
+		.kind = v.kind,
+	};
+	if (!a->out.retired.done)
+		node_kick(n);
+	return 0;
+}
 
 static int serve_retire(struct ask *a)
 {
@@ -167,15 +195,34 @@ static int serve_retire(struct ask *a)
 	/* A node that is new knows nothing before it has its view. */
 	if (rq->epoch > n->view.view.epoch)
 		return -EAGAIN;
-	rc = fold_retire(n->alloc, rq->stripe, rq->role, rq->life);
-	if (rc != 0)
+	if (rq->kind == BLOCK_PAGES) {
+		rc = again_split(n->alloc, rq->stripe, rq->role);
+		if (rc != 0)
+			return rc;
+	}
+	rc = fold_retire(n->alloc, rq->stripe, rq->role, rq->life,
+			 rq->again != 0);
+	if (rc != 0 && rc != -ESTALE)
 		return rc;
-	a->out.retired = (struct proto_retired){
-		.done = fold_retired(n->alloc, rq->stripe, rq->role, rq->life),
-	};
-	if (!a->out.retired.done)
-		node_kick(n);
-	return 0;
+	return retired_view(a, rq);
+}
+
+static int serve_ready(struct ask *a)
+{
+	const struct proto_ready *rq = a->req;
+
+	if (a->len != sizeof(*rq) + again_map_bytes(node_group(a->n)))
+		return -EPROTO;
+	return again_ready(a->n->alloc, rq->stripe, rq->role, rq->life,
+			   rq->map);
+}
+
+static int serve_resume(struct ask *a)
+{
+	const struct proto_retire *rq = a->req;
+
+	node_kick(a->n);
+	return again_resume(a->n->alloc, rq->stripe, rq->role, rq->life);
 }
 
 static int serve_free(struct ask *a)
@@ -354,6 +401,7 @@ static int serve_orphans(struct ask *a)
 		alloc_orphan(n->alloc, o.one[i].stripe, o.one[i].role,
 			     o.one[i].life, node_clock(n));
 	free(o.one);
+	again_forsake(n->alloc, rq->owner);
 	node_kick(n);
 	return o.failed ? -ENOMEM : 0;
 }
@@ -399,7 +447,8 @@ static const struct serve {
 	[PROTO_SEAL] = {serve_seal, ANY_USER, sizeof(struct proto_seal), 0,
 			false, false},
 	[PROTO_MARK] = {serve_mark, ANY_USER | BIT(PROTO_NODE),
-			sizeof(struct proto_mark), 0, true, false},
+			sizeof(struct proto_mark), sizeof(struct proto_marked),
+			true, false},
 	[PROTO_STATS] = {serve_stats, ANY_USER | BIT(PROTO_COORD), 0,
 			 sizeof(struct proto_stats), false, true},
 	[PROTO_VIEW] = {serve_view, BIT(PROTO_COORD),
@@ -432,6 +481,10 @@ static const struct serve {
 			 false, false},
 	[PROTO_CKPT] = {serve_ckpt, BIT(PROTO_NODE), sizeof(struct ckpt_req), 0,
 			false, false},
+	[PROTO_READY] = {serve_ready, BIT(PROTO_NODE),
+			 sizeof(struct proto_ready), 0, true, false},
+	[PROTO_RESUME] = {serve_resume, BIT(PROTO_NODE),
+			  sizeof(struct proto_retire), 0, false, false},
 	[PROTO_KEEP] = {serve_keep, BIT(PROTO_NODE), sizeof(struct proto_keep),
 			0, true, false},
 	[PROTO_PING] = {serve_ping, BIT(PROTO_COORD), 0, 0, false, true},

@@ -211,22 +211,37 @@ static void load_rec(struct node *n, struct walk_block *wb)
 	}
 }
 
-/* T2: the state is looked at before the bytes: those of a block that is not
- * open any more do not change. One that is being given back needs no marks. */
+/* T2: the record is looked at before the bytes: what is in a block that is not
+ * open any more stays there as long as its life does. */
 static int mark_block(struct node *n, struct walk_block *wb)
 {
 	struct sweep *s = n->sweep;
 	int rc;
 
 	load_rec(n, wb);
-	if (wb->rec.state == BLOCK_FREE || wb->rec.state == BLOCK_RETIRING)
+	if (wb->rec.state == BLOCK_FREE)
 		return 0;
 	rc = image_start(s->image, n->fab, s->up, wb);
 	if (rc == 0)
 		rc = image_finish(s->image, n->fab);
 	if (rc == -ENODATA)
 		return 0;
-	return rc != 0 ? rc : sweep_look(n, wb->rec.state == BLOCK_OPEN);
+	return rc != 0 ? rc : sweep_look(n);
+}
+
+/* Refused: the block is on its way to be opened again. A moment later it is
+ * READY or has its new life, and can be dealt with as such. */
+static int mark_again(struct node *n, const struct walk_block *wb)
+{
+	struct sweep *s = n->sweep;
+
+	sweep_marks_drop(n);
+	if (s->tries++ >= SWEEP_TRIES)
+		return -EAGAIN;
+	s->redo = *wb;
+	s->redoing = true;
+	s->again_ns = fab_now(n->fab) + SWEEP_AGAIN_NS;
+	return 1;
 }
 
 static int mark_begin(struct node *n)
@@ -247,12 +262,20 @@ static int mark_step(struct node *n)
 
 	if (n->sweep->walk == NULL)
 		return mark_begin(n);
-	do {
-		rc = walk_next(n->sweep->walk, n->fab, &wb);
-		if (rc <= 0)
-			return rc;
-	} while (!is_mine(n, &wb));
+	if (n->sweep->redoing) {
+		wb = n->sweep->redo;
+		n->sweep->redoing = false;
+	} else {
+		do {
+			rc = walk_next(n->sweep->walk, n->fab, &wb);
+			if (rc <= 0)
+				return rc;
+		} while (!is_mine(n, &wb));
+		n->sweep->tries = 0;
+	}
 	rc = mark_block(n, &wb);
+	if (rc == -EAGAIN)
+		return mark_again(n, &wb);
 	return rc != 0 ? rc : 1;
 }
 
@@ -273,30 +296,56 @@ static int cas_out(struct node *n, const struct sweep_tomb *t, bool *won)
 	return rc;
 }
 
+/* The life of the block by which a record in it is marked; read before the
+ * record is, see ec/again.h, A3. */
+static int life_of(struct node *n, uint64_t stripe, uint32_t role,
+		   uint32_t *life)
+{
+	const struct group *g = node_group(n);
+	uint32_t node, block, r = g->k;
+	struct block_rec rec;
+	struct fab_op op;
+	struct fab_batch b = {.ops = &op, .n = 1};
+	int rc;
+
+	group_member(g, stripe, role, &node, &block);
+	while (!(n->sweep->up >> node & 1) && r < group_width(g))
+		group_member(g, stripe, r++, &node, &block);
+	fab_read(&op, (uint8_t)node, group_rec_off(g, block, role), &rec,
+		 sizeof(rec));
+	rc = fab_run(n->fab, &b);
+	if (rc == 0)
+		rc = op.status;
+	*life = rec.life;
+	return rc;
+}
+
 /* What it says of itself is read before it goes; whoever takes it out of the
  * slot, and only that one, marks it. */
 static int drop(struct node *n, const struct sweep_tomb *t)
 {
 	uint64_t stripe;
-	uint32_t role, at;
+	uint32_t role, at, life;
 	struct object o;
 	bool won;
 	int rc;
 
-	rc = sweep_fetch(n, t->word, &o);
+	if (group_locate(node_group(n), slot_addr(t->word), &stripe, &role,
+			 &at) != 0)
+		return 0;
+	rc = life_of(n, stripe, role, &life);
+	if (rc == 0)
+		rc = sweep_fetch(n, t->word, &o);
 	if (rc == -EBADMSG || rc == -ENODATA)
 		return 0; /* replaced meanwhile */
 	if (rc == 0 && t->word & SLOT_TENTATIVE && !sweep_owner_gone(n, &o))
 		return 0; /* it will be firm, or go, by itself */
 	if (rc == 0)
-		rc = group_locate(node_group(n), slot_addr(t->word), &stripe,
-				  &role, &at);
-	if (rc == 0)
 		rc = cas_out(n, t, &won);
 	if (rc != 0 || !won)
 		return rc;
 	n->sweep->out.tombs++;
-	return sweep_mark(n, stripe, role, o.hdr.life, at / GROUP_UNIT_BYTES,
+	return sweep_mark(n, stripe, role, life, at / GROUP_UNIT_BYTES,
 			  o.hdr.units);
 }
 
@@ -315,18 +364,21 @@ static bool next_tomb(struct node *n, struct sweep_tomb *out)
 	return found;
 }
 
+/* A mark that is refused leaves a few units behind, no more. */
 static int drop_step(struct node *n)
 {
 	struct sweep_tomb t;
 	uint32_t i;
 	int rc = 0;
 
-	for (i = 0; i < SWEEP_SLICE && rc == 0; i++) {
-		if (!next_tomb(n, &t))
-			return sweep_marks_flush(n);
+	for (i = 0; i < SWEEP_SLICE && (rc == 0 || rc == -EAGAIN); i++) {
+		if (!next_tomb(n, &t)) {
+			rc = sweep_marks_flush(n);
+			return rc == -EAGAIN ? 0 : rc;
+		}
 		rc = drop(n, &t);
 	}
-	return rc != 0 ? rc : 1;
+	return rc != 0 && rc != -EAGAIN ? rc : 1;
 }
 
 /* --- in the worker -------------------------------------------------------- */
@@ -346,6 +398,8 @@ static bool sweep_take(struct node *n)
 		s->epoch = s->what.epoch;
 		s->asked = NULL;
 		s->at = 0;
+		s->redoing = false;
+		s->again_ns = 0;
 		s->out = (struct proto_swept){0};
 	}
 	pthread_mutex_unlock(&n->lock);
@@ -401,6 +455,10 @@ int sweep_work(struct node *n, uint64_t *again)
 
 	if (!is_busy(n) && !sweep_take(n))
 		return 0;
+	if (fab_now(n->fab) < s->again_ns) {
+		node_again(again, s->again_ns);
+		return 0;
+	}
 	pthread_mutex_lock(&n->lock);
 	s->view = n->view.view;
 	s->stop = s->asked != NULL; /* something else is wanted now */

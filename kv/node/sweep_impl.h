@@ -8,9 +8,11 @@
 #include "kv/slot.h"
 
 #define SWEEP_TOMBS_MAX                                                        \
-	65536u		/* dropped in one sweep, of one node's shards          \
-			 */
-#define SWEEP_SLICE 64u /* tombstones, or records looked up at once */
+	65536u /* dropped in one sweep, of one node's shards                   \
+		*/
+#define SWEEP_TRIES    500u
+#define SWEEP_AGAIN_NS UINT64_C(2000000)
+#define SWEEP_SLICE    64u /* tombstones, or records looked up at once */
 
 /* A tombstone as it was in phase 1. In order of (shard, slot). */
 struct sweep_tomb {
@@ -35,6 +37,10 @@ struct sweep {
 	uint64_t members;
 	struct walk *walk; /* phase 2 */
 	struct image *image;
+	struct walk_block redo; /* its marks were refused: once more */
+	bool redoing;
+	uint32_t tries;
+	uint64_t again_ns;
 	size_t at; /* phase 3: the next tombstone */
 	struct proto_mark *marks[FAB_NODES_MAX]; /* to be sent; NULL: none */
 	struct proto_swept out;
@@ -60,13 +66,15 @@ int sweep_fetch(struct node *n, uint64_t word, struct object *out);
 bool sweep_owner_gone(struct node *n, const struct object *o);
 
 /* Mark what is superseded in the block in s->image; or have the tombstones
- * kept that cover what cannot be marked, as the block is @open. */
-int sweep_look(struct node *n, bool open);
+ * kept that cover what cannot be marked, as the block is open. -EAGAIN: marks
+ * were refused. */
+int sweep_look(struct node *n);
 
 /* --- sweep_marks.c -------------------------------------------------------- */
 
 /* Mark units obsolete with every member that is up. Sent when there are many,
- * or by sweep_marks_flush(). Errors: a member could not be told. */
+ * or by sweep_marks_flush(). Errors: a member could not be told; -EAGAIN one
+ * refused, as a block is opened again just now: look at that block again. */
 int sweep_mark(struct node *n, uint64_t stripe, uint32_t role, uint32_t life,
 	       uint32_t unit, uint32_t units);
 int sweep_marks_flush(struct node *n);

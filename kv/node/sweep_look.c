@@ -135,20 +135,31 @@ static int mark_it(struct node *n, const struct look *l)
 			  l->o.hdr.units);
 }
 
-/* It is left over, as slot @slot (which holds @word) says. Its bytes in an
- * open block may be used again at any time, so no mark may be set there; then
- * a tombstone that covers it must stay. */
+/* Bytes that the opener of an open block wrote may be used again at any time,
+ * so no mark may be set there; what was in it before (ec/again.h) stays. One
+ * that is READY takes no marks. */
+static bool may_mark(const struct node *n, const struct look *l)
+{
+	const struct block_rec *rec = &image_block(n->sweep->image)->rec;
+
+	if (rec->state == BLOCK_OPEN)
+		return l->o.hdr.life != rec->life;
+	return (rec->flags & BLOCK_F_READY) == 0;
+}
+
+/* It is left over, as slot @slot (which holds @word) says. If it may not be
+ * marked, a tombstone that covers it must stay. */
 static int leave_over(struct node *n, const struct look *l, uint64_t slot,
-		      uint64_t word, bool open)
+		      uint64_t word)
 {
 	uint32_t shard = hash_shard(l->o.hdr.hash, n->sweep->view.nodes);
 
-	if (!open)
+	if (may_mark(n, l))
 		return mark_it(n, l);
 	return word & SLOT_TOMB ? keep(n, shard, slot) : 0;
 }
 
-static int decide(struct node *n, const struct look *l, bool open)
+static int decide(struct node *n, const struct look *l)
 {
 	const struct walk_block *wb = image_block(n->sweep->image);
 	uint32_t p, i;
@@ -157,10 +168,10 @@ static int decide(struct node *n, const struct look *l, bool open)
 	if (is_named(l, group_addr(node_group(n), wb->stripe, wb->role,
 				   l->unit * GROUP_UNIT_BYTES)))
 		return 0;
-	if (l->o.hdr.fate == OBJECT_KILLED && !open)
+	if (l->o.hdr.fate == OBJECT_KILLED && may_mark(n, l))
 		return mark_it(n, l);
 	if ((l->o.hdr.fate == OBJECT_PENDING || l->o.hdr.fate == OBJECT_SOLO) &&
-	    !open && sweep_owner_gone(n, &l->o))
+	    may_mark(n, l) && sweep_owner_gone(n, &l->o))
 		return mark_it(n, l); /* nobody will point a slot to it */
 	for (p = 0; p < 2; p++)
 		for (i = 0; i < BUCKET_PAIR_SLOTS; i++) {
@@ -169,7 +180,7 @@ static int decide(struct node *n, const struct look *l, bool open)
 				return rc;
 			if (rc > 0)
 				return leave_over(n, l, l->first[p] + i,
-						  l->slot[p][i].word, open);
+						  l->slot[p][i].word);
 		}
 	return 0;
 }
@@ -185,7 +196,7 @@ static bool wanted(struct node *n, const struct look *l)
 	       !image_dead(n->sweep->image, l->unit, l->o.hdr.units);
 }
 
-static int decide_all(struct node *n, struct look *l, uint32_t count, bool open)
+static int decide_all(struct node *n, struct look *l, uint32_t count)
 {
 	uint32_t i;
 	int rc;
@@ -194,11 +205,11 @@ static int decide_all(struct node *n, struct look *l, uint32_t count, bool open)
 		return 0;
 	rc = read_buckets(n, l, count);
 	for (i = 0; i < count && rc == 0; i++)
-		rc = decide(n, &l[i], open);
+		rc = decide(n, &l[i]);
 	return rc;
 }
 
-int sweep_look(struct node *n, bool open)
+int sweep_look(struct node *n)
 {
 	struct sweep *s = n->sweep;
 	struct look l[SWEEP_SLICE];
@@ -212,10 +223,10 @@ int sweep_look(struct node *n, bool open)
 			continue;
 		if (++count < SWEEP_SLICE)
 			continue;
-		rc = decide_all(n, l, count, open);
+		rc = decide_all(n, l, count);
 		count = 0;
 	}
 	if (rc == 0)
-		rc = decide_all(n, l, count, open);
+		rc = decide_all(n, l, count);
 	return rc == 0 ? sweep_marks_flush(n) : rc;
 }

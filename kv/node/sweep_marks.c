@@ -6,15 +6,37 @@
 
 static int mark_here(struct node *n, const struct proto_mark *rq)
 {
+	int rc = 0, one;
 	uint32_t i;
 
 	pthread_mutex_lock(&n->lock);
-	for (i = 0; i < rq->n; i++)
-		alloc_mark(n->alloc, rq->mark[i].stripe, rq->mark[i].role,
-			   rq->mark[i].life, rq->mark[i].at, rq->mark[i].len);
+	for (i = 0; i < rq->n; i++) {
+		one = alloc_mark(n->alloc, rq->mark[i].stripe, rq->mark[i].role,
+				 rq->mark[i].life, rq->mark[i].at,
+				 rq->mark[i].len);
+		rc = one != 0 ? -EAGAIN : rc;
+	}
 	node_kick(n);
 	pthread_mutex_unlock(&n->lock);
-	return 0;
+	return rc;
+}
+
+/* -EAGAIN if some were refused: their block is opened again just now. */
+static int mark_there(struct node *n, uint32_t id, const struct proto_mark *rq)
+{
+	struct proto_marked out;
+	uint64_t refused = 0;
+	uint32_t i;
+	int rc;
+
+	rc = peer_call(n, id, PROTO_MARK, rq,
+		       (uint32_t)(sizeof(*rq) + rq->n * sizeof(rq->mark[0])),
+		       &out, sizeof(out));
+	if (rc != 0)
+		return rc;
+	for (i = 0; i < PROTO_MARKS_MAX / 64; i++)
+		refused |= out.stale[i] | out.busy[i];
+	return refused != 0 ? -EAGAIN : 0;
 }
 
 static int marks_send(struct node *n, uint32_t id)
@@ -28,10 +50,7 @@ static int marks_send(struct node *n, uint32_t id)
 	if (id == n->id)
 		rc = mark_here(n, rq);
 	else
-		rc = peer_call(
-			n, id, PROTO_MARK, rq,
-			(uint32_t)(sizeof(*rq) + rq->n * sizeof(rq->mark[0])),
-			NULL, 0);
+		rc = mark_there(n, id, rq);
 	rq->n = 0;
 	return rc;
 }
@@ -48,6 +67,12 @@ static int mark_at(struct node *n, uint32_t id, const struct proto_mark_one *m)
 	return (*rq)->n == PROTO_MARKS_MAX ? marks_send(n, id) : 0;
 }
 
+/* One that refused some does not keep the others from being told. */
+static int worse(int a, int b)
+{
+	return a != 0 && a != -EAGAIN ? a : b != 0 ? b : a;
+}
+
 int sweep_mark(struct node *n, uint64_t stripe, uint32_t role, uint32_t life,
 	       uint32_t unit, uint32_t units)
 {
@@ -61,9 +86,9 @@ int sweep_mark(struct node *n, uint64_t stripe, uint32_t role, uint32_t life,
 	uint32_t id;
 	int rc = 0;
 
-	for (id = 0; id < node_group(n)->nodes && rc == 0; id++)
+	for (id = 0; id < node_group(n)->nodes; id++)
 		if (members >> id & 1)
-			rc = mark_at(n, id, &m);
+			rc = worse(rc, mark_at(n, id, &m));
 	return rc;
 }
 
@@ -72,8 +97,8 @@ int sweep_marks_flush(struct node *n)
 	uint32_t id;
 	int rc = 0;
 
-	for (id = 0; id < node_group(n)->nodes && rc == 0; id++)
-		rc = marks_send(n, id);
+	for (id = 0; id < node_group(n)->nodes; id++)
+		rc = worse(rc, marks_send(n, id));
 	return rc;
 }
 

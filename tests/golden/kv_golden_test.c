@@ -200,9 +200,13 @@ static void sizes_of_messages(void **state)
 	assert_int_equal(sizeof(struct proto_grant), 32);
 	assert_int_equal(sizeof(struct proto_open), 40);
 	assert_int_equal(sizeof(struct proto_opened), 8);
-	assert_int_equal(sizeof(struct proto_seal), 32);
+	assert_int_equal(sizeof(struct proto_seal), 40);
 	assert_int_equal(sizeof(struct proto_mark_one), 24);
 	assert_int_equal(sizeof(struct proto_mark), 16);
+	assert_int_equal(sizeof(struct proto_marked), 256);
+	assert_int_equal(sizeof(struct proto_retire), 32);
+	assert_int_equal(sizeof(struct proto_retired), 16);
+	assert_int_equal(sizeof(struct proto_ready), 24);
 	assert_int_equal(sizeof(struct proto_watch), 16);
 }
 

@@ -242,6 +242,7 @@ void hand_mark(struct hand *h, const struct hand_block *b, uint64_t word)
 		struct proto_mark head;
 		struct proto_mark_one one;
 	} rq = {.head = {.epoch = h->joined.view.epoch, .n = 1}};
+	struct proto_marked marked;
 	uint64_t stripe;
 	uint32_t role, at, i;
 
@@ -256,7 +257,7 @@ void hand_mark(struct hand *h, const struct hand_block *b, uint64_t word)
 	for (i = 0; i < b->copies; i++)
 		assert_int_equal(hand_call(h, b->copy[i].node, PROTO_MARK, &rq,
 					   sizeof(rq.head) + sizeof(rq.one),
-					   NULL, 0),
+					   &marked, sizeof(marked)),
 				 0);
 }
 

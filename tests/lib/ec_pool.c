@@ -318,7 +318,7 @@ int ec_pool_take(struct ec_pool *p, uint32_t leader, uint8_t kind, bool urgent,
 {
 	struct alloc_grant grant;
 	int rc = alloc_block(p->a[leader], kind, EC_POOL_OWNER, 1, 10, urgent,
-			     0, &grant);
+			     0, 1, &grant);
 
 	if (rc != 0)
 		return rc;
@@ -365,7 +365,7 @@ static int each_member(struct ec_pool *p, const struct ec_block *b,
 static int on_seal(struct alloc *a, const struct ec_block *b, uint32_t used)
 {
 	return alloc_seal(a, b->stripe, b->role, EC_POOL_OWNER, b->life, used,
-			  20);
+			  20, false);
 }
 
 void ec_pool_seal(struct ec_pool *p, const struct ec_block *b, uint32_t used)
@@ -492,7 +492,7 @@ void ec_pool_fold(struct ec_pool *p)
 
 static int on_retire(struct alloc *a, const struct ec_block *b, uint32_t arg)
 {
-	return fold_retire(a, b->stripe, b->role, b->life);
+	return fold_retire(a, b->stripe, b->role, b->life, false);
 }
 
 static int on_retired(struct alloc *a, const struct ec_block *b, uint32_t arg)
@@ -525,6 +525,120 @@ unsigned ec_pool_retire(struct ec_pool *p)
 		}
 	}
 	return n;
+}
+
+/* --- opened again --------------------------------------------------------- */
+
+static int on_again(struct alloc *a, const struct ec_block *b, uint32_t arg)
+{
+	int rc = again_split(a, b->stripe, b->role);
+
+	return rc != 0 ? rc : fold_retire(a, b->stripe, b->role, b->life, true);
+}
+
+/* As each_member(), but errors are told; the last one. */
+static int try_members(struct ec_pool *p, const struct ec_block *b,
+		       int (*on)(struct alloc *a, const struct ec_block *b,
+				 uint32_t arg),
+		       uint32_t arg)
+{
+	uint32_t leader = ec_pool_leader(p, b->stripe);
+	int rc = 0, one;
+
+	for (uint32_t r = 0; r < group_width(&p->g); r++) {
+		uint32_t node = ec_pool_node(p, b->stripe, r);
+
+		if (!ec_pool_is_up(p, node) || node == leader ||
+		    (r < p->g.k && r != b->role))
+			continue;
+		one = on(p->a[node], b, arg);
+		rc = one != 0 ? one : rc;
+	}
+	one = on(p->a[leader], b, arg);
+	return one != 0 ? one : rc;
+}
+
+int ec_pool_again_retire(struct ec_pool *p, const struct ec_block *b)
+{
+	int rc = try_members(p, b, on_again, 0);
+
+	return rc != 0 ? rc : try_members(p, b, on_retired, 0);
+}
+
+static uint64_t *uniting_map; /* of the call under way */
+
+static int on_unite(struct alloc *a, const struct ec_block *b, uint32_t arg)
+{
+	return again_unite(a, b->stripe, b->role, b->life, uniting_map);
+}
+
+static int on_ready(struct alloc *a, const struct ec_block *b, uint32_t arg)
+{
+	return again_ready(a, b->stripe, b->role, b->life, uniting_map);
+}
+
+int ec_pool_again_ready(struct ec_pool *p, const struct ec_block *b,
+			uint64_t *map)
+{
+	int rc;
+
+	memset(map, 0, again_map_bytes(&p->g));
+	uniting_map = map;
+	rc = try_members(p, b, on_unite, 0);
+	return rc != 0 ? rc : try_members(p, b, on_ready, 0);
+}
+
+static int on_resume(struct alloc *a, const struct ec_block *b, uint32_t life)
+{
+	return again_resume(a, b->stripe, b->role, life);
+}
+
+int ec_pool_again_resume(struct ec_pool *p, const struct ec_block *b,
+			 uint32_t life)
+{
+	return try_members(p, b, on_resume, life);
+}
+
+void ec_pool_again_zeroed(struct ec_pool *p, const struct ec_block *b,
+			  const uint64_t *map)
+{
+	char *truth = ec_pool_truth(p, b->stripe, b->role);
+
+	for (uint32_t u = 0; u < p->g.block_bytes / GROUP_UNIT_BYTES; u++)
+		if (map[u / 64] >> (u % 64) & 1)
+			memset(truth + (size_t)u * GROUP_UNIT_BYTES, 0,
+			       GROUP_UNIT_BYTES);
+}
+
+int ec_pool_again_open(struct ec_pool *p, const struct alloc_grant *grant,
+		       uint8_t kind, unsigned members, struct ec_block *b)
+{
+	uint32_t leader = ec_pool_leader(p, grant->stripe), delta;
+	int rc = 0;
+
+	*b = (struct ec_block){.stripe = grant->stripe,
+			       .role = grant->role,
+			       .life = grant->life,
+			       .kind = kind};
+	for (uint32_t n = 0; n <= group_width(&p->g); n++) {
+		bool last = n == group_width(&p->g);
+		uint32_t r = last ? p->g.k : n;
+		uint32_t node = last ? leader : ec_pool_node(p, b->stripe, r);
+
+		while (last && ec_pool_node(p, b->stripe, r) != leader)
+			r++;
+		if (!concerns(p, b, r) || (node == leader && !last))
+			continue;
+		if (members-- == 0)
+			return -EINTR;
+		rc = alloc_open_block(p->a[node], b->stripe, b->role, kind,
+				      EC_POOL_OWNER, 1, 10, b->life, &delta);
+		if (rc != 0)
+			return rc;
+		if (r >= p->g.k)
+			b->delta[r - p->g.k] = delta;
+	}
+	return 0;
 }
 
 /* --- checking ------------------------------------------------------------- */

@@ -4,6 +4,7 @@
  * (retire), plainly, and knows what every block should hold. */
 #ifndef ACESO_TESTS_LIB_EC_POOL_H
 #define ACESO_TESTS_LIB_EC_POOL_H
+#include "ec/again.h"
 #include "ec/alloc.h"
 #include "ec/fold.h"
 #include "ec/stripe.h"
@@ -90,6 +91,22 @@ void ec_pool_fold(struct ec_pool *p);
 
 /* Give back all that can be, by the protocol of fold_retire.c; how many. */
 unsigned ec_pool_retire(struct ec_pool *p);
+
+/* One step, each on all members that are up, of making @b (its life: now) ready
+ * to be opened again, by again.h; @leader: the driver's node. 0, or what kept
+ * it. The bitmap is left in @map (block / 512 bytes). */
+int ec_pool_again_retire(struct ec_pool *p, const struct ec_block *b);
+int ec_pool_again_ready(struct ec_pool *p, const struct ec_block *b,
+			uint64_t *map);
+int ec_pool_again_resume(struct ec_pool *p, const struct ec_block *b,
+			 uint32_t life);
+/* Truth follows: @map's units are zero. */
+void ec_pool_again_zeroed(struct ec_pool *p, const struct ec_block *b,
+			  const uint64_t *map);
+/* Open it, from grant on: at all others, at the leader last; only the first
+ * @members of them (a client that dies on the way). */
+int ec_pool_again_open(struct ec_pool *p, const struct alloc_grant *grant,
+		       uint8_t kind, unsigned members, struct ec_block *b);
 
 /* Assert D1, D2 and S1 on all nodes that are up, byte by byte; S1 also at
  * those that are coming. */

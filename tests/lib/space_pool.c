@@ -52,13 +52,14 @@ static int serve_alloc(struct space_pool *p, struct fab_op *op)
 	if (rc == 0)
 		rc = alloc_block(p->a[op->node], rq->kind, rq->owner,
 				 (uint32_t)rq->epoch, out.opened,
-				 rq->urgent != 0, rq->avoid, &grant);
+				 rq->urgent != 0, rq->avoid, rq->run, &grant);
 	if (rc != 0)
 		return rc;
 	out.stripe = grant.stripe;
 	out.role = grant.role;
 	out.delta = grant.delta;
 	out.life = grant.life;
+	out.again = grant.again;
 	return answer(op, &out, sizeof(out));
 }
 
@@ -78,18 +79,24 @@ static int serve_open(struct space_pool *p, struct fab_op *op)
 static int serve_mark(struct space_pool *p, struct fab_op *op)
 {
 	const struct proto_mark *rq = op->buf;
+	struct proto_marked out = {{0}, {0}};
 
 	assert_true(rq->n <= PROTO_MARKS_MAX);
 	assert_int_equal(op->len, sizeof(*rq) + rq->n * sizeof(rq->mark[0]));
 	for (uint32_t i = 0; i < rq->n; i++) {
 		const struct proto_mark_one *m = &rq->mark[i];
+		int rc;
 
 		/* On the wire none is without a guard. */
 		assert_int_not_equal(m->life, 0);
-		alloc_mark(p->a[op->node], m->stripe, m->role, m->life, m->at,
-			   m->len);
+		rc = alloc_mark(p->a[op->node], m->stripe, m->role, m->life,
+				m->at, m->len);
+		if (rc == -EBUSY)
+			out.busy[i / 64] |= UINT64_C(1) << (i % 64);
+		else if (rc != 0)
+			out.stale[i / 64] |= UINT64_C(1) << (i % 64);
 	}
-	return 0;
+	return answer(op, &out, sizeof(out));
 }
 
 static int serve(struct space_pool *p, struct fab_op *op)
@@ -110,7 +117,7 @@ static int serve(struct space_pool *p, struct fab_op *op)
 	case PROTO_SEAL:
 		return alloc_seal(p->a[op->node], seal->stripe, seal->role,
 				  seal->owner, seal->life, seal->used,
-				  p->view.index_version);
+				  p->view.index_version, seal->torn != 0);
 	default:
 		return -EPROTO;
 	}
@@ -472,6 +479,12 @@ static void each_keeper(struct space_pool *p, uint32_t leader,
 	assert_int_equal(fn(p->a[leader], v->stripe, v->role, v->life), 0);
 }
 
+static int to_free(struct alloc *a, uint64_t stripe, uint32_t role,
+		   uint32_t life)
+{
+	return fold_retire(a, stripe, role, life, false);
+}
+
 unsigned spool_retire(struct space_pool *p)
 {
 	unsigned done = 0;
@@ -483,7 +496,7 @@ unsigned spool_retire(struct space_pool *p)
 		while (atomic_load(&p->up) >> i & 1 &&
 		       fold_victim(p->a[i], &v.stripe, &v.role, &v.kind,
 				   &v.life) == 0) {
-			each_keeper(p, i, &v, fold_retire);
+			each_keeper(p, i, &v, to_free);
 			spool_fold(p);
 			each_keeper(p, i, &v, fold_free);
 			done++;

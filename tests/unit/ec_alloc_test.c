@@ -117,26 +117,26 @@ static void nodes_to_avoid_come_last(void **state)
 	struct ec_block b;
 
 	assert_int_equal(alloc_block(p.a[3], BLOCK_PAGES, EC_POOL_OWNER, 1, 10,
-				     false, 0x1, &g),
+				     false, 0x1, 1, &g),
 			 0);
 	assert_int_equal(g.role, 1); /* role 0 of stripe 0 is on node 0 */
 	assert_int_equal(ec_pool_open_others(&p, &g, 3, BLOCK_PAGES, &b), 0);
 	assert_int_equal(alloc_block(p.a[3], BLOCK_PAGES, EC_POOL_OWNER, 1, 10,
-				     false, 0x3, &g),
+				     false, 0x3, 1, &g),
 			 0);
 	assert_int_equal(g.stripe, 0);
 	assert_int_equal(g.role, 2);
 	assert_int_equal(ec_pool_open_others(&p, &g, 3, BLOCK_PAGES, &b), 0);
 	/* begun, but to be avoided: a new stripe elsewhere, if there is one */
 	assert_int_equal(alloc_block(p.a[3], BLOCK_PAGES, EC_POOL_OWNER, 1, 10,
-				     false, 0x1, &g),
+				     false, 0x1, 1, &g),
 			 0);
 	assert_int_equal(g.stripe, 5);
 	assert_int_equal(g.role, 1);
 	assert_int_equal(ec_pool_open_others(&p, &g, 3, BLOCK_PAGES, &b), 0);
 	/* no other node at all */
 	assert_int_equal(alloc_block(p.a[3], BLOCK_PAGES, EC_POOL_OWNER, 1, 10,
-				     false, 0x7, &g),
+				     false, 0x7, 1, &g),
 			 0);
 	assert_int_equal(g.stripe, 0);
 	assert_int_equal(g.role, 0);
@@ -280,7 +280,8 @@ static void seal_checks_who_and_may_be_repeated(void **state)
 {
 	struct ec_block b = take(3, BLOCK_PAGES);
 
-#define SEAL(owner, life, used) alloc_seal(p.a[3], 0, 0, owner, life, used, 20)
+#define SEAL(owner, life, used)                                                \
+	alloc_seal(p.a[3], 0, 0, owner, life, used, 20, false)
 	assert_int_equal(SEAL(8, 1, 100), -EINVAL);
 	assert_int_equal(SEAL(EC_POOL_OWNER, 2, 100), -EINVAL);
 	assert_int_equal(SEAL(EC_POOL_OWNER, 1, BLOCK + 1), -EINVAL);
@@ -315,7 +316,7 @@ static void sealed_empty_is_free_at_once(void **state)
 		assert_int_equal(usage_of(i).folds, 0);
 	}
 	assert_int_equal(alloc_seal(p.a[3], b.stripe, b.role, EC_POOL_OWNER,
-				    b.life, 0, 20),
+				    b.life, 0, 20, false),
 			 0);
 }
 
@@ -414,7 +415,7 @@ static void a_wholly_obsolete_block_goes_back_to_zero(void **state)
 	assert_int_equal(kind, BLOCK_RECORDS);
 	assert_int_equal(fold_free(p.a[3], 0, 1, 1), -EAGAIN);
 	assert_int_equal(fold_free(p.a[3], 0, 1, 2), -ESTALE);
-	assert_int_equal(fold_retire(p.a[3], 0, 1, 2), -ESTALE);
+	assert_int_equal(fold_retire(p.a[3], 0, 1, 2, false), -ESTALE);
 	assert_false(fold_retired(p.a[3], 0, 1, 1));
 	assert_int_equal(ec_pool_retire(&p), 1);
 	ec_pool_check(&p);
@@ -489,8 +490,8 @@ static void a_new_leader_goes_on_where_the_old_one_was(void **state)
 	ec_pool_seal(&p, &b, BLOCK);
 	ec_pool_fold(&p);
 	kill_block(&b, BLOCK);
-	assert_int_equal(fold_retire(p.a[3], 0, 0, 1), 0);
-	assert_int_equal(fold_retire(p.a[4], 0, 0, 1), 0);
+	assert_int_equal(fold_retire(p.a[3], 0, 0, 1, false), 0);
+	assert_int_equal(fold_retire(p.a[4], 0, 0, 1, false), 0);
 	ec_pool_fold(&p);
 	assert_int_equal(usage_of(4).delta_used, 1); /* the copy */
 	ec_pool_set_up(&p, p.up & ~(1u << 3));

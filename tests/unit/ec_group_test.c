@@ -193,7 +193,7 @@ static void only_the_picture_s_moves_are_legal(void **state)
 		"x..x.x"  /* sealed */
 		"....xx"  /* folding */
 		".....x"  /* folded */
-		"x....."; /* retiring */
+		"xxx.x."; /* retiring */
 
 	for (uint8_t f = 0; f < 6; f++)
 		for (uint8_t t = 0; t < 6; t++)

@@ -67,7 +67,7 @@ static void retire_one(struct scene *s, uint32_t role)
 		if (dice(s, 3) != 0) /* one parity may lag behind */
 			fold_retire(
 				s->p.a[ec_pool_node(&s->p, 0, s->p.g.k + j)], 0,
-				role, b->life);
+				role, b->life, false);
 }
 
 /* A little background work on one parity node. */

@@ -1,0 +1,313 @@
+/* tests/sim/kv_reclaim_test.c - a pool that is nearly full is written over at
+ * random, many times what it holds: the space of what was replaced is had again
+ * in place (ec/again.h), nothing is lost, and when all is deleted all is free.
+ *
+ *	kv_reclaim_test [FIRST_SEED [SEEDS]] */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/lib/cluster.h"
+#include "tests/lib/cluster_check.h"
+#include "tests/lib/effort.h"
+
+#define USABLE	   (6u << 20)
+#define SLOTS	   8192u
+#define PAGE	   KV_PAGE_BYTES
+#define VALUE_MAX  3000u
+#define THINGS_MAX 8192u
+#define S	   UINT64_C(1000000000)
+
+static uint64_t seed = 1, seeds = 2;
+
+struct world {
+	struct cluster *c;
+	struct kv *kv;
+	uint64_t dice;
+	uint32_t things; /* pages, or keys */
+	uint32_t stamp[THINGS_MAX];
+	struct kv_page page[THINGS_MAX];
+	uint64_t written; /* bytes */
+	uint32_t kill;	  /* nodes to kill on the way */
+};
+
+static uint32_t dice(struct world *w, uint32_t n)
+{
+	w->dice = w->dice * UINT64_C(6364136223846793005) + 1442695041;
+	return (uint32_t)(w->dice >> 33) % n;
+}
+
+static void fill(uint8_t *to, uint32_t len, uint32_t i, uint32_t stamp)
+{
+	uint64_t x = (uint64_t)stamp << 32 | i;
+
+	for (uint32_t b = 0; b < len; b++) {
+		x = x * UINT64_C(6364136223846793005) + 1442695041;
+		to[b] = (uint8_t)(x >> 56);
+	}
+}
+
+static double full(struct world *w)
+{
+	struct kv_space s;
+
+	cluster_sleep(w->c, S);
+	assert_int_equal(kv_space(w->kv, &s), 0);
+	return (double)s.used / (double)(s.used + s.available);
+}
+
+static void show(struct world *w)
+{
+	for (uint32_t i = 0; i < 5; i++) {
+		struct node *n = cluster_node(w->c, i);
+		struct proto_stats s;
+
+		if (n == NULL)
+			continue;
+		node_stats(n, &s);
+		fprintf(stderr,
+			"node %u: total %llu free %llu reserve %llu dead %llu "
+			"open %u delta %llu/%llu\n",
+			i, (unsigned long long)s.data_total,
+			(unsigned long long)s.data_free,
+			(unsigned long long)s.reserve,
+			(unsigned long long)s.dead_bytes, s.open_blocks,
+			(unsigned long long)s.delta_used,
+			(unsigned long long)s.delta_total);
+	}
+}
+
+static uint64_t used(struct world *w)
+{
+	struct kv_space s;
+
+	cluster_sleep(w->c, S);
+	assert_int_equal(kv_space(w->kv, &s), 0);
+	return s.used;
+}
+
+/* --- pages ---------------------------------------------------------------- */
+
+static int page_write(struct world *w, uint32_t i)
+{
+	static uint8_t bytes[PAGE];
+	const void *from = bytes;
+	struct kv_page now;
+	int rc;
+
+	fill(bytes, PAGE, i, w->stamp[i] + 1);
+	rc = kv_pages_write(w->kv, &from, 1, &now);
+	if (rc != 0)
+		return rc;
+	w->stamp[i]++;
+	w->written += PAGE;
+	kv_pages_free(w->kv, &w->page[i], 1);
+	w->page[i] = now;
+	return 0;
+}
+
+static void page_check(struct world *w, uint32_t i)
+{
+	static uint8_t want[PAGE], got[PAGE];
+	void *to = got;
+
+	fill(want, PAGE, i, w->stamp[i]);
+	assert_int_equal(kv_pages_read(w->kv, &w->page[i], 1, &to, true), 0);
+	assert_memory_equal(want, got, PAGE);
+}
+
+static void page_drop(struct world *w, uint32_t i)
+{
+	kv_pages_free(w->kv, &w->page[i], 1);
+}
+
+/* --- records -------------------------------------------------------------- */
+
+static uint32_t value_len(uint32_t i, uint32_t stamp)
+{
+	return 100 + (i * 977 + stamp * 1409) % VALUE_MAX;
+}
+
+static int record_write(struct world *w, uint32_t i)
+{
+	static uint8_t value[VALUE_MAX + 100];
+	uint32_t len = value_len(i, w->stamp[i] + 1);
+	char key[16];
+	int rc;
+
+	snprintf(key, sizeof(key), "key %u", i);
+	fill(value, len, i, w->stamp[i] + 1);
+	rc = kv_put(w->kv, key, strlen(key), value, len, NULL);
+	if (rc != 0)
+		return rc;
+	w->stamp[i]++;
+	w->written += len;
+	return 0;
+}
+
+static void record_check(struct world *w, uint32_t i)
+{
+	static uint8_t want[VALUE_MAX + 100], got[VALUE_MAX + 100];
+	size_t len = sizeof(got);
+	char key[16];
+
+	snprintf(key, sizeof(key), "key %u", i);
+	fill(want, value_len(i, w->stamp[i]), i, w->stamp[i]);
+	assert_int_equal(kv_get(w->kv, key, strlen(key), got, len, &len, NULL),
+			 0);
+	assert_int_equal(len, value_len(i, w->stamp[i]));
+	assert_memory_equal(want, got, len);
+}
+
+static void record_drop(struct world *w, uint32_t i)
+{
+	char key[16];
+
+	snprintf(key, sizeof(key), "key %u", i);
+	assert_int_equal(kv_del(w->kv, key, strlen(key), 0), 0);
+}
+
+/* --- the play ------------------------------------------------------------- */
+
+struct kind {
+	int (*write)(struct world *w, uint32_t i);
+	void (*check)(struct world *w, uint32_t i);
+	void (*drop)(struct world *w, uint32_t i);
+	double to; /* how full */
+};
+
+static void check_all(struct world *w, const struct kind *k)
+{
+	for (uint32_t i = 0; i < w->things; i++)
+		k->check(w, i);
+}
+
+static void fill_up(struct world *w, const struct kind *k)
+{
+	while (w->things < THINGS_MAX) {
+		int rc = k->write(w, w->things);
+
+		if (rc != 0)
+			fail_msg("filling, after %u: %d, %.3f full", w->things,
+				 rc, full(w));
+		w->things++;
+		if (w->things % 32 == 0 && full(w) >= k->to)
+			break;
+	}
+	w->written = 0;
+}
+
+static void overwrite(struct world *w, const struct kind *k, uint64_t bytes)
+{
+	uint32_t n = 0;
+
+	while (w->written < bytes) {
+		uint32_t i = dice(w, w->things);
+		int rc = k->write(w, i);
+
+		if (rc != 0) {
+			show(w);
+			fail_msg("after %u writes: %d, %.3f full", n, rc,
+				 full(w));
+		}
+		n++;
+		k->check(w, i);
+		k->check(w, dice(w, w->things));
+		if (w->kill != 0 && n % 500 == 0) {
+			w->kill--;
+			cluster_kill_node(w->c, dice(w, 5));
+			cluster_settle(w->c);
+		}
+	}
+}
+
+static void play(struct cluster *c, const struct kind *k, uint32_t kill)
+{
+	struct world *w = calloc(1, sizeof(*w));
+	uint64_t empty;
+
+	w->c = c;
+	w->kv = cluster_client(c);
+	w->dice = seed;
+	w->kill = kill;
+	empty = used(w);
+	fill_up(w, k);
+	overwrite(w, k, effort(3) * USABLE);
+	check_all(w, k);
+	kv_sync(w->kv);
+	cluster_settle(c);
+	cluster_check(c, w->kv, false);
+	for (uint32_t i = 0; i < w->things; i++)
+		k->drop(w, i);
+	kv_sync(w->kv);
+	cluster_client_close(c, w->kv);
+	w->kv = cluster_client(c);
+	cluster_sleep(c, 120 * S);
+	if (kill == 0)
+		assert_true(used(w) <= empty + 16 * (64u << 10));
+	cluster_check(c, w->kv, false);
+	free(w);
+}
+
+static const struct kind pages = {page_write, page_check, page_drop, 0.95};
+static const struct kind records = {record_write, record_check, record_drop,
+				    0.80};
+
+static void play_pages(struct cluster *c, void *arg)
+{
+	play(c, &pages, *(uint32_t *)arg);
+}
+
+static void play_records(struct cluster *c, void *arg)
+{
+	play(c, &records, *(uint32_t *)arg);
+}
+
+static void each_seed(void (*body)(struct cluster *c, void *arg), uint32_t kill)
+{
+	uint64_t first = seed, n = effort(seeds);
+
+	for (; n > 0; n--, seed++) {
+		fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
+		cluster_run(
+			&(struct cluster_opts){
+				.mode = CLUSTER_SIM,
+				.seed = seed,
+				.usable = USABLE,
+				.slots = SLOTS,
+				.clients = 1,
+			},
+			body, &kill);
+	}
+	seed = first;
+}
+
+static void pages_are_overwritten_for_ever(void **state)
+{
+	each_seed(play_pages, 0);
+}
+
+static void records_are_overwritten_for_ever(void **state)
+{
+	each_seed(play_records, 0);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(pages_are_overwritten_for_ever),
+		cmocka_unit_test(records_are_overwritten_for_ever),
+	};
+
+	if (argc > 1)
+		seed = strtoull(argv[1], NULL, 0);
+	if (argc > 2)
+		seeds = strtoull(argv[2], NULL, 0);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
