@@ -171,6 +171,10 @@ SEEDS ?= 1000
 sim-soak: $(B)/tests/sim/store_seeds_test $(B)/tests/sim/fs_seeds_test
 	for t in $^; do SEEDS=$(SEEDS) $$t || exit 1; done
 
+.PHONY: bench-recovery
+bench-recovery: all
+	@ACESO_BIN=$(CURDIR)/$(B)/bin /usr/bin/python3 tests/bench/recovery.py --respawn
+
 # Real mounts and real nodes, killed and stopped at random. ACESO_SEED=n
 .PHONY: chaos
 SECONDS ?= 300
@@ -188,6 +192,7 @@ help:
 	@echo 'check [STAGES=...]       all tests: build lint programs mount install asan tsan bench'
 	@echo 'bench [SHORT=1]          ratios to tmpfs and to passthrough_ll, in one run'
 	@echo 'sim-soak [SEEDS=1000]    whole clusters from seeds, with deaths'
+	@echo 'bench-recovery           how long until a read, the index, full redundancy'
 	@echo 'chaos [SECONDS=300]      real mounts, nodes and mounts killed and stopped at random'
 	@echo 'fuzz [FUZZ_ROUNDS=n]     every decoder, hostile bytes'
 	@echo 'install, uninstall       DESTDIR= prefix=/usr/local'
