@@ -9,7 +9,7 @@ DESTDIR ?=
 prefix ?= /usr/local
 B := build/$(MODE)
 
-PKGS := fuse3 libisal libxxhash jansson liblz4 libssl libcrypto
+PKGS := fuse3 libisal libxxhash jansson liblz4 libssl libcrypto librdmacm libibverbs
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
 VERSION := $(shell cat VERSION 2>/dev/null || echo 0.1.0)
@@ -143,6 +143,11 @@ check:
 	@scripts/deps.sh test
 	@tests/run.py $(STAGES)
 
+# Real verbs: soft-RoCE in a QEMU guest, see tests/rdma-vm.sh.
+check-rdma:
+	@scripts/deps.sh rdma
+	@tests/run.py rdma
+
 lint:
 	@scripts/deps.sh test
 	@tests/run.py lint
@@ -189,8 +194,9 @@ fuzz: $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*fuzz*_test.c))
 help:
 	@echo 'start [DIR=/mnt/aceso]   install packages, build, mount an embedded pool'
 	@echo 'stop  [DIR=/mnt/aceso]   unmount and end it'
-	@echo 'check [STAGES=...]       all tests: build lint programs mount install asan tsan bench'
+	@echo 'check [STAGES=...]       all tests: build lint programs mount install rdma asan tsan bench'
 	@echo 'bench [SHORT=1]          ratios to tmpfs and to passthrough_ll, in one run'
+	@echo 'check-rdma               the fabric over real verbs, in a QEMU guest'
 	@echo 'sim-soak [SEEDS=1000]    whole clusters from seeds, with deaths'
 	@echo 'bench-recovery           how long until a read, the index, full redundancy'
 	@echo 'chaos [SECONDS=300]      real mounts, nodes and mounts killed and stopped at random'

@@ -23,7 +23,7 @@ $(B)/$(SOLIB): $(KV_OBJ) $(MAP)
 	$(CC) $(ALL_CFLAGS) -shared -Wl,-soname,$(SOLIB) \
 		-Wl,--version-script,$(MAP) -Wl,-z,defs $(KV_OBJ) -o $@ $(LIBS_KV)
 
-LIBS_KV := $(shell $(PKG_CONFIG) --libs libisal libxxhash jansson liblz4 libssl libcrypto) -lpthread
+LIBS_KV := $(shell $(PKG_CONFIG) --libs libisal libxxhash jansson liblz4 libssl libcrypto librdmacm libibverbs) -lpthread
 
 $(B)/aceso.pc: mount-helper/aceso.pc.in VERSION install.mk
 	@mkdir -p $(@D)

@@ -272,6 +272,17 @@ struct fab_key {
  * of a second; see rdma/README.md for a node that does not. */
 int fab_tcp_open(const struct fab_key *key, struct fab_net **out);
 
+/* --- RDMA (rdma/verbs*.c) ---------------------------------------------------
+ */
+
+/* A net whose nodes listen at "verbs:HOST:PORT", HOST an address of an RDMA
+ * device. With a key both ends prove that they have it before the region's own
+ * key is told; the wire is not encrypted: for networks that are trusted.
+ * Errors of attaching, besides: -ENODEV no RDMA here; -EHOSTUNREACH. Not to be
+ * used across a fork(). A region that is served must not be discarded through
+ * its descriptor (the adapter would go on with the old pages): pass -1. */
+int fab_verbs_open(const struct fab_key *key, struct fab_net **out);
+
 /* --- memory ----------------------------------------------------------------
  */
 

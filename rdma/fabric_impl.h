@@ -128,5 +128,7 @@ int shm_server_open(const struct fab_server_opts *opts,
 		    struct fab_server **out);
 int tcp_server_open(const struct fab_server_opts *opts,
 		    struct fab_server **out);
+int verbs_server_open(const struct fab_server_opts *opts,
+		      struct fab_server **out);
 
 #endif

@@ -9,7 +9,9 @@ static struct fab_listener shm_listener = {.scheme = "",
 					   .open = shm_server_open};
 static struct fab_listener tcp_listener = {
 	.scheme = "tcp:", .open = tcp_server_open, .next = &shm_listener};
-static struct fab_listener *listeners = &tcp_listener;
+static struct fab_listener verbs_listener = {
+	.scheme = "verbs:", .open = verbs_server_open, .next = &tcp_listener};
+static struct fab_listener *listeners = &verbs_listener;
 
 void fab_listener_add(struct fab_listener *l)
 {

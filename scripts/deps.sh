@@ -1,15 +1,17 @@
 #!/bin/sh
-# deps.sh [build|test] - install the Debian packages that building (or testing)
-# needs and that are missing. Does nothing, and needs nobody's rights, when all
+# deps.sh [build|test|rdma] - install the Debian packages that building (or
+# testing, or testing RDMA in a guest) needs and that are missing. Does nothing, and needs nobody's rights, when all
 # are there.
 set -eu
 build='gcc make pkg-config libfuse3-dev fuse3 libisal-dev libxxhash-dev
-	libjansson-dev liblz4-dev libssl-dev scdoc'
+	libjansson-dev liblz4-dev libssl-dev librdmacm-dev libibverbs-dev scdoc'
 tests='libcmocka-dev clang-format cppcheck python3 python3-pytest
 	python3-hypothesis fio git sqlite3 rsync tar attr procps util-linux spin'
+rdma='qemu-system-x86 busybox-static cpio iproute2 xz-utils rdma-core python3'
 
 want=$build
-[ "${1:-build}" = test ] && want="$want $tests"
+[ "${1:-build}" = test ] && want="$want $tests $rdma"
+[ "${1:-build}" = rdma ] && want="$want $rdma libcmocka-dev"
 missing=
 for p in $want; do
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] ||

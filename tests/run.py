@@ -18,7 +18,7 @@ import xml.etree.ElementTree as ET
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOGS = os.path.join(ROOT, "build", "check")
 SUITES = ("unit", "contract", "golden", "crash", "sim", "fsmodel")
-NOT_SUITES = ("fs_model_mount",)
+NOT_SUITES = ("fs_model_mount", "verbs_test")  # verbs_test: stage rdma
 # Long, and in one thread only: nothing there for the thread sanitizer to see.
 ONE_THREAD = ("fsmodel/names_crash_test", "fsmodel/bytes_test", "unit/ec_stripe_test")
 SANITIZER_ENV = {
@@ -168,13 +168,26 @@ def stage_model(tally):
     run("model", ["tests/model/check.sh"], tally, 300, one)
 
 
+def stage_rdma(tally):
+    """The fabric's contract over verbs, in a guest that has a soft-RoCE device."""
+    test = "build/release/tests/contract/verbs_test"
+    vm = "tests/rdma-vm.sh"
+    run("rdma/build", make(test), tally, 600, one)
+    if subprocess.run([vm, "-p"], cwd=ROOT, stdin=subprocess.DEVNULL, timeout=600).returncode != 0:
+        tally.add(0, 0, 1)
+        tally.reasons.append("rdma: no kernel for the guest can be had here (see above)")
+        return
+    run("rdma/contract", [vm, "-t", "540", "env", "ACESO_RDMA_ADDRESS=10.77.0.1", test], tally, 600,
+        cmocka)
+
+
 def stage_install(tally):
     run("install", ["tests/install.sh"], tally, 300, one)
 
 
 STAGES = {
     "build": stage_build, "lint": stage_lint, "model": stage_model, "programs": stage_programs,
-    "mount": stage_mount, "install": stage_install,
+    "mount": stage_mount, "install": stage_install, "rdma": stage_rdma,
     "asan": stage_asan, "tsan": stage_tsan, "bench": stage_bench,
 }
 

@@ -20,9 +20,11 @@ struct contract_transport {
 	void (*address)(unsigned n, char *out, size_t cap);
 	const struct fab_key *key; /* of its servers; NULL: none */
 	int absent;		   /* what attaching to nobody says */
-	/* A node's processor serves its memory: one that hangs does not; and
-	 * who asks is not known by process. */
+	/* A node's processor serves its memory: one that hangs does not. */
 	bool by_processor;
+	bool pinned;  /* a region's pages must stay what they are */
+	bool no_pids; /* who asks is not known by process */
+	int slow;     /* a round trip takes so many times as long; 0: 1 */
 };
 
 extern const struct contract_transport *contract; /* the one under test */

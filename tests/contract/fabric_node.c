@@ -306,6 +306,7 @@ int fabric_contract_main(int argc, char **argv,
 	contract = t;
 	if (argc == 3 && strcmp(argv[1], "--serve") == 0)
 		serve_until_killed(argv[2]);
+	cmocka_set_test_filter(getenv("TEST_FILTER")); /* NULL: all */
 	return contract_run_onesided() + contract_run_calls() +
 	       contract_run_failures();
 }

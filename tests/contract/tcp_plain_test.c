@@ -22,6 +22,8 @@ static const struct contract_transport tcp_plain = {
 	.address = contract_tcp_address,
 	.absent = -ECONNREFUSED,
 	.by_processor = true,
+	.no_pids = true,
+	.slow = 50,
 };
 
 struct hello {

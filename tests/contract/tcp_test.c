@@ -24,6 +24,8 @@ static const struct contract_transport tcp_tls = {
 	.key = &key,
 	.absent = -ECONNREFUSED,
 	.by_processor = true,
+	.no_pids = true,
+	.slow = 50,
 };
 
 /* --- keys ----------------------------------------------------------------- */

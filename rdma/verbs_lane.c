@@ -1,0 +1,253 @@
+/* rdma/verbs_lane.c - a queue's queue pair to one node: its life, and what
+ * completes and comes on it. What goes out: verbs_send.c. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rdma/verbs_impl.h"
+
+/* --- connecting ----------------------------------------------------------- */
+
+bool verbs_lane_is_current(struct verbs_lane *l)
+{
+	struct verbs_node *node = &l->net->node[l->id];
+
+	return atomic_load(&node->state) == VERBS_UP &&
+	       atomic_load(&node->generation) == l->generation;
+}
+
+/* Its batch may be gone soon: nothing more comes into its memory. */
+static void lane_drop(struct part_lane *pl, struct part *part)
+{
+	struct verbs_lane *l = (struct verbs_lane *)pl;
+
+	for (uint64_t i = l->done; i < l->posted; i++)
+		if (l->work[i % VERBS_SENDS].part == part)
+			l->work[i % VERBS_SENDS].part = NULL;
+	for (unsigned i = 0; i < VERBS_RECVS; i++)
+		if (l->call[i].part == part)
+			l->call[i].part = NULL;
+	if (pl->sending == part)
+		l->piece_at = 0;
+}
+
+static struct verbs_lane *lane_new(struct verbs_fab *f, uint8_t id)
+{
+	struct verbs_lane *l = calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		return NULL;
+	l->net = f->net;
+	l->id = id;
+	l->lane.fab = &f->fab;
+	l->lane.drop = lane_drop;
+	TAILQ_INIT(&l->lane.parts);
+	return l;
+}
+
+static char *address_of(struct verbs_node *node, struct verbs_lane *l)
+{
+	char *copy = NULL;
+
+	pthread_mutex_lock(&node->lock);
+	if (atomic_load(&node->state) == VERBS_UP) {
+		l->generation = atomic_load(&node->generation);
+		l->addr = node->addr;
+		l->size = node->size;
+		l->rkey = node->rkey;
+		copy = strdup(node->address);
+	}
+	pthread_mutex_unlock(&node->lock);
+	return copy;
+}
+
+/* Known to its node from here on, so that a cut breaks it. */
+static int lane_enter(struct verbs_lane *l)
+{
+	struct verbs_node *node = &l->net->node[l->id];
+	int rc = -EHOSTDOWN;
+
+	/* a cut changes the state, then looks at the lanes */
+	pthread_mutex_lock(&node->lanes_lock);
+	if (verbs_lane_is_current(l)) {
+		TAILQ_INSERT_TAIL(&node->lanes, l, on);
+		rc = 0;
+	}
+	pthread_mutex_unlock(&node->lanes_lock);
+	return rc;
+}
+
+static int lane_connect(struct verbs_lane *l)
+{
+	char *address = address_of(&l->net->node[l->id], l);
+	struct verbs_welcome w;
+	int rc, flags;
+
+	if (address == NULL)
+		return -EHOSTDOWN;
+	rc = verbs_link_open(l->net, address, VERBS_QUEUE, NULL, 0,
+			     &l->net->node[l->id].state, &w, &l->link);
+	free(address);
+	if (rc != 0) {
+		l->link = NULL;
+		return rc;
+	}
+	flags = fcntl(l->link->comp->fd, F_GETFL);
+	fcntl(l->link->comp->fd, F_SETFL, flags | O_NONBLOCK);
+	rc = lane_enter(l);
+	if (rc != 0) {
+		verbs_link_close(l->link);
+		l->link = NULL;
+	}
+	return rc;
+}
+
+int verbs_lane_get(struct verbs_fab *f, uint8_t id, struct verbs_lane **out)
+{
+	struct verbs_lane *l = f->lane[id];
+	int rc;
+
+	if (l == NULL)
+		l = f->lane[id] = lane_new(f, id);
+	if (l == NULL)
+		return -ENOMEM;
+	if (l->link != NULL && !verbs_lane_is_current(l))
+		verbs_lane_fail(f, l);
+	*out = l;
+	if (l->link != NULL)
+		return 0;
+	rc = lane_connect(l);
+	if (rc != 0)
+		return rc == -ENOMEM ? rc : -EHOSTDOWN;
+	f->lanes |= UINT64_C(1) << id;
+	return 0;
+}
+
+/* --- the end -------------------------------------------------------------- */
+
+static void lane_close(struct verbs_lane *l)
+{
+	struct verbs_node *node = &l->net->node[l->id];
+
+	if (l->link == NULL)
+		return;
+	pthread_mutex_lock(&node->lanes_lock);
+	TAILQ_REMOVE(&node->lanes, l, on);
+	pthread_mutex_unlock(&node->lanes_lock);
+	verbs_link_close(l->link);
+	l->link = NULL;
+	l->done = l->posted = 0;
+	l->piece_at = 0;
+	l->calls = 0;
+	memset(l->call, 0, sizeof(l->call));
+}
+
+void verbs_lane_fail(struct verbs_fab *f, struct verbs_lane *l)
+{
+	lane_close(l);
+	f->lanes &= ~(UINT64_C(1) << l->id);
+	parts_end(&l->lane, -EHOSTDOWN);
+}
+
+void verbs_lane_free(struct verbs_lane *l)
+{
+	if (l == NULL)
+		return;
+	lane_close(l);
+	free(l);
+}
+
+/* --- what completes ------------------------------------------------------- */
+
+static void work_done(struct verbs_lane *l, struct verbs_work *w)
+{
+	struct fab_op *op;
+
+	if (w->bytes != NULL)
+		verbs_ring_free(&l->link->mem, w->ring);
+	if (w->part == NULL)
+		return;
+	op = &w->part->batch->ops[w->op];
+	if (op->opcode == FAB_CALL)
+		return; /* its answer is its end */
+	if (op->opcode == FAB_READ && w->len > 0)
+		memcpy((uint8_t *)op->buf + w->skip, w->bytes, w->len);
+	else if (op->opcode == FAB_CAS || op->opcode == FAB_FAA)
+		memcpy(&op->old, w->bytes, 8);
+	if (w->last)
+		part_end(&l->lane, w->part, w->op, 0);
+}
+
+/* One signaled piece of work stands for those before it. */
+static void sent(struct verbs_lane *l, uint64_t upto)
+{
+	struct verbs_work w;
+
+	while (l->done <= upto && l->done < l->posted) {
+		w = l->work[l->done++ % VERBS_SENDS];
+		work_done(l, &w);
+	}
+}
+
+/* --- what comes ----------------------------------------------------------- */
+
+static int answer(struct verbs_fab *f, struct verbs_lane *l,
+		  const struct verbs_msg *m)
+{
+	struct verbs_call *c = &l->call[m->id % VERBS_RECVS];
+	int status = m->status;
+	struct fab_op *op;
+	struct part *part = c->part;
+
+	if (status > 0 || !c->used || m->id / VERBS_RECVS != c->serial)
+		return -EPROTO;
+	c->used = false;
+	c->part = NULL;
+	l->calls--;
+	if (part == NULL)
+		return 0; /* late: its deadline has passed */
+	op = &part->batch->ops[c->op];
+	op->reply_len = m->len;
+	f->fab.count.bytes_called += m->len;
+	if (m->len > op->reply_cap)
+		status = status < 0 ? status : -EMSGSIZE;
+	else if (m->len > 0)
+		memcpy(op->reply, m + 1, m->len);
+	part_end(&l->lane, part, c->op, status);
+	return 0;
+}
+
+static int came(struct verbs_fab *f, struct verbs_lane *l,
+		const struct ibv_wc *wc)
+{
+	unsigned slot = (unsigned)(wc->wr_id & ~VERBS_RECV_ID);
+	const struct verbs_msg *m = (void *)verbs_mem_recv(&l->link->mem, slot);
+	int rc;
+
+	if (wc->byte_len < sizeof(*m) || m->type != VERBS_ANSWER ||
+	    m->len != wc->byte_len - sizeof(*m))
+		return -EPROTO;
+	rc = answer(f, l, m);
+	return rc == 0 ? verbs_post_recv(l->link->id->qp, &l->link->mem, slot)
+		       : rc;
+}
+
+bool verbs_lane_poll(struct verbs_fab *f, struct verbs_lane *l)
+{
+	struct ibv_wc wc[16];
+	int n, rc = 0;
+
+	n = ibv_poll_cq(l->link->cq, 16, wc);
+	for (int i = 0; i < n && rc == 0; i++) {
+		if (wc[i].status != IBV_WC_SUCCESS)
+			rc = -EHOSTDOWN;
+		else if ((wc[i].wr_id & VERBS_RECV_ID) != 0)
+			rc = came(f, l, &wc[i]);
+		else
+			sent(l, wc[i].wr_id);
+	}
+	if (rc != 0 || n < 0)
+		verbs_lane_fail(f, l);
+	return n != 0;
+}

@@ -1,0 +1,83 @@
+/* rdma/verbs_msg.h - private to rdma/verbs*.c: what is said before and beside
+ * one-sided operations. Little-endian.
+ *
+ *	client                                              node
+ *	  connect  {magic, version, kind, token}  -------->
+ *	           <--------  accept  {the node's nonce}
+ *	  SEND AUTH {client's nonce, proof} hello -------->  on_hello
+ *	           <--------  SEND WELCOME {status, proof, where memory is}
+ *
+ * The proofs are HMAC-SHA256 with the pool's key over both nonces, the token
+ * and who speaks; without a key they are not looked at. The memory's key
+ * (rkey) is told to nobody before. */
+#ifndef ACESO_RDMA_VERBS_MSG_H
+#define ACESO_RDMA_VERBS_MSG_H
+#include <stddef.h>
+#include <stdint.h>
+
+#include "rdma/fabric.h"
+
+#define VERBS_MAGIC	  0x56435841u /* "AXCV" */
+#define VERBS_VERSION	  1u
+#define VERBS_TOKEN_BYTES 16u
+#define VERBS_NONCE_BYTES 16u
+#define VERBS_PROOF_BYTES 32u
+
+enum verbs_kind { VERBS_PRIMARY = 1, VERBS_QUEUE };
+
+/* Private data of connect; of accept. */
+struct verbs_connect {
+	uint32_t magic, version, kind, pad;
+	uint8_t token[VERBS_TOKEN_BYTES];
+};
+_Static_assert(sizeof(struct verbs_connect) <= 56, "fits an IB CM request");
+
+struct verbs_accept {
+	uint32_t magic, version;
+	uint8_t nonce[VERBS_NONCE_BYTES];
+};
+
+enum verbs_type {
+	VERBS_AUTH = 1, /* verbs_auth, then the hello (primary) */
+	VERBS_WELCOME,	/* verbs_welcome */
+	VERBS_CALL,	/* the request */
+	VERBS_ANSWER,	/* the answer */
+	VERBS_FENCE,	/* primary: end all of this net's connections */
+	VERBS_FENCED,
+};
+
+struct verbs_msg {
+	uint8_t type; /* enum verbs_type */
+	uint8_t pad;
+	uint16_t call;
+	int32_t status;
+	uint32_t len; /* bytes that follow */
+	uint32_t pad2;
+	uint64_t id; /* CALL, ANSWER: the asker's */
+};
+_Static_assert(sizeof(struct verbs_msg) == 24, "no holes");
+
+struct verbs_auth {
+	uint8_t nonce[VERBS_NONCE_BYTES], proof[VERBS_PROOF_BYTES];
+};
+
+struct verbs_welcome {
+	uint8_t proof[VERBS_PROOF_BYTES];
+	uint64_t addr, size; /* of the region */
+	uint32_t rkey, pad;
+};
+
+#define VERBS_MSG_MAX                                                          \
+	(sizeof(struct verbs_msg) + sizeof(struct verbs_auth) +                \
+	 FAB_CALL_BYTES_MAX)
+
+/* verbs_auth.c: what @who ("client" or "node") says to prove the key. */
+void verbs_prove(const struct fab_key *key, const char *who,
+		 const struct verbs_connect *c, const uint8_t *node_nonce,
+		 const uint8_t *client_nonce, uint8_t *out);
+/* True if @got is that proof, or there is no key. */
+int verbs_proven(const struct fab_key *key, const char *who,
+		 const struct verbs_connect *c, const uint8_t *node_nonce,
+		 const uint8_t *client_nonce, const uint8_t *got);
+
+#endif
