@@ -53,6 +53,7 @@ static void defaults_are_a_3_2_pool_of_five(void **state)
 	assert_int_equal(c.pool.size, 0);
 	assert_false(c.pool.shaped);
 	assert_true(c.pool.respawn);
+	assert_int_equal(c.pool.ckpt_ms, 500);
 	assert_int_equal(c.fs.cache, FS_CACHE_AUTO);
 	assert_true(c.fs.attr_timeout < 0);
 	assert_int_equal(c.kv.op_timeout_ms, 0);
@@ -71,7 +72,7 @@ static void every_option_lands_in_its_struct(void **state)
 			  "size=1g,code=4+2,nodes=8,pool=p1,cache=writeback,"
 			  "attr_timeout=2,entry_timeout=0.5,negative_timeout=0,"
 			  "op_timeout=1.5,lanes=4,cache_size=8m,max_threads=3,"
-			  "noclone_fd,noallow_other,respawn=no"),
+			  "noclone_fd,noallow_other,respawn=no,ckpt_ms=0"),
 		0);
 	assert_int_equal(c.pool.size, 1 << 30);
 	assert_int_equal(c.pool.k, 4);
@@ -80,6 +81,7 @@ static void every_option_lands_in_its_struct(void **state)
 	assert_string_equal(c.pool.name, "p1");
 	assert_true(c.pool.shaped);
 	assert_false(c.pool.respawn);
+	assert_int_equal(c.pool.ckpt_ms, 0);
 	assert_int_equal(c.fs.cache, FS_CACHE_WRITEBACK);
 	assert_true(c.fs.attr_timeout == 2 && c.fs.entry_timeout == 0.5 &&
 		    c.fs.negative_timeout == 0);
