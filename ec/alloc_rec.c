@@ -57,7 +57,8 @@ int alloc_locate_any(const struct alloc *a, uint64_t stripe, uint32_t role,
 	if (rc != 0)
 		return rc;
 	block_load(at->rec, &rec);
-	return rec.kind == BLOCK_ROWS ? 0 : -EINVAL;
+	/* FREE: a ROW's perhaps, and whoever asks again has to hear so. */
+	return rec.kind == BLOCK_ROWS || rec.state == BLOCK_FREE ? 0 : -EINVAL;
 }
 
 uint32_t alloc_span(const struct alloc *a, struct alloc_at *at, uint8_t kind)

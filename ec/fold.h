@@ -45,6 +45,15 @@ bool fold_retired(struct alloc *a, uint64_t stripe, uint32_t role,
 int fold_victim(struct alloc *a, uint64_t *stripe, uint32_t *role,
 		uint8_t *kind, uint32_t *life);
 
+/* Left over: retired here, in a stripe that another node leads. That is so
+ * while a retirement goes on. But should leadership change at its very end, the
+ * new leader may have freed the block already, and would never ask again:
+ * whoever finds its record FREE, of this life or a later one, calls fold_free()
+ * here. Once with each view is enough. Goes on from *@at (0: the first).
+ * -ENOENT: no more. */
+int fold_stray(struct alloc *a, uint32_t *at, uint64_t *stripe, uint32_t *role,
+	       uint32_t *life);
+
 /* All members agreed: zero the block if it is here, FREE in the record; data
  * nodes first, the leader last. Frees all roles for ROWS; the parity of a
  * stripe that is wholly free then is zeroed too. Freed already: 0. Errors:

@@ -125,6 +125,8 @@ void rebuild_enter(struct rebuild *r, const struct alloc_at *at, uint8_t state)
 	};
 
 	memcpy(map, (char *)r->maps + (size_t)at->role * bytes, bytes);
+	if (r->again.freed >> at->role & 1)
+		memset(map, 0xff, bytes); /* it forgot them with the data */
 	early_merge(r->a, at, rec.life, map);
 	rec.dead = ones(map, bytes);
 	alloc_move(r->a, at, &rec);

@@ -17,7 +17,8 @@ static int look(struct rebuild *r)
 		return -EIO; /* all parities and this one: too many */
 	rec = look_rec(&r->look, r->at.role);
 	pthread_mutex_lock(&r->a->lock);
-	if (rec->state == BLOCK_FREE)
+	/* Gone: other roles of a ROW stripe are free already, and zeros. */
+	if (rec->state == BLOCK_FREE || look_gone(&r->look, r->at.role))
 		rebuild_life(r, &r->at, rec->life);
 	behind = rebuild_behind(r, &r->at);
 	pthread_mutex_unlock(&r->a->lock);

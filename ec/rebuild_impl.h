@@ -32,7 +32,8 @@ struct rebuild_look {
 	bool parity_up[CODE_PARITY_MAX];
 	struct block_rec data[CODE_DATA_MAX]; /* a data node's own */
 	bool data_up[CODE_DATA_MAX];
-	bool rows; /* the whole stripe is one client's */
+	uint32_t freed; /* rows that have no parity: bit i, role i is FREE */
+	bool rows;	/* the whole stripe is one client's */
 };
 
 struct rebuild {

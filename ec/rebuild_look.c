@@ -118,6 +118,7 @@ static void mend_rows(const struct rebuild *r, struct rebuild_look *l)
 {
 	const struct block_rec *open = NULL, *any = NULL;
 
+	l->freed = 0;
 	if (l->leader >= 0)
 		return;
 	for (uint32_t i = 0; i < group_of(r)->k; i++) {
@@ -128,8 +129,10 @@ static void mend_rows(const struct rebuild *r, struct rebuild_look *l)
 	}
 	any = open != NULL ? open : any;
 	for (uint32_t i = 0; any != NULL && i < group_of(r)->k; i++)
-		if (&l->data[i] != any)
+		if (&l->data[i] != any) {
+			l->freed |= (uint32_t)!is_rows(&l->data[i]) << i;
 			l->data[i] = *any;
+		}
 }
 
 static int digest(const struct rebuild *r, struct rebuild_look *l)
@@ -237,7 +240,9 @@ bool look_holds(const struct rebuild *r, uint32_t i)
 	const struct block_rec *was = look_rec(&r->look, i);
 	const struct block_rec *is = look_rec(&r->again, i);
 
-	return was->life == is->life && is_closed(is) &&
-	       r->look.data_up[i] == r->again.data_up[i] &&
-	       !look_gone(&r->again, i);
+	bool gone =
+		look_gone(&r->again, i) && (r->at.parity < 0 || !r->look.rows);
+
+	return was->life == is->life && is_closed(is) && !gone &&
+	       r->look.data_up[i] == r->again.data_up[i];
 }

@@ -38,7 +38,9 @@ static void look_role(struct rebuild *r, uint32_t i)
 	const struct block_rec *rec = look_rec(&r->look, i);
 	struct alloc_at at = at_role(r, i);
 
-	if (rec->state == BLOCK_FREE || look_gone(&r->look, i))
+	/* Of rows all are taken while any is left: should the leader die now,
+	 * this node may be the one that has to give the others back. */
+	if (rec->state == BLOCK_FREE || (!is_rows(r) && look_gone(&r->look, i)))
 		rebuild_life(r, &at, rec->life);
 	if (!rebuild_behind(r, &at))
 		return;
@@ -256,6 +258,13 @@ static void end_role(struct rebuild *r, const struct alloc_at *at)
 	alloc_move(r->a, at, &rec);
 }
 
+/* What was begun goes on, whoever leads then. */
+static uint8_t rows_state(const struct rebuild *r)
+{
+	return look_rec(&r->again, 0)->state == BLOCK_RETIRING ? BLOCK_RETIRING
+							       : BLOCK_FOLDED;
+}
+
 static void merge_end(struct rebuild *r)
 {
 	bool rows = is_rows(r);
@@ -267,7 +276,7 @@ static void merge_end(struct rebuild *r)
 		if (!takes(r, i))
 			continue;
 		if (rows)
-			rebuild_enter(r, &at, BLOCK_FOLDED);
+			rebuild_enter(r, &at, rows_state(r));
 		else
 			end_role(r, &at);
 	}

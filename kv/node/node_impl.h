@@ -49,6 +49,7 @@ struct retire {
 	uint64_t members;  /* who is to be asked */
 	uint64_t again_ns; /* when to ask the others again */
 	uint32_t asked;	   /* how often */
+	uint64_t swept_up; /* what others left here was looked for under it */
 };
 
 /* The one block on its way to be opened again, or back: again.c. */

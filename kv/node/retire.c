@@ -97,19 +97,35 @@ static int retire_free_here(struct node *n)
 	return rc;
 }
 
-/* Data nodes are those roles below k: they come first. */
+/* Tell the member of that role, unless it is this node. */
+static bool retire_free_at(struct node *n, uint32_t role, uint64_t members)
+{
+	uint32_t node, block;
+
+	group_member(node_group(n), n->retire.stripe, role, &node, &block);
+	if (node == n->id || !(members >> node & 1))
+		return true;
+	return retire_is_done(retire_call(n, node, PROTO_FREE));
+}
+
+/* Data nodes come first, those roles below k. Then parities: those that are not
+ * up and so do not lead, then from the last to the first. Should this leader
+ * die, the next is one that has not freed it, or else all have. */
 static bool retire_free(struct node *n, uint64_t members)
 {
 	const struct group *g = node_group(n);
-	uint32_t r, node, block;
+	uint64_t up = n->retire.up;
+	uint32_t r;
 
-	for (r = 0; r < group_width(g); r++) {
-		group_member(g, n->retire.stripe, r, &node, &block);
-		if (node == n->id || !(members >> node & 1))
-			continue;
-		if (!retire_is_done(retire_call(n, node, PROTO_FREE)))
+	for (r = 0; r < g->k; r++)
+		if (!retire_free_at(n, r, members))
 			return false;
-	}
+	for (r = group_width(g); r-- > g->k;)
+		if (!retire_free_at(n, r, members & ~up))
+			return false;
+	for (r = group_width(g); r-- > g->k;)
+		if (!retire_free_at(n, r, members & up))
+			return false;
 	return retire_is_done(retire_free_here(n));
 }
 
@@ -137,6 +153,60 @@ static bool retire_pick(struct node *n)
 	return true;
 }
 
+/* Has the stripe's leader freed it? 1, 0, or it could not be asked. */
+static int leader_freed(struct node *n, uint64_t up, uint64_t stripe,
+			uint32_t role, uint32_t life)
+{
+	const struct group *g = node_group(n);
+	int leader = node_leader(g, stripe, up);
+	uint32_t i, node, block;
+	struct block_rec rec;
+	struct fab_op op;
+	struct fab_batch b = {.ops = &op, .n = 1};
+	int rc;
+
+	if (leader < 0 || leader == (int)n->id)
+		return 0;
+	for (i = g->k; i < group_width(g); i++) {
+		group_member(g, stripe, i, &node, &block);
+		if (node == (uint32_t)leader)
+			break;
+	}
+	fab_read(&op, (uint8_t)node, group_rec_off(g, block, role), &rec,
+		 sizeof(rec));
+	rc = fab_run(n->fab, &b);
+	rc = rc != 0 ? rc : op.status;
+	if (rc != 0)
+		return rc;
+	if (rec.seq % 2 != 0)
+		return -EAGAIN;
+	return rec.state == BLOCK_FREE && rec.life >= life;
+}
+
+/* What a leader left half freed when another took over (fold_stray()): once
+ * with each set of nodes. 0, or what was in the way. */
+static int retire_strays(struct node *n)
+{
+	uint64_t stripe, up = node_view_up(n, NULL);
+	uint32_t at = 0, role, life;
+	int rc;
+
+	if (n->retire.swept_up == up || !(up >> n->id & 1))
+		return 0;
+	while (fold_stray(n->alloc, &at, &stripe, &role, &life) == 0) {
+		rc = leader_freed(n, up, stripe, role, life);
+		if (rc < 0)
+			return rc;
+		if (rc == 0)
+			continue;
+		pthread_mutex_lock(&n->lock);
+		fold_free(n->alloc, stripe, role, life);
+		pthread_mutex_unlock(&n->lock);
+	}
+	n->retire.swept_up = up;
+	return 0;
+}
+
 static void retire_later(struct node *n)
 {
 	struct retire *r = &n->retire;
@@ -157,6 +227,8 @@ int retire_work(struct node *n, uint64_t *again)
 	if (r->active && (r->up != node_view_up(n, NULL) ||
 			  r->members != node_view_members(n)))
 		r->active = false;
+	if (retire_strays(n) != 0)
+		node_again(again, fab_now(n->fab) + NODE_RETRY_NS);
 	if (!r->active && !retire_pick(n))
 		return 0;
 	if (fab_now(n->fab) < r->again_ns) {

@@ -152,12 +152,19 @@ void ec_pool_close(struct ec_pool *p)
 	code_close(p->c);
 }
 
+static void leaving_stops(struct ec_pool *p);
+static void free_strays(struct ec_pool *p, uint32_t node);
+
 void ec_pool_set_up(struct ec_pool *p, uint64_t up)
 {
 	p->up = up;
 	for (uint32_t i = 0; i < p->g.nodes; i++)
 		if (ec_pool_is_member(p, i))
 			alloc_set_view(p->a[i], up, up | p->coming);
+	for (uint32_t i = 0; i < p->g.nodes; i++)
+		if (ec_pool_is_up(p, i))
+			free_strays(p, i);
+	leaving_stops(p);
 }
 
 void ec_pool_kill(struct ec_pool *p, uint32_t node)
@@ -641,6 +648,136 @@ int ec_pool_again_open(struct ec_pool *p, const struct alloc_grant *grant,
 	return 0;
 }
 
+/* --- given back, a message at a time ---------------------------------------
+ */
+
+/* Has every member of @b freed it that knew of it? */
+static bool all_freed(struct ec_pool *p, const struct ec_block *b)
+{
+	for (uint32_t r = 0; r < group_width(&p->g); r++) {
+		uint32_t node = ec_pool_node(p, b->stripe, r);
+		uint32_t role = r < p->g.k ? r : b->role;
+
+		if (concerns(p, b, r) &&
+		    ec_pool_rec(p, node, b->stripe, role).state != BLOCK_FREE)
+			return false;
+	}
+	return true;
+}
+
+/* Other members now: whoever leads goes on with it, if it is not done. */
+static void leaving_stops(struct ec_pool *p)
+{
+	p->leaving.on = false;
+	if (!p->leaving.freeing || !all_freed(p, &p->leaving.b))
+		return;
+	p->leaving.freeing = false;
+	truth_ends(p, &p->leaving.b);
+}
+
+/* In one go, as what is half freed is told of one block at a time only. */
+static void leaves_at_once(struct ec_pool *p, const struct ec_block *b)
+{
+	if (each_member(p, b, on_retire, 0) != 0)
+		return;
+	ec_pool_fold(p);
+	if (each_member(p, b, on_retired, 0) != 0)
+		return;
+	truth_ends(p, b);
+	assert(each_member(p, b, on_free, 0) == 0);
+}
+
+static bool leaving_starts(struct ec_pool *p)
+{
+	struct ec_leaving *l = &p->leaving;
+	struct ec_block b = {0};
+
+	for (uint32_t i = 0; i < p->g.nodes; i++) {
+		if (!ec_pool_is_up(p, i) ||
+		    fold_victim(p->a[i], &b.stripe, &b.role, &b.kind,
+				&b.life) != 0)
+			continue;
+		if (l->freeing && !ec_pool_is_leaving(p, b.stripe, b.role)) {
+			leaves_at_once(p, &b);
+			continue; /* what was begun may come now */
+		}
+		l->on = true;
+		l->b = b;
+		l->next = 0;
+		return true;
+	}
+	return false;
+}
+
+/* Data nodes, then parities: those that cannot lead first, then from the last
+ * to the first, so that the next leader is one that has not freed it. */
+static uint32_t nth_freed(const struct ec_pool *p, uint32_t n)
+{
+	uint32_t k = p->g.k, m = p->g.m, i = n - k;
+	uint64_t s = p->leaving.b.stripe;
+
+	if (n < k)
+		return n;
+	for (uint32_t r = k + m; r-- > k;)
+		if (!ec_pool_is_up(p, ec_pool_node(p, s, r)) && i-- == 0)
+			return r;
+	for (uint32_t r = k + m; r-- > k;)
+		if (ec_pool_is_up(p, ec_pool_node(p, s, r)) && i-- == 0)
+			return r;
+	abort();
+}
+
+static unsigned leaving_frees(struct ec_pool *p)
+{
+	struct ec_leaving *l = &p->leaving;
+	uint32_t leader = ec_pool_leader(p, l->b.stripe);
+
+	l->freeing = true;
+	while (l->next < group_width(&p->g)) {
+		uint32_t r = nth_freed(p, l->next++);
+		uint32_t node = ec_pool_node(p, l->b.stripe, r);
+
+		if (!concerns(p, &l->b, r) || node == leader)
+			continue;
+		if (tell(p, &l->b, node, on_free, 0) != 0)
+			l->next--;
+		return 1;
+	}
+	l->on = l->freeing = false;
+	truth_ends(p, &l->b); /* before it can be given again */
+	assert(tell(p, &l->b, leader, on_free, 0) == 0);
+	return 2;
+}
+
+/* With each view every node looks for what was left half freed. */
+static void free_strays(struct ec_pool *p, uint32_t node)
+{
+	uint32_t at = 0, role, life, leader;
+	struct block_rec rec;
+	uint64_t s;
+
+	while (fold_stray(p->a[node], &at, &s, &role, &life) == 0) {
+		leader = ec_pool_leader(p, s);
+		if (leader == UINT32_MAX)
+			continue;
+		rec = ec_pool_rec(p, leader, s, role);
+		if (rec.state == BLOCK_FREE && rec.life >= life)
+			assert(fold_free(p->a[node], s, role, life) == 0);
+	}
+}
+
+unsigned ec_pool_retire_step(struct ec_pool *p)
+{
+	struct ec_leaving *l = &p->leaving;
+
+	if (!l->on && !leaving_starts(p))
+		return 0;
+	if (l->next == 0 && (each_member(p, &l->b, on_retire, 0) != 0 ||
+			     each_member(p, &l->b, on_retired, 0) != 0))
+		return 1;
+	return leaving_frees(p);
+}
+
 /* --- checking ------------------------------------------------------------- */
 
 static void must(bool ok, const char *what, uint64_t stripe, uint32_t role)
@@ -657,12 +794,20 @@ static bool all_zero(const char *at, uint32_t len)
 	return len == 0 || (at[0] == 0 && memcmp(at, at + 1, len - 1) == 0);
 }
 
+bool ec_pool_is_leaving(const struct ec_pool *p, uint64_t s, uint32_t r)
+{
+	const struct ec_leaving *l = &p->leaving;
+
+	return l->freeing && l->b.stripe == s &&
+	       (l->b.kind == BLOCK_ROWS || l->b.role == r);
+}
+
 static void check_data(struct ec_pool *p, uint64_t s, uint32_t r)
 {
 	uint32_t node = ec_pool_node(p, s, r), bytes = p->g.block_bytes;
 	const char *truth = ec_pool_truth(p, s, r), *mem = mem_at(p, s, r);
 
-	if (!ec_pool_is_up(p, node))
+	if (!ec_pool_is_up(p, node) || ec_pool_is_leaving(p, s, r))
 		return;
 	must((ec_pool_rec(p, node, s, r).state == BLOCK_FREE) ==
 		     (truth == NULL),
@@ -692,7 +837,8 @@ static void check_parity(struct ec_pool *p, uint64_t s, uint32_t j)
 	uint32_t bytes = p->g.block_bytes;
 	char *sum;
 
-	if (!ec_pool_is_member(p, node))
+	if (!ec_pool_is_member(p, node) ||
+	    (ec_pool_is_leaving(p, s, 0) && p->leaving.b.kind == BLOCK_ROWS))
 		return;
 	sum = calloc(1, bytes);
 	for (uint32_t r = 0; r < p->g.k; r++) {
@@ -701,7 +847,8 @@ static void check_parity(struct ec_pool *p, uint64_t s, uint32_t j)
 
 		must((rec.state == BLOCK_FREE) ==
 				     (ec_pool_truth(p, s, r) == NULL) ||
-			     !ec_pool_is_up(p, node),
+			     !ec_pool_is_up(p, node) ||
+			     ec_pool_is_leaving(p, s, r),
 		     "state at a parity", s, r);
 		check_delta(p, node, s, r, &rec);
 		if (block_in_parity(&rec, &lo, &hi))

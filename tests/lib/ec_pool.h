@@ -30,6 +30,11 @@ struct ec_pool {
 	char **truth; /* [stripe * k + role] block_bytes, or NULL when FREE */
 	uint64_t up;
 	uint64_t coming; /* replaced, being rebuilt: members, never read */
+	struct ec_leaving {
+		bool on, freeing; /* freeing: members no longer agree */
+		struct ec_block b;
+		uint32_t next; /* who is freed */
+	} leaving;	       /* ec_pool_retire_step() */
 	uint64_t now;
 	/* Called before each operation that the fabric executes. */
 	void (*between)(struct ec_pool *p, const struct fab_op *op);
@@ -107,6 +112,12 @@ void ec_pool_again_zeroed(struct ec_pool *p, const struct ec_block *b,
  * @members of them (a client that dies on the way). */
 int ec_pool_again_open(struct ec_pool *p, const struct alloc_grant *grant,
 		       uint8_t kind, unsigned members, struct ec_block *b);
+/* The same a message at a time: 0 if there is nothing to do, 1 if it went on,
+ * 2 if a block was given back. Not with the other. */
+unsigned ec_pool_retire_step(struct ec_pool *p);
+/* Is it half freed, so that nothing holds of it? */
+bool ec_pool_is_leaving(const struct ec_pool *p, uint64_t stripe,
+			uint32_t role);
 
 /* Assert D1, D2 and S1 on all nodes that are up, byte by byte; S1 also at
  * those that are coming. */

@@ -198,7 +198,8 @@ static void step(struct world *w)
 		mark(w);
 		break;
 	case 6:
-		w->retired += ec_pool_retire(&w->p);
+		for (uint64_t n = dice(w, 4); n > 0; n--)
+			w->retired += ec_pool_retire_step(&w->p) == 2;
 		break;
 	default:
 		work(w);
@@ -355,7 +356,8 @@ static void same_records(const struct world *w)
 		    ec_pool_leader(&w->p, s) == NOBODY)
 			continue;
 		for (uint32_t r = 0; r < k; r++)
-			if (mine == r || mine >= k)
+			if ((mine == r || mine >= k) &&
+			    !ec_pool_is_leaving(&w->p, s, r))
 				same_record(w, s, mine, r);
 	}
 }
@@ -368,7 +370,7 @@ static void read_all(struct world *w)
 		for (uint32_t r = 0; r < w->p.g.k; r++) {
 			const char *truth = ec_pool_truth(&w->p, s, r);
 
-			if (truth == NULL ||
+			if (truth == NULL || ec_pool_is_leaving(&w->p, s, r) ||
 			    ec_pool_is_up(&w->p, ec_pool_node(&w->p, s, r)))
 				continue;
 			assert_int_equal(
@@ -399,9 +401,14 @@ static void read_without_others(struct world *w)
 static void settle(struct world *w)
 {
 	mark_late_ends(w);
-	for (unsigned n = 0; n < 20; n++) {
+	for (unsigned n = 0; n < 10; n++) {
+		unsigned did;
+
 		ec_pool_fold(&w->p);
-		w->retired += ec_pool_retire(&w->p);
+		while ((did = ec_pool_retire_step(&w->p)) != 0) {
+			ec_pool_fold(&w->p);
+			w->retired += did == 2;
+		}
 	}
 	ec_pool_check(&w->p);
 }
