@@ -158,8 +158,8 @@ static void leave(struct ec_pool *p, const struct fab_op *op)
 	uint32_t node = ec_pool_node(p, b->stripe, p->g.k);
 
 	p->between = NULL;
-	assert_int_equal(fold_retire(p->a[node], b->stripe, b->role, b->life),
-			 0);
+	assert_int_equal(
+		fold_retire(p->a[node], b->stripe, b->role, b->life, false), 0);
 }
 
 static void what_moves_meanwhile_is_no_damage(void **state)
