@@ -135,6 +135,30 @@ static void a_new_node_may_take_the_place(void **state)
 	contract_wait(&v->downs.count, 2); /* once for each */
 }
 
+/* A call to the last process ends with the cut; it does not wait for, or reach,
+ * the one that is attached to under the same id. */
+static void a_call_to_the_last_node_does_not_reach_the_next(void **state)
+{
+	struct victim *v = *state;
+	struct fab_op op;
+	struct fab_batch b = {.ops = &op, .n = 1}, *done;
+	pid_t last = v->pid;
+
+	fab_call(&op, 4, CALL_HOLD, NULL, 0, NULL, 0);
+	assert_int_equal(fab_post(v->f, &b), 0);
+	assert_int_equal(fab_poll(v->f, &done, 1, 30 * MS), 0);
+	fab_net_cut(v->net, 4);
+	v->pid = contract_node_spawn(v->address, sizeof(v->address));
+	contract_attach(v->net, 4, v->address);
+	assert_int_equal(fab_poll(v->f, &done, 1, 4000 * MS), 1);
+	assert_int_equal(op.status, -EHOSTDOWN);
+	assert_int_equal(write_word(v->f, 5), 0);
+	contract_node_kill(last); /* nobody minds */
+	usleep(20000);
+	assert_int_equal(write_word(v->f, 6), 0);
+	assert_int_equal(contract_get(&v->downs.count), 0);
+}
+
 /* --- threads in the middle of it ------------------------------------------ */
 
 #define HAMMER_BYTES (2u << 20)
@@ -405,6 +429,7 @@ int contract_run_failures(void)
 		V(a_killed_node_is_found_dead_once),
 		V(a_call_under_way_ends_when_the_node_dies),
 		V(a_new_node_may_take_the_place),
+		V(a_call_to_the_last_node_does_not_reach_the_next),
 		V(a_kill_in_the_middle_harms_no_thread),
 		V(on_down_may_cut),
 		V(a_cut_ends_calls_to_a_node_that_hangs),

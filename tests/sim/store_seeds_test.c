@@ -1,8 +1,10 @@
 /* tests/sim/store_seeds_test.c - everything at once, from seeds: two to four
  * clients do everything that kv.h offers to a few keys, while up to m nodes
  * and all clients but one die, nodes stop for a while, and messages are late or
- * lost. All that was told must be explained by one order [I9], also what a new
- * client reads at the end [I7] [I8], and the nodes' memory must be sound.
+ * lost. In some seeds dead nodes are replaced, and then any number of them
+ * dies, m at a time, and the coordinator's messages are lost, too. All that was
+ * told must be explained by one order [I9], also what a new client reads at the
+ * end [I7] [I8], and the nodes' memory must be sound.
  *
  * SEEDS=n tries that many; `store_seeds_test SEED [LAST]` runs some alone. */
 #include <errno.h>
@@ -44,8 +46,9 @@ struct actor {
 struct world {
 	struct stage stage;
 	struct sim *s;
-	uint32_t clients, running, down;
+	uint32_t clients, running;
 	uint32_t drop_permille; /* of messages */
+	bool replaced;		/* nodes that die are */
 	uint64_t pace;		/* ns between acts, at most */
 	bool crowded;		/* everybody wants the same few keys */
 	bool some_died;
@@ -150,14 +153,26 @@ static void kill_client(struct world *w)
 	met.clients++;
 }
 
+/* Dead, or not yet what it was. */
+static uint32_t away(struct world *w)
+{
+	uint32_t n = 0;
+	struct view v;
+
+	coord_view(cluster_coord(w->stage.c), &v);
+	for (uint32_t id = 0; id < v.nodes; id++)
+		n += cluster_node(w->stage.c, id) == NULL ||
+		     v.node[id] != VIEW_NODE_UP;
+	return n;
+}
+
 static void kill_node(struct world *w)
 {
 	uint32_t id = (uint32_t)sim_dice(w->s, 5);
 
-	if (w->down == 2 || cluster_node(w->stage.c, id) == NULL)
+	if (away(w) >= 2 || cluster_node(w->stage.c, id) == NULL)
 		return;
 	cluster_kill_node(w->stage.c, id);
-	w->down++;
 	met.nodes++;
 }
 
@@ -176,7 +191,7 @@ static void stop_node(struct world *w)
 static void fate_main(void *arg)
 {
 	struct world *w = arg;
-	uint32_t n = (uint32_t)sim_dice(w->s, 6);
+	uint32_t n = (uint32_t)sim_dice(w->s, w->replaced ? 12 : 6);
 
 	for (uint32_t i = 0; i < n; i++) {
 		sim_pause(w->s,
@@ -223,7 +238,7 @@ static void body(struct cluster *c, void *arg)
 		w->actor[i].w = w;
 		player_init(&w->actor[i].p, &w->stage, i);
 	}
-	sim_drop(w->s, w->drop_permille, "kv");
+	sim_drop(w->s, w->drop_permille, w->replaced ? "coord" : "kv");
 	for (uint32_t i = 0; i < w->clients; i++)
 		cluster_spawn(c, actor_main, &w->actor[i]);
 	w->running = w->clients;
@@ -256,6 +271,10 @@ static void run_seed(uint64_t seed)
 	if (seed % 5 == 2)
 		w->drop_permille = 20;
 	o.ckpt_ms = (uint32_t)(seed % 7) * 5; /* 0: none */
+	if (seed % 7 >= 4) {
+		o.respawn_ns = MS / 2;
+		w->replaced = true;
+	}
 	w->stage.h = history_new();
 	cluster_run(&o, body, w);
 	history_free(w->stage.h);
