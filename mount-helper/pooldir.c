@@ -109,6 +109,22 @@ static int say_bad(const struct pooldir *d, int rc, uint32_t version,
 	return rc;
 }
 
+/* Regions of nodes that were replaced, and then all ended before a cut of them
+ * was durable. */
+static void drop_unborn(struct pooldir *d)
+{
+	char name[64];
+	uint32_t g;
+
+	for (uint32_t id = 0; id < d->file.super.layout.group.nodes; id++) {
+		g = d->file.region[id];
+		do
+			snprintf(name, sizeof(name), "node-%u/region.%u", id,
+				 ++g);
+		while (unlinkat(d->dirfd, name, 0) == 0);
+	}
+}
+
 static int read_pool(struct pooldir *d, char *error)
 {
 	struct disk_dir on = {.dirfd = d->dirfd, .region_fd = -1};
@@ -130,6 +146,7 @@ static int read_pool(struct pooldir *d, char *error)
 		return say_bad(d, rc == -EFBIG ? -ENOTUNIQ : rc, version,
 			       error);
 	memcpy(d->kept, d->file.region, sizeof(d->kept));
+	drop_unborn(d);
 	d->has_pool = d->file.at.durable != 0;
 	return 0;
 }

@@ -244,6 +244,32 @@ def test_overwriting_at_random_reuses_space(kept, seed):
         assert f.read() == blob
 
 
+def test_a_node_that_is_replaced(seed):
+    """Its new memory is a new file; the old one counts until a checkpoint has it."""
+    need_fuse()
+    kept = DirPool(options="durable_ms=300,respawn=yes")
+    rng = random.Random(seed)
+    made = fill(kept.dir, rng, 30)
+    kept.all_durable()
+    node = kept.status()["nodes"][1]
+    os.kill(node["pid"], signal.SIGKILL)
+    assert wait_for(lambda: kept.status()["nodes"][1]["pid"] != node["pid"]
+                    and kept.status()["nodes"][1]["state"] == "up")
+    made.update(fill(os.path.join(kept.dir, "x"), rng, 20))
+    kept.all_durable()
+    here = os.path.join(kept.keep, "node-1")
+    assert sorted(os.listdir(here)) == ["meta-0", "meta-1", "region.1"]
+    kept.kill_all()
+    kept.again("respawn=yes")
+    same(made)
+    os.kill(kept.status()["nodes"][2]["pid"], signal.SIGKILL)
+    time.sleep(rng.random() / 5)  # replaced, or not yet
+    kept.kill_all()
+    kept.again("respawn=yes")
+    same(made)
+    kept.close()
+
+
 def test_messages(kept):
     # Somebody else wants it.
     other = os.path.join(kept.base, "other")
