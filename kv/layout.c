@@ -199,7 +199,8 @@ struct super_image {
 	uint64_t index_off, index_stride, image_off, image_stride, size;
 	uint32_t crc, pad1;
 };
-_Static_assert(sizeof(struct super_image) == 152, "see kv/FORMAT.md");
+_Static_assert(sizeof(struct super_image) == LAYOUT_SUPER_BYTES,
+	       "see kv/FORMAT.md");
 _Static_assert(offsetof(struct super_image, crc) == 144, "see kv/FORMAT.md");
 
 static uint32_t super_crc(const struct super_image *s)

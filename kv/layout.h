@@ -14,8 +14,9 @@
 
 #include "ec/group.h"
 
-#define LAYOUT_MAGIC   UINT64_C(0x3130534f43455341) /* "ASECOS01" */
-#define LAYOUT_VERSION 2u
+#define LAYOUT_MAGIC	   UINT64_C(0x3130534f43455341) /* "ASECOS01" */
+#define LAYOUT_VERSION	   2u
+#define LAYOUT_SUPER_BYTES 152u /* of a superblock */
 
 struct layout {
 	struct group group;

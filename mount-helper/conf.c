@@ -79,6 +79,7 @@ static int set_nodes(struct conf *c, const char *v)
 
 static int set_respawn(struct conf *c, const char *v)
 {
+	c->pool.has_respawn = true;
 	c->pool.respawn = strcmp(v, "yes") == 0;
 	if (!c->pool.respawn && strcmp(v, "no") != 0)
 		return fail(c,
@@ -496,6 +497,9 @@ static int settle(struct conf *c)
 	if (c->debug)
 		c->foreground = true;
 	c->fs.debug = c->debug;
+	/* Without all its nodes nothing of it becomes durable. */
+	if (p->dir[0] != '\0' && !p->has_respawn)
+		p->respawn = true;
 	/* A pool that is there already keeps its shape. */
 	if (p->dir[0] != '\0' && pooldir_is_one(p->dir))
 		return 0;

@@ -18,12 +18,13 @@
 /* The shape of a pool that is to be made. */
 struct conf_pool {
 	char name[CONF_POOL_BYTES_MAX + 1]; /* "": derive it */
-	uint64_t size;	/* bytes for users; 0: see percent */
-	double percent; /* of free memory, for all of the pool; 0: default */
-	uint32_t k, m;	/* the code; 0: 3+2 */
-	uint32_t nodes; /* 0: k + m */
-	bool shaped;	/* any of the above was asked for */
-	bool respawn;	/* dead nodes are started again */
+	uint64_t size;	  /* bytes for users; 0: see percent */
+	double percent;	  /* of free memory, for all of the pool; 0: default */
+	uint32_t k, m;	  /* the code; 0: 3+2 */
+	uint32_t nodes;	  /* 0: k + m */
+	bool shaped;	  /* any of the above was asked for */
+	bool has_respawn; /* it was said, one way or the other */
+	bool respawn;	  /* dead nodes are started again */
 	/* Where it lives on between mounts (absolute); "": nowhere. */
 	char dir[CONF_DIR_BYTES_MAX];
 	uint32_t durable_ms; /* between durable checkpoints; 0: default */

@@ -32,6 +32,7 @@
 #define KILL_MS		5000
 #define FENCE_MS	1000 /* the coordinator waits meanwhile, and tries again */
 #define STOP_SAY_MS	1000
+#define STOP_SLICE_MS	200
 #define STOP_DURABLE_MS 120000
 
 /* A memory node's process. */
@@ -562,15 +563,26 @@ static int patience(struct super *s, bool idle)
 	return (int)ms;
 }
 
-/* Returns true when the pool is to end. */
-static bool wait_once(struct super *s)
+/* A second signal is one more. */
+static void take_signal(struct super *s)
+{
+	struct signalfd_siginfo ignored;
+
+	s->signalled = true;
+	(void)!read(s->sigfd, &ignored, sizeof(ignored));
+}
+
+/* Returns true when the pool is to end. Waits no longer than @most_ms (-1: as
+ * long as nothing happens). */
+static bool wait_once(struct super *s, int most_ms)
 {
 	struct pollfd p[POLLS_MAX];
 	uint32_t id[POLLS_MAX];
 	bool idle = !s->has_starter && coord_clients(s->coord) == 0;
 	int ms = patience(s, idle); /* may start some: then gather */
 	int n = gather(s, p, id);
-	int rc = poll(p, (nfds_t)n, ms);
+	int rc = poll(p, (nfds_t)n,
+		      most_ms >= 0 && (ms < 0 || ms > most_ms) ? most_ms : ms);
 	eventfd_t ignored;
 
 	if (rc < 0)
@@ -579,7 +591,7 @@ static bool wait_once(struct super *s)
 		return idle && ms == (int)s->opts->grace_ms &&
 		       coord_clients(s->coord) == 0;
 	if (p[ON_SIGNAL].revents != 0) {
-		s->signalled = true;
+		take_signal(s);
 		return true;
 	}
 	if (p[ON_GONE].revents != 0)
@@ -593,26 +605,39 @@ static bool wait_once(struct super *s)
 	return false;
 }
 
-/* The last durable checkpoint. False: somebody came in the meantime, to whom
- * the pool is still what it was. */
+/* Make the last durable checkpoint; nodes that die meanwhile are replaced as
+ * ever, as there is none without them. -ECANCELED: somebody came. */
+static int persist(struct super *s, bool forced)
+{
+	int rc = -ETIMEDOUT;
+
+	for (int ms = 0; rc == -ETIMEDOUT && ms < STOP_DURABLE_MS;
+	     ms += STOP_SLICE_MS) {
+		rc = coord_persist(s->coord, STOP_SLICE_MS);
+		wait_once(s, 0);
+		if (ms == STOP_SAY_MS && rc != 0)
+			say_info("writing the pool to %s", s->opts->pool.dir);
+		if (!forced && coord_clients(s->coord) != 0)
+			return -ECANCELED;
+	}
+	return rc;
+}
+
+/* False: somebody came in the meantime, to whom the pool is still what it was.
+ */
 static bool settle(struct super *s, bool forced)
 {
-	int rc;
+	int rc = s->dir != NULL ? persist(s, forced) : 0;
 
-	if (s->dir == NULL)
-		return true;
-	rc = coord_persist(s->coord, STOP_SAY_MS);
-	if (rc == -ETIMEDOUT) {
-		say_info("writing the pool to %s", s->opts->pool.dir);
-		rc = coord_persist(s->coord, STOP_DURABLE_MS);
-	}
+	if (rc == -ECANCELED)
+		return false;
 	if (rc != 0)
 		say_err("what was changed last is not in %s: %s",
 			s->opts->pool.dir,
 			rc == -ETIMEDOUT ? "a memory node is away, or the disk "
 					   "is too slow"
 					 : strerror(-rc));
-	return forced || coord_clients(s->coord) == 0;
+	return true;
 }
 
 static int run(struct super *s)
@@ -623,7 +648,7 @@ static int run(struct super *s)
 	if (rc == 0) {
 		program_tell(PROGRAM_LINK_FD, "ready", s->place.sock);
 		do
-			while (!wait_once(s))
+			while (!wait_once(s, -1))
 				;
 		while (!settle(s, s->signalled));
 	}

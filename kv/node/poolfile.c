@@ -6,14 +6,13 @@
 
 #include "ec/crc.h"
 
-#define MAGIC	    UINT64_C(0x31304c4f4f504341) /* "ACPOOL01" */
-#define SUPER_BYTES 136u
+#define MAGIC UINT64_C(0x31304c4f4f504341) /* "ACPOOL01" */
 
 struct image {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t pad;
-	uint8_t super[SUPER_BYTES]; /* as at the start of a region */
+	uint8_t super[LAYOUT_SUPER_BYTES]; /* as at the start of a region */
 	uint64_t durable;
 	uint64_t epoch, index_version;
 	uint32_t next_client;
@@ -24,9 +23,9 @@ struct image {
 };
 
 _Static_assert(sizeof(struct image) == POOLFILE_BYTES, "a pool file");
-_Static_assert(offsetof(struct image, durable) == 152, "poolfile.durable");
-_Static_assert(offsetof(struct image, region) == 184, "poolfile.region");
-_Static_assert(offsetof(struct image, crc) == 440, "poolfile.crc");
+_Static_assert(offsetof(struct image, durable) == 168, "poolfile.durable");
+_Static_assert(offsetof(struct image, region) == 200, "poolfile.region");
+_Static_assert(offsetof(struct image, crc) == 456, "poolfile.crc");
 
 void poolfile_write(const struct poolfile *in, void *buf)
 {

@@ -9,7 +9,7 @@
 #include "kv/node/coord.h"
 
 #define POOLFILE_VERSION 1u
-#define POOLFILE_BYTES	 448u
+#define POOLFILE_BYTES	 464u
 
 struct poolfile {
 	struct layout_super super; /* its node is not looked at */

@@ -190,7 +190,7 @@ def test_git_and_sqlite_after_everything_was_killed(kept):
 
     def write_rows():
         db = sqlite3.connect(base)
-        db.execute("pragma synchronous=full")
+        db.execute("pragma synchronous=extra")
         db.execute("create table t (n integer primary key, s text)")
         db.commit()
         n = 0
@@ -268,6 +268,17 @@ def test_a_node_that_is_replaced(seed):
     kept.again("respawn=yes")
     same(made)
     kept.close()
+
+
+def test_unmount_just_after_a_node_died(kept, seed):
+    """It is replaced first: what was written last is there again."""
+    rng = random.Random(seed)
+    made = fill(kept.dir, rng, 30)
+    os.kill(kept.status()["nodes"][3]["pid"], signal.SIGKILL)
+    made.update(fill(os.path.join(kept.dir, "x"), rng, 10))
+    kept.unmount()
+    kept.again()
+    same(made)
 
 
 def test_messages(kept):
