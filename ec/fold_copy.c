@@ -262,16 +262,24 @@ static int orphan_start(struct alloc *a, struct fab *f,
 	return 0;
 }
 
-static void orphan_whole(struct alloc *a, const struct alloc_at *at)
+/* Not if the data node went away (or came) meanwhile: others may have settled
+ * without it, so it is begun again, by the order of those. */
+static int orphan_whole(struct alloc *a, const struct alloc_at *at)
 {
 	struct block_rec rec;
+	int rc = 0;
 
-	a->orphan.on = false;
 	pthread_mutex_lock(&a->lock);
 	block_load(at->rec, &rec);
-	rec.flags &= (uint8_t)~BLOCK_F_ALIGN;
-	alloc_move(a, at, &rec);
+	if (a->orphan.from_data == data_is_up(a, at)) {
+		rec.flags &= (uint8_t)~BLOCK_F_ALIGN;
+		alloc_move(a, at, &rec);
+	} else {
+		rc = -EAGAIN;
+	}
 	pthread_mutex_unlock(&a->lock);
+	a->orphan.on = false;
+	return rc;
 }
 
 static int orphan_piece(struct alloc *a, struct fab *f, uint32_t len)
@@ -309,6 +317,5 @@ int copy_orphan(struct alloc *a, struct fab *f, const struct alloc_at *at,
 	c->done += n;
 	if (c->done < a->o.group->block_bytes)
 		return 1;
-	orphan_whole(a, at);
-	return 0;
+	return orphan_whole(a, at);
 }

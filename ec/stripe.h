@@ -7,8 +7,9 @@
  *      before and after must be equal and even (block.h), else again from 1
  *   3. (only if some of a role that was read from its node is obsolete, so that
  *      it may be leaving) the records once more
- * Then: a role not folded at some
- * parity that is up: its delta there IS the data (D1); else solve the parities
+ * Then: a role not folded at some parity that is up: its delta there IS the
+ * data (D1, and S6 of README.md: but for a copy that is to be made equal to
+ * another's); else solve the parities
  * for the lost folded roles, with the live folded roles folded out. Fresh
  * blocks are no part of it (the write hole, [I5]). What is read is not trusted
  * until its CRC was checked by the caller, who may run it again on a mismatch.

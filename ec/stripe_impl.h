@@ -21,8 +21,9 @@ enum stripe_source { SOURCE_NONE, SOURCE_NODE, SOURCE_COPY };
 /* How the bytes [lo, hi) of the block come about. */
 struct stripe_plan {
 	uint32_t lo, hi;
-	int copy;     /* peer whose delta is the answer, or -1 */
-	uint32_t neq; /* else: equations = unknowns */
+	bool any_copy; /* also those that are overruled (S6) */
+	int copy;      /* peer whose delta is the answer, or -1 */
+	uint32_t neq;  /* else: equations = unknowns */
 	uint32_t eq[CODE_PARITY_MAX];	/* peer of each */
 	unsigned lost[CODE_PARITY_MAX]; /* roles; [0] is the one wanted */
 	uint8_t source[CODE_DATA_MAX];	/* of the other roles */

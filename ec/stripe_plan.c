@@ -7,6 +7,8 @@
  *
  *	p[j]  ==  sum over roles IN at j of c[j][i] * d[i]
  *
+ * A copy is not used while it may be another than what some parity node holds
+ * to already (S6), if there is any other way.
  * Roles that are OUT at j are no part of this, so what their writers are about
  * at this moment does not matter [I5]. With the known ones folded out,
  * equations with the same lost roles, as many as these, give them all. */
@@ -28,9 +30,32 @@ static bool is_up(const struct stripe_read *sr, uint32_t role)
 	return (sr->up >> node & 1) != 0;
 }
 
+/* Its copy may differ from others' yet: its owner may have died (S6). */
+static bool is_loose(const struct block_rec *rec)
+{
+	return rec->state == BLOCK_OPEN || (rec->flags & BLOCK_F_ALIGN) != 0;
+}
+
+/* Somebody has what this copy will be made equal to. */
+static bool is_overruled(const struct stripe_read *sr, uint32_t p,
+			 uint32_t role)
+{
+	const struct block_rec *rec = &sr->peer[p].rec[role];
+
+	for (uint32_t q = 0; is_loose(rec) && q < sr->npeers; q++) {
+		const struct block_rec *other = &sr->peer[q].rec[role];
+
+		if (other->state != BLOCK_FREE && other->life == rec->life &&
+		    !is_loose(other))
+			return true;
+	}
+	return false;
+}
+
 static bool copy_at(const struct stripe_read *sr, uint32_t p, uint32_t role)
 {
-	return block_has_copy(&sr->peer[p].rec[role]);
+	return block_has_copy(&sr->peer[p].rec[role]) &&
+	       (sr->plan.any_copy || !is_overruled(sr, p, role));
 }
 
 static int copy_of(const struct stripe_read *sr, uint32_t role)
@@ -193,6 +218,33 @@ static int why_not(const struct stripe_read *sr)
 	return away > sr->g->m ? -EIO : -EAGAIN;
 }
 
+static bool all_at_rest(const struct stripe_read *sr)
+{
+	for (uint32_t p = 0; p < sr->npeers; p++)
+		if (in_flux(sr, p))
+			return false;
+	return true;
+}
+
+/* With @any_copy also from copies that are overruled: if that is all there is,
+ * their node will leave them as they are (ec/fold_copy.c). */
+static bool find_plan(struct stripe_read *sr, bool any_copy)
+{
+	struct stripe_plan *pl = &sr->plan;
+
+	pl->any_copy = any_copy;
+	pl->neq = 0;
+	pl->copy = copy_of(sr, sr->role);
+	if (pl->copy >= 0)
+		return true;
+	find_sources(sr);
+	if (!find_equations(sr))
+		return false;
+	drop_sources(sr);
+	give_buffers(sr);
+	return true;
+}
+
 int stripe_plan_make(struct stripe_read *sr)
 {
 	struct stripe_plan *pl = &sr->plan;
@@ -201,15 +253,8 @@ int stripe_plan_make(struct stripe_read *sr)
 	pl->lo = sr->at + sr->done;
 	pl->hi = pl->lo +
 		 (left < STRIPE_SLICE_BYTES ? left : STRIPE_SLICE_BYTES);
-	pl->neq = 0;
-	pl->copy = copy_of(sr, sr->role);
-	if (pl->copy < 0) {
-		find_sources(sr);
-		if (!find_equations(sr))
-			return why_not(sr);
-		drop_sources(sr);
-		give_buffers(sr);
-	}
+	if (!find_plan(sr, false) && (!all_at_rest(sr) || !find_plan(sr, true)))
+		return why_not(sr);
 	mark_asked(sr);
 	return 0;
 }

@@ -492,6 +492,68 @@ static void an_orphan_half_settled_follows_who_is(void **state)
 	ec_pool_close(&s.p);
 }
 
+/* Its data node is away, one parity node has settled for its own copy, and
+ * folded it or not; the other's differs still. All get the settled version,
+ * whichever that is, and a neighbour is not harmed. */
+static void an_orphan_has_one_version_while_one_waits(void **state)
+{
+	char before[512], now[512], junk[512];
+
+	memset(junk, 0x5a, sizeof(junk));
+	for (unsigned copies = 2; copies < 8; copies += 2) {
+		for (unsigned steps = 0; steps < 12; steps++) {
+			struct scene s;
+			uint64_t up;
+
+			scene_of_three(&s, 60 + copies);
+			ec_pool_write(&s.p, &s.b[1], 8192, junk, sizeof(junk),
+				      copies);
+			up = s.p.up & ~(1u << ec_pool_node(&s.p, 0, 1));
+			ec_pool_set_up(&s.p, up);
+			assert_int_equal(
+				ec_pool_read(&s.p, 0, 1, 8192, 512, before), 0);
+			ec_pool_orphan(&s.p, &s.b[1]);
+			for (unsigned n = 0; n < steps; n++)
+				fold_work(s.p.a[3], &s.p.fab, 1);
+			assert_int_equal(
+				ec_pool_read(&s.p, 0, 1, 8192, 512, now), 0);
+			assert_memory_equal(before, now, 512);
+			s.p.up = up & ~(1u << ec_pool_node(&s.p, 0, 0));
+			read_and_compare(&s, 0, 8192, 512);
+			s.p.up = up;
+			ec_pool_fold(&s.p);
+			assert_int_equal(
+				ec_pool_read(&s.p, 0, 1, 8192, 512, now), 0);
+			assert_memory_equal(before, now, 512);
+			ec_pool_close(&s.p);
+		}
+	}
+}
+
+/* The second has it from the data node; the first has its own copy still. */
+static void an_orphan_s_settled_version_goes_before_an_elder_s(void **state)
+{
+	char junk[512];
+	struct scene s;
+	uint64_t up;
+
+	for (unsigned steps = 1; steps < 12; steps++) {
+		scene_of_three(&s, 53);
+		memset(junk, 0x5a, sizeof(junk));
+		ec_pool_write(&s.p, &s.b[1], 8192, junk, sizeof(junk), 2);
+		ec_pool_orphan(&s.p, &s.b[1]);
+		for (unsigned n = 0; n < steps; n++)
+			fold_work(s.p.a[4], &s.p.fab, BLOCK);
+		assert_int_equal(ec_pool_rec(&s.p, 4, 0, 1).flags, 0);
+		up = s.p.up & ~(1u << ec_pool_node(&s.p, 0, 1));
+		ec_pool_set_up(&s.p, up);
+		read_and_compare(&s, 1, 8192, 512);
+		s.p.up = up & ~(1u << ec_pool_node(&s.p, 0, 0));
+		read_and_compare(&s, 0, 8192, 512);
+		ec_pool_close(&s.p);
+	}
+}
+
 /* The data node dies while each has copied another part of it. */
 static void an_orphan_s_source_is_never_a_mixture(void **state)
 {
@@ -623,6 +685,9 @@ int main(void)
 		cmocka_unit_test(an_orphan_is_made_whole_before_it_is_folded),
 		cmocka_unit_test(an_orphan_whose_node_died_too_has_one_version),
 		cmocka_unit_test(an_orphan_half_settled_follows_who_is),
+		cmocka_unit_test(an_orphan_has_one_version_while_one_waits),
+		cmocka_unit_test(
+			an_orphan_s_settled_version_goes_before_an_elder_s),
 		cmocka_unit_test(an_orphan_s_source_is_never_a_mixture),
 		cmocka_unit_test(an_orphan_that_must_wait_lets_others_pass),
 		cmocka_unit_test(more_than_m_away_is_an_error_at_once),
