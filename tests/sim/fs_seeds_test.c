@@ -43,6 +43,7 @@ struct mount {
 	struct fs *fs;
 	uint32_t id;
 	bool dead, ended;
+	int32_t by; /* names that its shared act under way adds */
 	struct fs_own_pair own;
 };
 
@@ -84,18 +85,23 @@ static struct spot somewhere(struct world *w)
 	return s;
 }
 
-/* An act that adds @by names if it succeeds: count it when it is known. */
-static void count(struct mount *m, int rc, int32_t by)
+/* Mount @m dies: what it has under way may have taken place, or yet may. */
+static void count_open(struct mount *m)
 {
-	if (m->dead) {
-		m->w->least += by < 0 ? by : 0;
-		m->w->most += by > 0 ? by : 0;
-	} else if (rc == 0) {
-		m->w->least += by;
-		m->w->most += by;
-	} else if (rc != -EEXIST && rc != -ENOENT) {
+	m->w->least += m->by < 0 ? m->by : 0;
+	m->w->most += m->by > 0 ? m->by : 0;
+}
+
+/* An act that adds @m->by names if it succeeds: count it when it is known. */
+static void count(struct mount *m, int rc)
+{
+	if (!m->dead && rc == 0) {
+		m->w->least += m->by;
+		m->w->most += m->by;
+	} else if (!m->dead && rc != -EEXIST && rc != -ENOENT) {
 		fail_msg("mount %u: %s", m->id, strerror(-rc));
 	}
+	m->by = 0;
 	met.shared++;
 }
 
@@ -109,24 +115,22 @@ static void shared_act(struct mount *m)
 	switch (sim_dice(m->w->s, 6)) {
 	case 0:
 	case 1:
-		count(m, fs_names_make(m->fs, a.dir, a.name, &how, &in), 1);
+		m->by = 1;
+		count(m, fs_names_make(m->fs, a.dir, a.name, &how, &in));
 		break;
 	case 2:
-		count(m, fs_names_unlink(m->fs, a.dir, a.name), -1);
+		m->by = -1;
+		count(m, fs_names_unlink(m->fs, a.dir, a.name));
 		break;
 	case 3:
 		if (!same)
-			count(m,
-			      fs_names_rename(m->fs, a.dir, a.name, b.dir,
-					      b.name, RENAME_EXCHANGE),
-			      0);
+			count(m, fs_names_rename(m->fs, a.dir, a.name, b.dir,
+						 b.name, RENAME_EXCHANGE));
 		break;
 	default:
 		if (!same)
-			count(m,
-			      fs_names_rename(m->fs, a.dir, a.name, b.dir,
-					      b.name, RENAME_NOREPLACE),
-			      0);
+			count(m, fs_names_rename(m->fs, a.dir, a.name, b.dir,
+						 b.name, RENAME_NOREPLACE));
 	}
 }
 
@@ -183,6 +187,7 @@ static void kill_mount(struct world *w)
 	if (m->dead || m->ended)
 		return;
 	m->dead = w->some_died = true;
+	count_open(m);
 	w->running--;
 	cluster_client_kill(w->c, m->kv);
 	met.mounts++;
