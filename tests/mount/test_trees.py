@@ -46,7 +46,7 @@ def test_git_init_commit_clone_fsck(mnt):
 
 def test_build_a_c_project(mnt):
     """Our own library, compiled on the mount with make."""
-    sh(f"mkdir src && cp -r {ROOT}/Makefile {ROOT}/VERSION {ROOT}/rdma {ROOT}/ec {ROOT}/kv src/ && "
+    sh(f"mkdir src && cp -r {ROOT}/Makefile {ROOT}/VERSION {ROOT}/rdma {ROOT}/ec {ROOT}/checkpoint {ROOT}/kv src/ && "
        f"cd src && make -s -j2 build/release/libaceso.a && ar t build/release/libaceso.a && "
        f"make -s clean && test ! -e build", cwd=mnt, timeout=400)
 
