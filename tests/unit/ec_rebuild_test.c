@@ -516,6 +516,8 @@ static void it_does_while_all_others_go_on(void **state)
 	live(4, 2, 1, (unsigned)effort(12), &sum);
 	live(3, 1, 2, (unsigned)effort(8), &sum);
 	live(8, 4, 3, (unsigned)effort(6), &sum);
+	if (!effort_is_whole())
+		return;
 	assert_true(sum.retired > 50);
 	assert_true(sum.waits > 5);
 	assert_true(sum.lates > 100);
