@@ -20,7 +20,15 @@ LOGS = os.path.join(ROOT, "build", "check")
 SUITES = ("unit", "contract", "golden", "crash", "sim", "fsmodel")
 NOT_SUITES = ("fs_model_mount", "verbs_test")  # verbs_test: stage rdma
 # Long, and in one thread only: nothing there for the thread sanitizer to see.
-ONE_THREAD = ("fsmodel/names_crash_test", "fsmodel/bytes_test", "unit/ec_stripe_test")
+ONE_THREAD = {
+    *(f"crash/{name}_test" for name in (
+        "node_kill", "node_replace", "node_restore", "pair_kill", "power_loss")),
+    *(f"sim/{name}_test" for name in (
+        "ckpt_recover", "cluster_stress", "fs_seeds", "kv_check", "kv_linear", "kv_race",
+        "kv_reclaim", "kv_reuse", "store_seeds")),
+    "fsmodel/names_crash_test", "fsmodel/bytes_test",
+    "unit/ec_again_test", "unit/ec_rebuild_test", "unit/ec_stripe_test",
+}
 SANITIZER_ENV = {
     "ASAN_OPTIONS": "abort_on_error=0:detect_leaks=1:halt_on_error=1",
     "UBSAN_OPTIONS": "print_stacktrace=1",

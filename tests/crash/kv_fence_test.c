@@ -12,6 +12,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "kv/client/client_impl.h"
+#include "kv/client/member.h"
 #include "kv/proto.h"
 #include "tests/lib/cluster.h"
 
@@ -114,6 +116,8 @@ static void frozen_client_is_ended(struct cluster *c, void *arg)
 	assert_int_equal(atomic_load(&ch->killed),
 			 0); /* being slow is no crime by itself */
 	cluster_kill_node(c, 1);
+	while (member_up(kv->member) & 1u << 1) /* it has not heard yet */
+		cluster_sleep(c, MS);
 	put_and_get(kv, "2"); /* waits for shard 1, for the lease at most */
 	assert_int_equal(atomic_load(&ch->killed), 1);
 	assert_true(WIFSIGNALED(ch->status));
