@@ -9,8 +9,6 @@
 
 #include "tests/contract/fabric_contract.h"
 
-#define MS UINT64_C(1000000)
-
 static void a_call_brings_bytes_there_and_back(void **state)
 {
 	struct fixture *x = *state;
@@ -130,7 +128,7 @@ static void an_answer_may_come_later_from_another_thread(void **state)
 		fab_call_run(x->f, 0, CALL_LATER, "abcd", 4, out, 4, NULL, 0),
 		0);
 	assert_memory_equal(out, "abcd", 4);
-	assert_true(contract_now() - t >= 19 * MS);
+	assert_true(contract_now() - t >= 19 * UINT64_C(1000000));
 }
 
 /* --- deadlines ------------------------------------------------------------ */

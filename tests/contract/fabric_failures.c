@@ -9,8 +9,6 @@
 
 #include "tests/contract/fabric_contract.h"
 
-#define MS UINT64_C(1000000)
-
 /* How often, and which, a net found dead. */
 struct downs {
 	int count;
