@@ -18,6 +18,12 @@ void respawn_died(struct respawn *r, int64_t now_ms)
 		r->wait_ms = RESPAWN_WAIT_MAX_MS;
 }
 
+void respawn_now(struct respawn *r, int64_t now_ms)
+{
+	r->due = true;
+	r->at_ms = now_ms;
+}
+
 int64_t respawn_in(const struct respawn *r, int64_t now_ms)
 {
 	if (!r->due)

@@ -20,6 +20,9 @@ struct respawn {
 void respawn_began(struct respawn *r, int64_t now_ms);
 void respawn_died(struct respawn *r, int64_t now_ms);
 
+/* It is dead, and needed at once, however often it died. */
+void respawn_now(struct respawn *r, int64_t now_ms);
+
 /* How long from now until it is to be started; -1: it is not. */
 int64_t respawn_in(const struct respawn *r, int64_t now_ms);
 

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -19,6 +18,8 @@
 #include "kv/log.h"
 #include "kv/node/coord.h"
 #include "mount-helper/exitcode.h"
+#include "mount-helper/lay_out.h"
+#include "mount-helper/persist.h"
 #include "mount-helper/pool.h"
 #include "mount-helper/pooldir.h"
 #include "mount-helper/program.h"
@@ -27,13 +28,10 @@
 #include "mount-helper/say.h"
 #include "mount-helper/supervise.h"
 
-#define NODE_READY_MS	15000
-#define NODE_STOP_MS	2000
-#define KILL_MS		5000
-#define FENCE_MS	1000 /* the coordinator waits meanwhile, and tries again */
-#define STOP_SAY_MS	1000
-#define STOP_SLICE_MS	200
-#define STOP_DURABLE_MS 120000
+#define NODE_READY_MS 15000
+#define NODE_STOP_MS  2000
+#define KILL_MS	      5000
+#define FENCE_MS      1000 /* the coordinator waits meanwhile, and tries again */
 
 /* A memory node's process. */
 struct child {
@@ -50,20 +48,19 @@ struct child {
 struct super {
 	const struct supervise_opts *opts;
 	struct pool_place place;
-	struct layout_super head;
+	struct lay_out is;
 	char program[PATH_MAX]; /* aceso-node */
 	struct child child[FAB_NODES_MAX];
 	uint32_t children;
 	struct coord *coord;
 	struct public *public;
-	struct pooldir *dir;  /* NULL: memory is all there is */
-	bool restarted;	      /* from what was there */
 	pthread_mutex_t lock; /* of child[].pid and .pidfd */
 	int lock_fd;	      /* the pool's */
 	int sigfd;
 	int eventfd; /* the last client has gone */
 	bool has_starter;
 	bool signalled; /* to end, whoever is there */
+	bool ending;	/* the last checkpoint is to be made */
 };
 
 /* --- what the coordinator asks -------------------------------------- */
@@ -137,14 +134,14 @@ static int commit(void *arg, const struct coord_counters *at)
 {
 	struct super *s = arg;
 
-	return pooldir_commit(s->dir, at);
+	return pooldir_commit(s->is.dir, at);
 }
 
 static void on_cut(void *arg)
 {
 	struct super *s = arg;
 
-	pooldir_cut(s->dir);
+	pooldir_cut(s->is.dir);
 }
 
 static void on_last_client_gone(void *arg)
@@ -159,7 +156,7 @@ static void on_last_client_gone(void *arg)
 /* Hand @c its superblock: it formats its region with that. */
 static int brief(struct super *s, uint32_t id)
 {
-	struct layout_super head = s->head;
+	struct layout_super head = s->is.head;
 
 	head.node = id;
 	if (send(s->child[id].link, &head, sizeof(head), MSG_NOSIGNAL) !=
@@ -182,17 +179,17 @@ static int start_node(struct super *s, uint32_t id)
 	snprintf(ckpt, sizeof(ckpt), "%u", s->opts->pool.ckpt_ms);
 	if (s->opts->foreground)
 		argv[n++] = "--foreground";
-	if (s->dir != NULL) {
+	if (s->is.dir != NULL) {
 		if (c->life > 0)
-			rc = pooldir_renew(s->dir, id);
+			rc = pooldir_renew(s->is.dir, id);
 		if (rc != 0)
 			return rc;
-		pooldir_node(s->dir, id, dir, region);
+		pooldir_node(s->is.dir, id, dir, region);
 		argv[n++] = "--dir";
 		argv[n++] = dir;
 		argv[n++] = "--region";
 		argv[n++] = region;
-		if (s->restarted && c->life == 0)
+		if (s->is.restarted && c->life == 0)
 			argv[n++] = "--keep";
 	}
 	pool_node_sock(&s->place, id, c->life++, c->address);
@@ -231,7 +228,7 @@ static int await_node(struct super *s, uint32_t id, char *error)
 
 static int start_nodes(struct super *s, char *error)
 {
-	uint32_t n = s->head.layout.group.nodes;
+	uint32_t n = s->is.head.layout.group.nodes;
 	int rc;
 
 	rc = program_find("aceso-node", s->program);
@@ -294,53 +291,6 @@ static void stop_nodes(struct super *s)
 
 /* --- start and end -------------------------------------------------- */
 
-static int lay_out_new(struct super *s)
-{
-	const struct conf_pool *p = &s->opts->pool;
-	struct layout_shape shape = {
-		.nodes = p->nodes, .k = p->k, .m = p->m, .usable = p->size};
-
-	s->head.magic = LAYOUT_MAGIC;
-	s->head.version = LAYOUT_VERSION;
-	if (getrandom(s->head.uuid, sizeof(s->head.uuid), 0) < 0 ||
-	    getrandom(&s->head.secret, sizeof(s->head.secret), 0) < 0)
-		return -errno;
-	return layout_of(&shape, &s->head.layout);
-}
-
-/* The pool's files: made, or brought back to the last durable checkpoint. */
-static int lay_out_dir(struct super *s, char *error)
-{
-	int rc = pooldir_open(&s->opts->pool, &s->dir, error);
-
-	if (rc == 0 && pooldir_has_pool(s->dir)) {
-		s->head = pooldir_file(s->dir)->super;
-		s->restarted = true;
-		return pooldir_restart(s->dir, error);
-	}
-	if (rc == 0 && s->opts->pool.size == 0) {
-		snprintf(error, PROGRAM_LINE_BYTES_MAX,
-			 "%.300s holds no pool (any more)", s->opts->pool.dir);
-		return -EINVAL;
-	}
-	if (rc == 0)
-		rc = lay_out_new(s);
-	return rc != 0 ? rc : pooldir_create(s->dir, &s->head, error);
-}
-
-static int lay_out(struct super *s, char *error)
-{
-	int rc;
-
-	if (s->opts->pool.dir[0] != '\0')
-		return lay_out_dir(s, error);
-	rc = lay_out_new(s);
-	if (rc < 0)
-		snprintf(error, PROGRAM_LINE_BYTES_MAX,
-			 "the pool cannot be laid out: %s", strerror(-rc));
-	return rc;
-}
-
 static int start_coord(struct super *s)
 {
 	const char *address[FAB_NODES_MAX];
@@ -348,7 +298,7 @@ static int start_coord(struct super *s)
 	struct coord_opts o = {
 		.pool = s->place.name,
 		.transport = "shm",
-		.super = s->head,
+		.super = s->is.head,
 		.address = s->place.sock,
 		.node_address = address,
 		.node_pid = pid,
@@ -364,11 +314,11 @@ static int start_coord(struct super *s)
 		.on_last_client_gone = on_last_client_gone,
 	};
 
-	if (s->dir != NULL) {
+	if (s->is.dir != NULL) {
 		o.persistent = true;
 		o.dir = s->opts->pool.dir; /* lives as long as we do */
 		o.durable_ms = s->opts->pool.durable_ms;
-		o.counters = pooldir_file(s->dir)->at;
+		o.counters = pooldir_file(s->is.dir)->at;
 		o.commit = commit;
 		o.on_cut = on_cut;
 	}
@@ -406,7 +356,7 @@ static int start(struct super *s, char *error)
 			 "signals cannot be set up: %s", strerror(-rc));
 		return rc;
 	}
-	rc = lay_out(s, error);
+	rc = lay_out(&s->opts->pool, &s->is, error);
 	if (rc < 0)
 		return rc;
 	rc = start_nodes(s, error);
@@ -439,7 +389,7 @@ static void node_died(struct super *s, uint32_t id)
 	reap(s, id, false);
 	unlink(c->address);
 	coord_node_died(s->coord, id);
-	if (s->opts->pool.respawn)
+	if (s->opts->pool.respawn || s->ending)
 		respawn_died(&c->again, now_ms());
 }
 
@@ -605,38 +555,51 @@ static bool wait_once(struct super *s, int most_ms)
 	return false;
 }
 
-/* Make the last durable checkpoint; nodes that die meanwhile are replaced as
- * ever, as there is none without them. -ECANCELED: somebody came. */
-static int persist(struct super *s, bool forced)
+/* Those that are away are needed at once, even if they were to stay away: there
+ * is no checkpoint without them. */
+static void recall_nodes(struct super *s)
 {
-	int rc = -ETIMEDOUT;
+	s->ending = true;
+	for (uint32_t id = 0; id < s->children; id++)
+		if (s->child[id].pid == 0)
+			respawn_now(&s->child[id].again, now_ms());
+}
 
-	for (int ms = 0; rc == -ETIMEDOUT && ms < STOP_DURABLE_MS;
-	     ms += STOP_SLICE_MS) {
-		rc = coord_persist(s->coord, STOP_SLICE_MS);
+/* Nobody has told it to end, and it is used again. */
+static bool is_wanted(struct super *s)
+{
+	return !s->signalled && coord_clients(s->coord) != 0;
+}
+
+/* Make the last durable checkpoint. Nodes that die meanwhile are replaced. */
+static int persist(struct super *s, struct persist *p)
+{
+	int rc;
+
+	persist_begin(p, s->coord, s->opts->pool.dir);
+	recall_nodes(s);
+	do {
+		rc = persist_step(p);
 		wait_once(s, 0);
-		if (ms == STOP_SAY_MS && rc != 0)
-			say_info("writing the pool to %s", s->opts->pool.dir);
-		if (!forced && coord_clients(s->coord) != 0)
-			return -ECANCELED;
-	}
+	} while (rc == -EINPROGRESS && !is_wanted(s));
+	s->ending = false;
 	return rc;
 }
 
 /* False: somebody came in the meantime, to whom the pool is still what it was.
  */
-static bool settle(struct super *s, bool forced)
+static bool settle(struct super *s)
 {
-	int rc = s->dir != NULL ? persist(s, forced) : 0;
+	struct persist p;
+	int rc;
 
-	if (rc == -ECANCELED)
+	if (s->is.dir == NULL)
+		return true;
+	rc = persist(s, &p);
+	if (is_wanted(s))
 		return false;
 	if (rc != 0)
-		say_err("what was changed last is not in %s: %s",
-			s->opts->pool.dir,
-			rc == -ETIMEDOUT ? "a memory node is away, or the disk "
-					   "is too slow"
-					 : strerror(-rc));
+		persist_say_lost(&p, rc);
 	return true;
 }
 
@@ -650,10 +613,10 @@ static int run(struct super *s)
 		do
 			while (!wait_once(s, -1))
 				;
-		while (!settle(s, s->signalled));
+		while (!settle(s));
 	}
 	stop_nodes(s);
-	pooldir_close(s->dir);
+	pooldir_close(s->is.dir);
 	pool_remove(&s->place, s->lock_fd);
 	if (rc < 0) /* said last: nothing is left when it is read */
 		program_tell(PROGRAM_LINK_FD, "error", error);

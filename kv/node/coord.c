@@ -437,20 +437,31 @@ static int persist_end(struct coord *c, struct coord_waiter *w)
 	return -ETIMEDOUT;
 }
 
-int coord_persist(struct coord *c, uint32_t timeout_ms)
+uint64_t coord_persist(struct coord *c)
+{
+	uint64_t number = 0;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->opts.persistent)
+		number = coord_durable_ask(c);
+	pthread_mutex_unlock(&c->lock);
+	return number;
+}
+
+int coord_persist_wait(struct coord *c, uint64_t number, uint32_t timeout_ms)
 {
 	uint64_t end = fab_now(c->fab) + timeout_ms * COORD_MS;
-	struct coord_waiter w = {.status = -EINPROGRESS};
+	struct coord_waiter w = {.status = -EINPROGRESS, .need = number};
 	struct timespec until = until_of(end);
 	int rc;
 
-	if (!c->opts.persistent)
-		return -EOPNOTSUPP;
 	pthread_mutex_lock(&c->lock);
-	coord_durable_ask(c, &w);
+	coord_durable_wait(c, &w);
 	while (w.status == -EINPROGRESS && fab_now(c->fab) < end)
 		wait_told(c, &until);
 	rc = persist_end(c, &w);
+	if (rc == -ETIMEDOUT && coord_durable_hopeless(c))
+		rc = -EIO;
 	pthread_mutex_unlock(&c->lock);
 	return rc;
 }

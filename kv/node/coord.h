@@ -119,9 +119,13 @@ void coord_node_came(struct coord *c, uint32_t id, const char *address,
  * for their answers. */
 void coord_stop_nodes(struct coord *c, uint32_t timeout_ms);
 
-/* Make durable all that was acknowledged before: waits until it is. Errors:
- * -EOPNOTSUPP not persistent; -ETIMEDOUT. */
-int coord_persist(struct coord *c, uint32_t timeout_ms);
+/* Make durable all that was acknowledged before, with or without clients.
+ * Returns the number of the checkpoint that will have it (0: the pool is not
+ * persistent): it, or a later one, can be waited for in pieces.
+ * Errors of waiting: -ETIMEDOUT not yet; -EIO never, too much is lost;
+ * -ECANCELED the coordinator closes. */
+uint64_t coord_persist(struct coord *c);
+int coord_persist_wait(struct coord *c, uint64_t number, uint32_t timeout_ms);
 
 void coord_view(struct coord *c, struct view *out);
 unsigned coord_clients(struct coord *c);
@@ -133,7 +137,8 @@ struct coord_durable_stats {
 	uint64_t frozen_ns; /* how long clients held still for it, at most */
 	uint64_t took_ns;   /* from its cut until it was durable */
 	uint64_t done, failed;
-	bool under_way;
+	uint64_t restored; /* bytes, of nodes that must be UP before the next */
+	bool under_way;	   /* not: it failed, and is tried again later */
 };
 void coord_durable_stats(struct coord *c, struct coord_durable_stats *out);
 

@@ -211,6 +211,7 @@ static int commit_end(struct coord *c, uint64_t now)
 	d->threaded = false;
 	d->committed = false;
 	if (d->status != 0) {
+		d->last.failed++;
 		d->next_ns = now + RETRY_NS;
 		return 1;
 	}
@@ -355,14 +356,45 @@ void coord_durable_changed(struct coord *c)
 }
 
 /* All that was acknowledged before is in the next cut that begins. */
-void coord_durable_ask(struct coord *c, struct coord_waiter *w)
+uint64_t coord_durable_ask(struct coord *c)
 {
 	c->durable.hurry = true;
-	if (w != NULL) {
-		w->need = c->view.cut + 1;
-		TAILQ_INSERT_TAIL(&c->durable.waiters, w, link);
-	}
 	coord_kick(c);
+	return c->view.cut + 1;
+}
+
+void coord_durable_wait(struct coord *c, struct coord_waiter *w)
+{
+	TAILQ_INSERT_TAIL(&c->durable.waiters, w, link);
+	if (c->view.durable >= w->need)
+		answer(c, w, 0);
+	coord_kick(c);
+}
+
+bool coord_durable_waited_for(const struct coord *c)
+{
+	return c->durable.state != DURABLE_IDLE ||
+	       !TAILQ_EMPTY(&c->durable.waiters);
+}
+
+/* A shard that is lost stays so; and nobody is let in when too much is away. */
+bool coord_durable_hopeless(const struct coord *c)
+{
+	for (uint32_t s = 0; s < c->view.nodes; s++)
+		if (c->view.shard[s] == VIEW_SHARD_LOST)
+			return true;
+	return view_down(&c->view) > c->view.m;
+}
+
+/* Bytes that nodes got back which are not whole yet. */
+static uint64_t restored(const struct coord *c)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t id = 0; id < c->view.nodes; id++)
+		if (c->view.node[id] == VIEW_NODE_COMING)
+			bytes += c->node[id].restored.bytes_done;
+	return bytes;
 }
 
 void coord_durable_stats(struct coord *c, struct coord_durable_stats *out)
@@ -373,7 +405,9 @@ void coord_durable_stats(struct coord *c, struct coord_durable_stats *out)
 	*out = c->durable.last;
 	out->age_ns =
 		c->durable.last_cut_ns != 0 ? now - c->durable.last_cut_ns : 0;
-	out->under_way = c->durable.state != DURABLE_IDLE;
+	out->restored = restored(c);
+	out->under_way =
+		c->durable.state != DURABLE_IDLE && now >= c->durable.next_ns;
 	pthread_mutex_unlock(&c->lock);
 }
 

@@ -341,9 +341,14 @@ void coord_durable_open(struct coord *c);
 void coord_durable_drop(struct coord *c); /* at the end: answer all */
 int coord_durable_step(struct coord *c, uint64_t now, uint64_t *again);
 void coord_durable_changed(struct coord *c); /* locked */
-/* Locked. Wants a checkpoint whose cut is yet to be made; @w (NULL: nobody) is
- * answered when it is durable. */
-void coord_durable_ask(struct coord *c, struct coord_waiter *w);
+/* Locked. Wants a checkpoint whose cut is yet to be made; returns its number,
+ * for waiters. @w, with @need and @rq set, is answered when it is durable. */
+uint64_t coord_durable_ask(struct coord *c);
+void coord_durable_wait(struct coord *c, struct coord_waiter *w);
+/* Locked. Somebody waits for the nodes on behalf of a checkpoint; there will
+ * never be one again. */
+bool coord_durable_waited_for(const struct coord *c);
+bool coord_durable_hopeless(const struct coord *c);
 /* --- coord_scrub.c: locked ------------------------------------------------ */
 
 /* @works: the asker is the one that scrubs; kept with its connection. */

@@ -10,8 +10,9 @@
  *
  * Spared: to end it would take the pool beyond what its code bears. When others
  * answer again so that it would not, its clock starts anew; so do all clocks
- * after a pause of the coordinator itself. Without clients nobody waits for a
- * node, and only a sweep asks. */
+ * after a pause of the coordinator itself. Without clients and without a
+ * durable checkpoint to be made nobody waits for a node, and only a sweep asks.
+ */
 #include <errno.h>
 
 #include "kv/log.h"
@@ -167,7 +168,7 @@ int coord_ping_step(struct coord *c, uint64_t now, uint64_t *again)
 	int did = 0;
 
 	pthread_mutex_lock(&c->lock);
-	if (!TAILQ_EMPTY(&c->clients))
+	if (!TAILQ_EMPTY(&c->clients) || coord_durable_waited_for(c))
 		did = ping_all(c, now, again);
 	silent = silent_ones(c, now);
 	spared = too_many(c, now);

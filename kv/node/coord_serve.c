@@ -194,6 +194,7 @@ static void serve_persist(struct ask *a)
 {
 	const struct proto_persist *rq = a->req;
 	struct coord_waiter *w = NULL;
+	uint64_t number;
 
 	if (!a->c->opts.persistent) {
 		fab_reply(a->rq, -EOPNOTSUPP, NULL, 0);
@@ -207,9 +208,13 @@ static void serve_persist(struct ask *a)
 		}
 		w->rq = a->rq;
 	}
-	coord_durable_ask(a->c, w);
-	if (w == NULL)
+	number = coord_durable_ask(a->c);
+	if (w == NULL) {
 		fab_reply(a->rq, 0, NULL, 0);
+		return;
+	}
+	w->need = number;
+	coord_durable_wait(a->c, w);
 }
 
 static void serve_leave(struct ask *a)

@@ -270,6 +270,87 @@ def test_a_node_that_is_replaced(seed):
     kept.close()
 
 
+def kill_nodes(pool, nodes):
+    pids = [pool.status()["nodes"][n]["pid"] for n in nodes]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("nodes", (1, 2))
+@pytest.mark.parametrize("respawn", ("yes", "no"))
+def test_unmount_when_nodes_have_just_died(seed, respawn, nodes):
+    """Nothing that was written is lost, and nothing stays behind: the pool ends
+    when its nodes were replaced and all is in the directory. Even if dead nodes
+    are to stay away: there is no checkpoint without them."""
+    need_fuse()
+    kept = DirPool(options=f"durable_ms=60000,respawn={respawn}")
+    rng = random.Random(seed)
+    made = fill(kept.dir, rng, 30)
+    for turn in range(2):
+        kill_nodes(kept, rng.sample(range(5), nodes))
+        time.sleep(rng.choice((0, 0, 0.05, 0.4)))
+        kept.unmount()
+        kept.again(f"durable_ms=60000,respawn={respawn}")
+        same(made)
+        assert all(n["state"] == "up" for n in kept.status()["nodes"])
+        made.update(fill(os.path.join(kept.dir, f"turn{turn}"), rng, 10))
+    kept.close()
+
+
+def test_unmount_when_a_node_hangs(kept, seed):
+    """It is alive, but answers nothing: it is ended and replaced."""
+    made = fill(kept.dir, random.Random(seed), 20)
+    os.kill(kept.status()["nodes"][4]["pid"], signal.SIGSTOP)
+    kept.unmount()
+    kept.again()
+    same(made)
+
+
+def test_unmount_with_much_to_write(seed):
+    """However long the disk takes for it: one checkpoint is enough."""
+    need_fuse()
+    kept = DirPool(size="512m", options="durable_ms=60000")
+    rng = random.Random(seed)
+    made = {os.path.join(kept.dir, f"f{i}"): pattern(rng, 40 << 20) for i in range(8)}
+    for path, data in made.items():
+        with open(path, "wb") as f:
+            f.write(data)
+    kept.unmount()
+    kept.again()
+    same(made)
+    kept.close()
+
+
+def test_unmount_when_too_many_nodes_have_died(kept, seed):
+    """What is lost is lost, and waiting brings nothing back: the directory is as
+    it was at the last checkpoint."""
+    made = fill(kept.dir, random.Random(seed), 30)
+    kept.all_durable()
+    kill_nodes(kept, (0, 2, 3))
+    begin = time.monotonic()
+    kept.unmount()
+    assert time.monotonic() - begin < 15 * SLOW
+    kept.again()
+    same(made)
+
+
+def test_mount_while_the_pool_ends(kept, seed):
+    """A node died, the last mount left, the next one comes meanwhile."""
+    rng = random.Random(seed)
+    made = fill(kept.dir, rng, 30)
+    for turn in range(4):
+        kill_nodes(kept, (turn,))
+        done = subprocess.run(["umount", kept.dir], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        time.sleep(rng.random() * 0.6)
+        kept.again("durable_ms=60000")
+        same(made)
+        made.update(fill(os.path.join(kept.dir, f"turn{turn}"), rng, 4))
+        kept.unmount()
+        kept.again("durable_ms=60000")
+    same(made)
+
+
 def test_messages(kept):
     # Somebody else wants it.
     other = os.path.join(kept.base, "other")

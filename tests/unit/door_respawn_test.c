@@ -50,12 +50,30 @@ static void a_long_life_is_forgiven(void **state)
 	assert_int_equal(respawn_in(&r, 200001), RESPAWN_WAIT_MS);
 }
 
+static void who_is_needed_does_not_wait(void **state)
+{
+	struct respawn r = {.due = false};
+
+	for (int i = 0; i < 5; i++) {
+		respawn_died(&r, 100000 + i);
+		respawn_began(&r, 100000 + i);
+	}
+	respawn_died(&r, 100005);
+	assert_true(respawn_in(&r, 100005) > 0);
+	respawn_now(&r, 100005);
+	assert_int_equal(respawn_in(&r, 100005), 0);
+	respawn_began(&r, 100006);
+	respawn_died(&r, 100007);
+	assert_true(respawn_in(&r, 100007) > 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(first_death_costs_nothing),
 		cmocka_unit_test(early_deaths_wait_longer_each_time),
 		cmocka_unit_test(a_long_life_is_forgiven),
+		cmocka_unit_test(who_is_needed_does_not_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

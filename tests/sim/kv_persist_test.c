@@ -1,0 +1,193 @@
+/* tests/sim/kv_persist_test.c - waiting for a durable checkpoint in pieces, as
+ * the supervisor of a pool that ends does: with slow disks, without clients,
+ * with a dead node that is replaced meanwhile, and with too many. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/lib/cluster.h"
+#include "tests/lib/disk_model.h"
+
+#define NODES	  5u
+#define USABLE	  (3u << 20)
+#define SLOTS	  1024u
+#define CLIENTS	  4u
+#define COMMIT_NS UINT64_C(700000000) /* far longer than a piece */
+#define PIECE_NS  UINT64_C(20000000)
+
+struct world {
+	struct cluster *c;
+	struct disk_model *disk;
+	struct cluster_opts of_disk; /* what it filled in */
+	uint64_t bytes;
+	uint32_t commits;
+};
+
+static const struct disk *give_disk(void *arg, uint32_t id, void **region)
+{
+	struct world *w = arg;
+	const struct disk *d = w->of_disk.disk(w->of_disk.disk_arg, id, region);
+
+	memset(*region, 0, w->bytes); /* a replaced node has lost it */
+	return d;
+}
+
+static int slow_commit(void *arg, const struct coord_counters *at)
+{
+	struct world *w = arg;
+
+	w->commits++;
+	cluster_sleep(w->c, COMMIT_NS);
+	return w->of_disk.commit(w->of_disk.disk_arg, at);
+}
+
+static int wait_pieces(struct world *w, uint64_t number, uint32_t pieces)
+{
+	int rc = -ETIMEDOUT;
+
+	for (uint32_t i = 0; i < pieces && rc == -ETIMEDOUT; i++) {
+		rc = coord_persist_wait(cluster_coord(w->c), number, 0);
+		if (rc == -ETIMEDOUT)
+			cluster_sleep(w->c, PIECE_NS);
+	}
+	return rc;
+}
+
+static void write_some(struct world *w)
+{
+	struct kv *kv = cluster_client(w->c);
+	char key[2] = "a";
+
+	for (; key[0] <= 'z'; key[0]++)
+		assert_int_equal(kv_put(kv, key, 1, key, 1, NULL), 0);
+	cluster_client_close(w->c, kv);
+}
+
+/* --- the tests ------------------------------------------------------------ */
+
+static void one_is_enough(struct cluster *c, void *arg)
+{
+	struct world *w = arg;
+	uint64_t number;
+
+	w->c = c;
+	write_some(w);
+	number = coord_persist(cluster_coord(c));
+	assert_true(number != 0);
+	assert_int_equal(wait_pieces(w, number, 300), 0);
+	assert_true(disk_model_at(w->disk)->durable >= number);
+	assert_in_range(w->commits, 1, 2); /* one may have been under way */
+	/* It is over: whoever waits for it now has it at once. */
+	assert_int_equal(wait_pieces(w, number, 1), 0);
+}
+
+static void a_dead_node_is_waited_for(struct cluster *c, void *arg)
+{
+	struct coord_durable_stats st;
+	struct world *w = arg;
+	uint64_t number;
+
+	w->c = c;
+	write_some(w);
+	cluster_kill_node(c, 1);
+	number = coord_persist(cluster_coord(c));
+	assert_int_equal(wait_pieces(w, number, 100), -ETIMEDOUT);
+	cluster_replace_node(c, 1);
+	assert_int_equal(wait_pieces(w, number, 1000), 0);
+	assert_true(disk_model_at(w->disk)->durable >= number);
+	coord_durable_stats(cluster_coord(c), &st);
+	assert_false(st.under_way);
+	assert_int_equal(st.restored, 0); /* of those that come: none */
+}
+
+/* Nobody else asks whether it answers, when there are no clients. */
+static void a_hung_node_is_found_out(struct cluster *c, void *arg)
+{
+	struct world *w = arg;
+	struct view v;
+
+	w->c = c;
+	write_some(w);
+	cluster_sleep(c, 3 * COMMIT_NS);
+	cluster_hang_node(c, 3);
+	coord_persist(cluster_coord(c));
+	for (uint32_t i = 0; i < 1000; i++) {
+		coord_view(cluster_coord(c), &v);
+		if (v.node[3] != VIEW_NODE_UP)
+			break;
+		wait_pieces(w, v.cut + 1, 1);
+	}
+	assert_int_equal(v.node[3], VIEW_NODE_DOWN);
+}
+
+static void too_many_are_not_waited_for(struct cluster *c, void *arg)
+{
+	struct world *w = arg;
+	uint64_t number;
+
+	w->c = c;
+	write_some(w);
+	for (uint32_t id = 0; id < 3; id++)
+		cluster_kill_node(c, id);
+	number = coord_persist(cluster_coord(c));
+	assert_int_equal(wait_pieces(w, number, 200), -EIO);
+}
+
+/* --- worlds --------------------------------------------------------------- */
+
+static void run(void (*body)(struct cluster *c, void *arg))
+{
+	struct layout_shape s = {.nodes = NODES,
+				 .k = 3,
+				 .m = 2,
+				 .usable = USABLE,
+				 .block_bytes = 64u << 10,
+				 .slots = SLOTS,
+				 .clients = CLIENTS};
+	struct cluster_opts o = {.mode = CLUSTER_SIM,
+				 .seed = 7,
+				 .usable = USABLE,
+				 .slots = SLOTS,
+				 .clients = CLIENTS,
+				 .durable_ms = 60000};
+	struct world w = {0};
+	struct layout l;
+
+	assert_int_equal(layout_of(&s, &l), 0);
+	w.bytes = l.size;
+	w.disk = disk_model_open(o.seed, l.size, NODES);
+	disk_model_opts(w.disk, &w.of_disk);
+	o.disk = give_disk;
+	o.commit = slow_commit;
+	o.disk_arg = &w;
+	cluster_run(&o, body, &w);
+	disk_model_close(w.disk);
+}
+
+#define T(name)                                                                \
+	static void name##_(void **state)                                      \
+	{                                                                      \
+		(void)state;                                                   \
+		run(name);                                                     \
+	}
+T(one_is_enough)
+T(a_dead_node_is_waited_for)
+T(a_hung_node_is_found_out)
+T(too_many_are_not_waited_for)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_is_enough_),
+		cmocka_unit_test(a_dead_node_is_waited_for_),
+		cmocka_unit_test(a_hung_node_is_found_out_),
+		cmocka_unit_test(too_many_are_not_waited_for_),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
