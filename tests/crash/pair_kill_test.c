@@ -19,8 +19,7 @@
 static const uint32_t later[] = {1, 4, 13, 37, 90, 220, 500, 1100};
 #define LATER (sizeof(later) / sizeof(later[0]))
 
-static uint32_t samples =
-	8 / SIM_SLOWNESS; /* of each scene and kind of pair */
+static uint32_t samples = 8 / SIM_SLOWNESS; /* of each scene and kind of pair */
 
 /* What a scene is asked to survive in its @i-th sample. */
 typedef void pair_of(uint32_t i, struct strike st[2]);
