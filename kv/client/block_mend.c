@@ -4,7 +4,11 @@
  *
  * They are zeroed, so that nobody finds what was given up. But what was whole
  * at a cut, and was given up afterwards, a restart may need: it is killed, in
- * all copies, and else stays what it is on the data node. */
+ * all copies, and else stays what it is on the data node.
+ *
+ * So are units that held something once: nothing names them, so nobody who
+ * verifies what is named (scrub) would see that a copy's memory went bad there,
+ * and nobody but us may write to them while the block is open. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +18,7 @@
 #include "kv/object.h"
 
 #define PIECE_BYTES 4096u
+#define COPY_BYTES  65536u
 #define MEND_OPS    256u
 
 static const uint8_t zeros[PIECE_BYTES];
@@ -73,7 +78,7 @@ static void kill_records(const struct mend *m, uint8_t *buf, uint32_t at,
 	}
 }
 
-static int keep_run(struct mend *m, uint32_t at, uint32_t len)
+static int keep_run(struct mend *m, uint32_t at, uint32_t len, bool kill)
 {
 	const struct space_member *data = &m->b->member[0];
 	uint8_t *buf = malloc(len);
@@ -84,7 +89,7 @@ static int keep_run(struct mend *m, uint32_t at, uint32_t len)
 	fab_read(&m->ops[m->n++], data->node, data->offset + at, buf, len);
 	rc = run_ops(m);
 	if (rc == 0) {
-		if (m->b->kind == BLOCK_RECORDS)
+		if (kill && m->b->kind == BLOCK_RECORDS)
 			kill_records(m, buf, at, len);
 		add_writes(m, at, buf, len);
 		rc = run_ops(m);
@@ -116,24 +121,69 @@ static int mend_run(struct mend *m, const struct units_run *run)
 	if (!units_hold_cuts(&m->b->units, run->at, run->len))
 		return zero_run(m, at, len);
 	rc = m->n > 0 ? run_ops(m) : 0;
-	return rc != 0 ? rc : keep_run(m, at, len);
+	return rc != 0 ? rc : keep_run(m, at, len, true);
+}
+
+static int mend_torn(struct mend *m)
+{
+	struct units_run run = {0, 0};
+	int rc = 0;
+
+	while (rc == 0 && units_next_torn(&m->b->units, run.at + run.len, &run))
+		rc = mend_run(m, &run);
+	return rc;
+}
+
+/* As the data node has it: a restart may go back to when it was alive. If that
+ * node is down, there is nothing to make the copies equal to. */
+static int copy_run(struct mend *m, uint32_t at, uint32_t left)
+{
+	uint32_t len;
+	int rc;
+
+	if (!(m->nodes >> m->b->member[0].node & 1))
+		return 0;
+	rc = m->n > 0 ? run_ops(m) : 0;
+	for (; left > 0 && rc == 0; at += len, left -= len) {
+		len = left < COPY_BYTES ? left : COPY_BYTES;
+		rc = keep_run(m, at, len, false);
+	}
+	return rc;
+}
+
+static int mend_given(struct mend *m)
+{
+	struct units_run run = {0, 0};
+	uint32_t at, len;
+	int rc = 0;
+
+	if (m->b->kind == BLOCK_ROWS) /* has no copies */
+		return 0;
+	while (rc == 0 &&
+	       units_next_given(&m->b->units, run.at + run.len, &run)) {
+		at = run.at * GROUP_UNIT_BYTES;
+		len = run.len * GROUP_UNIT_BYTES;
+		rc = m->b->units.hold == NULL ? zero_run(m, at, len)
+					      : copy_run(m, at, len);
+	}
+	return rc;
 }
 
 int block_mend(struct space *sp, struct kv_thread *t, struct space_block *b,
 	       uint64_t nodes)
 {
-	struct units_run run = {0, 0};
 	struct mend *m;
-	int rc = 0;
+	int rc;
 
-	if (b->units.torn_n == 0)
+	if (b->units.torn_n == 0 && b->units.free == 0)
 		return 0;
 	m = malloc(sizeof(*m));
 	if (m == NULL)
 		return -ENOMEM;
 	*m = (struct mend){.sp = sp, .t = t, .b = b, .nodes = nodes};
-	while (rc == 0 && units_next_torn(&b->units, run.at + run.len, &run))
-		rc = mend_run(m, &run);
+	rc = mend_torn(m);
+	if (rc == 0)
+		rc = mend_given(m);
 	if (rc == 0 && m->n > 0)
 		rc = run_ops(m);
 	free(m);

@@ -1,6 +1,7 @@
 /* kv/client/block_seal.c - a full or forsaken block goes back to the nodes.
  *
- *	1. units that may be torn are made alike in all copies (block_mend.c)
+ *	1. units that may be torn, or hold nothing any more, are made alike in
+ *	   all copies (block_mend.c)
  *	2. MARK the units that hold nothing, then SEAL, to every member that is
  *	   up; a block never written is CANCELed instead
  * A member that could not be told is told again later; all steps bear being

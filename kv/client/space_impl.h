@@ -211,7 +211,8 @@ int block_seal(struct space *sp, struct kv_thread *t, struct space_block *b);
 
 /* --- block_mend.c -------------------------------------------------------- */
 
-/* Make what may be torn in @b, SEALING, alike in its copies on @nodes.
+/* Make what may be torn in @b, SEALING, and what is obsolete, alike in its
+ * copies on @nodes.
  * Errors: -EAGAIN some node did not answer; -ENOMEM. */
 int block_mend(struct space *sp, struct kv_thread *t, struct space_block *b,
 	       uint64_t nodes);

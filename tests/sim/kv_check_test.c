@@ -218,6 +218,35 @@ static void wrong_bytes_are_mended_wherever_they_are(void **state)
 	in_pool(bytes_body);
 }
 
+/* Copies go bad, then what they are of becomes obsolete: nobody looks at it any
+ * more, but it would be folded with its block, and spoil its neighbours. */
+static void obsolete_body(struct cluster *c, void *arg)
+{
+	struct kv_harm h = {.seed = 41, .bits = 3};
+	struct scene s = {.c = c};
+	char key[32];
+
+	fill(&s);
+	for (unsigned i = 0; i < KEYS; i++) {
+		snprintf(key, sizeof(key), "key-%u", i);
+		for (h.copy = 1; h.copy < 3; h.copy++)
+			assert_int_equal(
+				kv_harm_key(s.kv, key, strlen(key), &h), 0);
+		assert_int_equal(kv_del(s.kv, key, strlen(key), 0), 0);
+	}
+	check(&s, true); /* of blocks that were full already */
+	close_blocks(&s);
+	check(&s, false);
+	if (s.kinds[KV_DAMAGE_PARITY] != 0)
+		fail_msg("%s", s.words);
+	cluster_check(c, s.kv, false);
+}
+
+static void what_went_bad_and_obsolete_is_not_folded(void **state)
+{
+	in_pool(obsolete_body);
+}
+
 /* Of one block, so that no two lie at one place of a stripe's. */
 static void harm_some(struct scene *s, uint32_t copy, uint64_t seed)
 {
@@ -456,6 +485,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(wrong_bytes_are_mended_wherever_they_are),
+		cmocka_unit_test(what_went_bad_and_obsolete_is_not_folded),
 		cmocka_unit_test(a_wrong_parity_does_not_stand_in_the_way),
 		cmocka_unit_test(what_is_lost_is_told_and_let_go),
 		cmocka_unit_test(wrong_slots_are_set_right),
