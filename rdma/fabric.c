@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
@@ -230,6 +231,21 @@ void fab_clock_sleep(struct fab *f, uint64_t ns)
 
 	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, &ts) == EINTR)
 		;
+}
+
+int fab_poll_until(struct pollfd *p, unsigned long n, uint64_t until)
+{
+	uint64_t now = until != 0 ? fab_clock_now(NULL) : 0, ns;
+	struct timespec ts = {0, 0};
+
+	if (until > now) {
+		ns = until - now;
+		ts.tv_sec = (time_t)(ns / 1000000000u);
+		ts.tv_nsec = (long)(ns % 1000000000u);
+		if (ns / 1000000000u > 3600)
+			ts.tv_sec = 3600;
+	}
+	return ppoll(p, n, &ts, NULL);
 }
 
 /* splitmix64 */

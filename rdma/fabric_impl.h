@@ -70,6 +70,10 @@ uint64_t fab_clock_now(struct fab *f);
 uint64_t fab_clock_wall(struct fab *f);
 void fab_clock_sleep(struct fab *f, uint64_t ns);
 
+struct pollfd;
+/* ppoll() until fab_clock_now() is @until, an hour at most; 0: do not wait. */
+int fab_poll_until(struct pollfd *p, unsigned long n, uint64_t until);
+
 /* The next number from *@state, any 64 bits at first. */
 uint64_t fab_dice(uint64_t *state);
 

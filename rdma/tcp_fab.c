@@ -91,17 +91,8 @@ static int wait_polls(struct tcp_fab *f, struct pollfd *p, nfds_t n,
 		      uint64_t until)
 {
 	uint64_t end = until < f->next_deadline ? until : f->next_deadline;
-	uint64_t now = until != 0 ? fab_clock_now(NULL) : 0, ns;
-	struct timespec ts = {0, 0};
 
-	if (end > now) {
-		ns = end - now;
-		ts.tv_sec = (time_t)(ns / 1000000000u);
-		ts.tv_nsec = (long)(ns % 1000000000u);
-		if (ns / 1000000000u > 3600)
-			ts.tv_sec = 3600;
-	}
-	return ppoll(p, n, &ts, NULL);
+	return fab_poll_until(p, n, end);
 }
 
 static void turn(struct tcp_fab *f, uint64_t until)

@@ -116,20 +116,10 @@ static void disarm(struct verbs_fab *f)
 static void sleep_until(struct verbs_fab *f, uint64_t until)
 {
 	struct pollfd p[FAB_NODE_COORD + 2];
-	uint64_t end = until < f->next_deadline ? until : f->next_deadline, now;
+	uint64_t end = until < f->next_deadline ? until : f->next_deadline;
 	nfds_t n = arm(f, p);
-	struct timespec ts = {0, 0};
 
-	if (poll_lanes(f))
-		return;
-	now = fab_clock_now(NULL);
-	if (end > now) {
-		ts.tv_sec = (time_t)((end - now) / 1000000000u);
-		ts.tv_nsec = (long)((end - now) % 1000000000u);
-		if (ts.tv_sec > 3600)
-			ts.tv_sec = 3600;
-	}
-	if (ppoll(p, n, &ts, NULL) <= 0)
+	if (poll_lanes(f) || fab_poll_until(p, n, end) <= 0)
 		return;
 	disarm(f);
 	if (p[0].revents != 0)
