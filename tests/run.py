@@ -40,11 +40,19 @@ class Tally:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
         self.reasons = []
+        self.ends = []  # of the failed: (name, last lines), told again before the summary
 
     def add(self, passed, failed, skipped):
         self.passed += passed
         self.failed += failed
         self.skipped += skipped
+
+
+def telling(text):
+    """The few lines of a failed suite's log that say most about it."""
+    lines = [l for l in text.splitlines() if re.search(
+        r"FAILED|^E  |Error:|ERROR:|WARNING: ThreadSan|seed|killed after", l)]
+    return (lines or text.splitlines())[-12:]
 
 
 def run(name, argv, tally, timeout, count, env=None):
@@ -74,6 +82,7 @@ def run(name, argv, tally, timeout, count, env=None):
     if failed:
         print("    " + "\n    ".join(text.splitlines()[-40:]), flush=True)
         print(f"    whole log: {os.path.relpath(log, ROOT)}", flush=True)
+        tally.ends.append((name, telling(text)))
 
 
 def cmocka(text, rc):
@@ -164,6 +173,7 @@ def mounts_with_reports(tally, mode):
     pytest(tally, f"{mode}/mount", ["tests/mount/test_smoke.py"], 900, env)
     for path in sorted(glob.glob(f"{reports}.*")):
         tally.failed += 1
+        tally.ends.append((os.path.relpath(path, ROOT), []))
         print(f"  {os.path.relpath(path, ROOT)}:", flush=True)
         print("    " + "\n    ".join(open(path, errors="replace").read().splitlines()[:60]),
               flush=True)
@@ -227,6 +237,8 @@ def main():
     for at, name in enumerate(wanted, 1):
         print(f"[{at}/{len(wanted)}] {name} ({time.monotonic() - begin:.0f} s so far)", flush=True)
         STAGES[name](tally)
+    for failed, lines in tally.ends:
+        print(f"FAILED: {failed}\n    " + "\n    ".join(lines))
     for reason in tally.reasons:
         print(f"skipped: {reason}")
     print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped")
