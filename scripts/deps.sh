@@ -3,7 +3,7 @@
 # testing, or testing RDMA in a guest) needs and that are missing. Does nothing, and needs nobody's rights, when all
 # are there.
 set -eu
-build='gcc make pkg-config libfuse3-dev fuse3 libisal-dev libxxhash-dev
+build='gcc make pkg-config libfuse3-dev fuse3 libisal-dev libxxhash-dev libinih-dev
 	libjansson-dev liblz4-dev libssl-dev librdmacm-dev libibverbs-dev scdoc'
 tests='libcmocka-dev clang-format cppcheck python3 python3-pytest
 	python3-hypothesis fio git sqlite3 rsync tar attr procps util-linux spin'
