@@ -7,6 +7,7 @@ bindir ?= $(exec_prefix)/bin
 libdir ?= $(exec_prefix)/lib
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
+docdir ?= $(prefix)/share/doc/aceso
 mountsbindir ?= /sbin
 INSTALL ?= install
 SCDOC ?= scdoc
@@ -44,7 +45,7 @@ install: all $(B)/$(SOLIB) $(MAN)
 	@$(MAKE) --no-print-directory $(B)/aceso.pc
 	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(mountsbindir) \
 		$(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)/aceso \
-		$(DESTDIR)$(mandir)/man1 $(DESTDIR)$(mandir)/man8
+		$(addprefix $(DESTDIR)$(mandir)/man,1 5 8) $(DESTDIR)$(docdir)
 	$(INSTALL) -m 755 $(B)/bin/aceso-fuse $(B)/bin/aceso-node \
 		$(B)/bin/aceso $(DESTDIR)$(bindir)
 	$(INSTALL) -m 755 $(B)/bin/mount.aceso $(DESTDIR)$(mountsbindir)
@@ -54,7 +55,9 @@ install: all $(B)/$(SOLIB) $(MAN)
 	$(INSTALL) -m 644 $(B)/aceso.pc $(DESTDIR)$(libdir)/pkgconfig
 	$(INSTALL) -m 644 kv/kv.h $(DESTDIR)$(includedir)/aceso
 	$(INSTALL) -m 644 $(filter %.1,$(MAN)) $(DESTDIR)$(mandir)/man1
+	$(INSTALL) -m 644 $(filter %.5,$(MAN)) $(DESTDIR)$(mandir)/man5
 	$(INSTALL) -m 644 $(filter %.8,$(MAN)) $(DESTDIR)$(mandir)/man8
+	$(INSTALL) -m 644 packaging/aceso.conf.example $(DESTDIR)$(docdir)
 ifeq ($(DESTDIR),)
 	-ldconfig
 endif
@@ -66,8 +69,10 @@ uninstall:
 		$(DESTDIR)$(libdir)/pkgconfig/aceso.pc \
 		$(DESTDIR)$(includedir)/aceso/kv.h \
 		$(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(filter %.1,$(MAN)))) \
-		$(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(filter %.8,$(MAN))))
-	-rmdir $(DESTDIR)$(includedir)/aceso
+		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(filter %.5,$(MAN)))) \
+		$(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(filter %.8,$(MAN)))) \
+		$(DESTDIR)$(docdir)/aceso.conf.example
+	-rmdir $(DESTDIR)$(includedir)/aceso $(DESTDIR)$(docdir)
 
 # Tests of this room see its files too. They lean on the archives, so those
 # are named once more behind them.

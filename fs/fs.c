@@ -34,13 +34,15 @@ static const char super_magic[8] = "acesofs";
 
 static void root_fill(struct fs *fs, struct fs_inode *root)
 {
+	const struct fs_opts *o = &fs->opts;
 	int64_t now = kv_wall_ns(fs->kv);
 
 	memset(root, 0, offsetof(struct fs_inode, body));
 	root->ino = FS_ROOT_INO;
-	root->mode = S_IFDIR | S_ISVTX | 0777;
-	root->uid = geteuid();
-	root->gid = getegid();
+	root->mode =
+		S_IFDIR | (o->has_root_mode ? o->root_mode : S_ISVTX | 0777);
+	root->uid = o->has_root_uid ? o->root_uid : geteuid();
+	root->gid = o->has_root_gid ? o->root_gid : getegid();
 	root->nlink = 2;
 	root->parent = FS_ROOT_INO;
 	root->generation = kv_random(fs->kv);

@@ -25,10 +25,14 @@ struct fs_opts {
 	bool persist; /* fsync waits until a pool with a directory has it */
 	bool debug;
 	bool check; /* for fsck: neither make one nor tidy it up */
+	/* Of the root directory of a new one, if it is to be another than: */
+	bool has_root_uid, has_root_gid; /* of the process */
+	bool has_root_mode;		 /* 1777 */
+	uint32_t root_uid, root_gid, root_mode;
 };
 
 /* Open the file system in @kv; the first one to do so makes the root directory
- * (mode 1777, owner of the process). Sets *@out on success only; the caller
+ * (mode and owner as @opts says). Sets *@out on success only; the caller
  * owns it and closes it before it closes @kv.
  * Errors: those of kv.h; -EPROTO if the pool holds another format version;
  * -EBADMSG if the superblock is wrong; with @opts->check -ENOENT: none. */

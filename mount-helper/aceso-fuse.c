@@ -71,6 +71,7 @@ static const char help[] =
 "  lanes=N max_threads=N noclone_fd       how parallel it is\n"
 "  noallow_other   other users may not use it (default when not root)\n"
 "  allow_other     they may (default as root)\n"
+"  uid=UID gid=GID mode=MODE              root directory of a new one\n"
 "  ro nosuid nodev noexec noatime suid dev fsname=NAME  as mount(8) has them\n"
 "\n"
 "Unmount with umount DIR. More: man aceso-fuse; aceso status.\n";
@@ -379,6 +380,10 @@ int main(int argc, char **argv)
 
 	program_open_std();
 	say_init("aceso-fuse");
+	if (conf_apply_vars(m.error) < 0) {
+		say_err("%s", m.error);
+		return EXIT_USAGE;
+	}
 	if (conf_read(&m.conf, argc, argv) < 0) {
 		say_err("%s", m.conf.error);
 		conf_free(&m.conf);

@@ -30,6 +30,7 @@ static const struct command {
 	{"pools", cmd_pools, "list the pools of this host"},
 	{"stop", cmd_stop, "unmount a pool everywhere and end it"},
 	{"umount", cmd_umount, "unmount, or say who keeps it busy"},
+	{"config", cmd_config, "what options hold, and where they come from"},
 	{"version", cmd_version, "print the version"},
 };
 
@@ -100,6 +101,13 @@ static int take_pool(int argc, char **argv, const char **pool)
 	return kept;
 }
 
+/* The file of options must be right, but for who tells what is wrong in it. */
+static bool may_be_wrong(const char *command)
+{
+	return strcmp(command, "config") == 0 ||
+	       strcmp(command, "version") == 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
@@ -108,11 +116,13 @@ int main(int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	const char *pool = getenv("ACESO_POOL");
-	int letter;
+	char error[CONF_ERROR_BYTES_MAX];
+	const char *pool = NULL;
+	int letter, rc;
 
 	program_open_std();
 	say_init("aceso");
+	rc = conf_apply_vars(error);
 	while ((letter = getopt_long(argc, argv, "+p:Vh", longs, NULL)) != -1) {
 		switch (letter) {
 		case 'p':
@@ -132,6 +142,12 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return CMD_USAGE;
 	}
+	if (rc < 0 && !may_be_wrong(argv[optind])) {
+		say_err("%s", error);
+		return CMD_USAGE;
+	}
+	if (pool == NULL)
+		pool = getenv("ACESO_POOL");
 	argc = take_pool(argc - optind, argv + optind, &pool);
 	return run(pool, argc, argv + optind);
 }

@@ -33,6 +33,7 @@ int cmd_debug(const char *pool, int argc, char **argv);
 int cmd_pools(const char *pool, int argc, char **argv);
 int cmd_stop(const char *pool, int argc, char **argv);
 int cmd_umount(const char *pool, int argc, char **argv);
+int cmd_config(const char *pool, int argc, char **argv);
 
 /* --- what they share: cmd_pool.c ------------------------------------ */
 

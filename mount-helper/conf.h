@@ -1,6 +1,7 @@
-/* mount-helper/conf.h - the one reader of options: argv, -o lists, ACESO_*.
- * Fills the options of each module; what it does not know it refuses, with the
- * nearest name it does know. Threads: none, before any is started. */
+/* mount-helper/conf.h - the one reader of options: aceso.conf, ACESO_*, argv
+ * and -o lists. Fills the options of each module; what it does not know it
+ * refuses, with the nearest name it does know.
+ * Threads: none, before any is started. */
 #ifndef ACESO_MOUNT_HELPER_CONF_H
 #define ACESO_MOUNT_HELPER_CONF_H
 #include <stdbool.h>
@@ -14,6 +15,17 @@
 #define CONF_MOUNT_BYTES_MAX 4096u
 #define CONF_DIR_BYTES_MAX   256u
 #define CONF_THREADS_MAX     256u
+#define CONF_OPTIONS_MAX     80u
+#define CONF_FILE	     "/etc/aceso/aceso.conf"
+
+/* Where a value comes from; a later one wins. */
+enum conf_source { CONF_DEFAULT, CONF_FILE_LINE, CONF_ENV, CONF_FLAG };
+
+struct conf_origin {
+	enum conf_source source;
+	unsigned line;			/* of the file */
+	char value[CONF_DIR_BYTES_MAX]; /* as it was said; else the default */
+};
 
 /* The shape of a pool that is to be made. */
 struct conf_pool {
@@ -45,14 +57,40 @@ struct conf {
 	/* What libfuse and the kernel get: "-o" text, values escaped. */
 	char mount[CONF_MOUNT_BYTES_MAX];
 	bool has_fsname, has_subtype;
+	struct conf_origin from[CONF_OPTIONS_MAX]; /* see conf_each() */
+	enum conf_source source;		   /* of what is being read */
+	unsigned line;
 	char error[CONF_ERROR_BYTES_MAX]; /* one line, when reading failed */
 };
 
-/* Defaults, then ACESO_OPTIONS (as after -o), then the command line: the last
- * word holds. On error @c->error says what and what to do. conf_free() is due
- * in either case. Errors: -EINVAL; -ENOMEM. */
+/* Defaults, then the file's [mount], then ACESO_OPTIONS (as after -o), then the
+ * command line: the last word holds. On error @c->error says what and what to
+ * do. conf_free() is due in either case. Errors: -EINVAL; -ENOMEM. */
 int conf_read(struct conf *c, int argc, char **argv);
 void conf_free(struct conf *c);
+
+/* As conf_read(), but that all of it makes a mount is not asked for. */
+int conf_gather(struct conf *c, int argc, char **argv);
+
+/* Call @each with every option of a mount, until it returns non-zero. */
+int conf_each(const struct conf *c,
+	      int (*each)(void *arg, const char *name, const char *value,
+			  enum conf_source source, unsigned line),
+	      void *arg);
+
+/* The file's path: $ACESO_CONF, else CONF_FILE. */
+const char *conf_file(void);
+
+/* What the file says about programs ([tools], [paths]) becomes their
+ * environment, but for what is there already. First thing in main(), once;
+ * @error has CONF_ERROR_BYTES_MAX bytes. Errors: -EINVAL; -ENOMEM. */
+int conf_apply_vars(char *error);
+
+/* Likewise to conf_each(), after conf_apply_vars(). */
+int conf_each_var(int (*each)(void *arg, const char *section, const char *name,
+			      const char *env, const char *value,
+			      enum conf_source source, unsigned line),
+		  void *arg);
 
 /* A pool's name: letters, digits, '.', '_', '-', not first a '.' or '-'.
  * Errors: -EINVAL; -ENAMETOOLONG. */

@@ -9,7 +9,8 @@ cd "$here"
 stage=$(mktemp -d)
 mnt=$stage/mnt
 ACESO_RUNTIME_DIR=$stage/r
-export ACESO_RUNTIME_DIR
+ACESO_CONF=/dev/null
+export ACESO_RUNTIME_DIR ACESO_CONF
 mkdir "$mnt" "$ACESO_RUNTIME_DIR"
 
 end() {
@@ -34,7 +35,8 @@ for f in usr/bin/aceso usr/bin/aceso-fuse usr/bin/aceso-node \
 	usr/lib/libaceso.so.0 usr/lib/pkgconfig/aceso.pc \
 	usr/include/aceso/kv.h usr/share/man/man1/aceso.1 \
 	usr/share/man/man1/aceso-fuse.1 usr/share/man/man8/aceso-node.8 \
-	usr/share/man/man8/mount.aceso.8
+	usr/share/man/man8/mount.aceso.8 usr/share/man/man5/aceso.conf.5 \
+	usr/share/doc/aceso/aceso.conf.example
 do
 	[ -s "$root/$f" ] || fail "$f is not there"
 done

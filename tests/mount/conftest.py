@@ -18,6 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BIN = os.environ.get("ACESO_BIN", os.path.join(ROOT, "build", "bin"))
 FOREIGN = os.environ.get("ACESO_TEST_DIR")
 MODE = os.environ.get("ACESO_TEST_MODE", "release")
+os.environ.setdefault("ACESO_CONF", "/dev/null")  # not this machine's own
 SLOW = 1 if MODE == "release" else 8  # a sanitizer build is that much slower
 
 

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -25,6 +26,7 @@ static void lines_that_make_no_sense(void **state)
 	};
 #undef LINE
 
+	setenv("ACESO_CONF", "/dev/null", 1);
 	fuzz_run(lines, sizeof(lines) / sizeof(lines[0]), 50000);
 }
 

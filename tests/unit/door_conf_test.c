@@ -247,5 +247,6 @@ int main(void)
 	};
 
 	unsetenv("ACESO_OPTIONS");
+	setenv("ACESO_CONF", "/dev/null", 1);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
