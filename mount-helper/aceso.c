@@ -29,6 +29,7 @@ static const struct command {
 	{"debug", cmd_debug, "harm the pool, to show that it bears it"},
 	{"pools", cmd_pools, "list the pools of this host"},
 	{"stop", cmd_stop, "unmount a pool everywhere and end it"},
+	{"mount", cmd_mount, "mount a pool, and at each boot (--update-fstab)"},
 	{"umount", cmd_umount, "unmount, or say who keeps it busy"},
 	{"config", cmd_config, "what options hold, and where they come from"},
 	{"version", cmd_version, "print the version"},

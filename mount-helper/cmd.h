@@ -32,6 +32,7 @@ int cmd_scrub(const char *pool, int argc, char **argv);
 int cmd_debug(const char *pool, int argc, char **argv);
 int cmd_pools(const char *pool, int argc, char **argv);
 int cmd_stop(const char *pool, int argc, char **argv);
+int cmd_mount(const char *pool, int argc, char **argv);
 int cmd_umount(const char *pool, int argc, char **argv);
 int cmd_config(const char *pool, int argc, char **argv);
 
@@ -52,6 +53,9 @@ int cmd_open(const struct pool_place *p, struct kv **out);
 /* The mount point of a living mount of @p into @out (PATH_MAX): 0 or -ENOENT.
  */
 int cmd_mountpoint(const struct pool_place *p, char *out);
+
+/* Unmount @dir, or say who is in the way. CMD_OK or CMD_FAIL. */
+int cmd_unmount(const char *dir, bool lazy);
 
 /* Numbers and text out of JSON; 0 and "?" if they are not there. */
 uint64_t cmd_number(const json_t *o, const char *name);

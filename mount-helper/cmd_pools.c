@@ -1,4 +1,4 @@
-/* mount-helper/cmd_pools.c - aceso pools, stop, umount. */
+/* mount-helper/cmd_pools.c - aceso pools, stop. */
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
@@ -59,7 +59,7 @@ int cmd_pools(const char *pool, int argc, char **argv)
 	return pool_each(print_pool, NULL) < 0 ? CMD_FAIL : CMD_OK;
 }
 
-/* --- umount --------------------------------------------------------- */
+/* --- unmounting ----------------------------------------------------- */
 
 static int print_holder(void *arg, pid_t pid, const char *name,
 			const char *what)
@@ -68,8 +68,7 @@ static int print_holder(void *arg, pid_t pid, const char *name,
 	return 0;
 }
 
-/* Unmount @dir, and say who is in the way. */
-static int unmount(const char *dir, bool lazy)
+int cmd_unmount(const char *dir, bool lazy)
 {
 	int rc = mnt_unmount(dir, lazy);
 
@@ -91,44 +90,6 @@ static void sleep_step(void)
 	nanosleep(&ts, NULL);
 }
 
-/* An absolute path that is mounted but dead has no realpath(). */
-static const char *absolute(const char *dir, char *buf)
-{
-	char *real = realpath(dir, NULL);
-
-	if (real == NULL)
-		return dir;
-	snprintf(buf, PATH_MAX, "%s", real);
-	free(real);
-	return buf;
-}
-
-int cmd_umount(const char *pool, int argc, char **argv)
-{
-	static const struct option longs[] = {
-		{"lazy", no_argument, NULL, 'l'},
-		{NULL, 0, NULL, 0},
-	};
-	char buf[PATH_MAX];
-	const char *dir;
-	bool lazy = false;
-	int letter;
-
-	while ((letter = getopt_long(argc, argv, "l", longs, NULL)) != -1) {
-		if (letter == '?')
-			return cmd_usage("umount [--lazy] DIR");
-		lazy = true;
-	}
-	if (argc - optind != 1)
-		return cmd_usage("umount [--lazy] DIR");
-	dir = absolute(argv[optind], buf);
-	if (!mnt_is_ours(dir)) {
-		say_err("%s: no aceso file system is mounted here", dir);
-		return CMD_FAIL;
-	}
-	return unmount(dir, lazy);
-}
-
 /* --- stop ----------------------------------------------------------- */
 
 struct stop {
@@ -143,7 +104,7 @@ static int stop_mount(void *arg, pid_t pid, const char *sock)
 
 	if (ask_status(sock, &o) < 0)
 		return 0; /* left by a mount that was killed */
-	if (unmount(cmd_text(o, "mountpoint"), s->force) != CMD_OK)
+	if (cmd_unmount(cmd_text(o, "mountpoint"), s->force) != CMD_OK)
 		s->failed = CMD_FAIL;
 	json_decref(o);
 	return 0;

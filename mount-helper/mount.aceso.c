@@ -13,8 +13,10 @@
 
 #include "mount-helper/conf.h"
 #include "mount-helper/exitcode.h"
+#include "mount-helper/mnt.h"
 #include "mount-helper/program.h"
 #include "mount-helper/say.h"
+#include "mount-helper/spec.h"
 
 struct args {
 	char *spec, *dir;
@@ -28,7 +30,8 @@ static void usage(FILE *f)
 	      "SPEC is the name of a pool; \"none\" or \"aceso\" makes an "
 	      "embedded one.\n"
 	      "Called by mount -t aceso SPEC DIR, and by fstab lines:\n"
-	      "  none  /mnt/aceso  aceso  size=4g,nofail  0 0\n",
+	      "  none  /mnt/aceso  aceso  size=4g,nofail  0 0\n"
+	      "  work  /srv/work   aceso  _netdev,nofail  0 0\n",
 	      f);
 }
 
@@ -69,36 +72,16 @@ static int parse(struct args *a, int argc, char **argv)
 	return 0;
 }
 
-static bool is_embedded(const char *spec)
-{
-	return strcmp(spec, "none") == 0 || strcmp(spec, "aceso") == 0;
-}
-
-/* What the mount point's line says comes after, so that it wins. */
+/* What the spec stands for goes before the options that were given. */
 static int add_spec(struct args *a)
 {
-	char text[CONF_POOL_BYTES_MAX + 16];
 	char *given = a->options;
 	int rc;
 
-	if (!is_embedded(a->spec) && conf_check_name(a->spec) < 0) {
-		say_err("'%s' is no name for a pool: say none for an embedded "
-			"one",
-			a->spec);
-		return -EINVAL;
-	}
 	a->options = NULL;
-	rc = a->sloppy ? add_options(a, "sloppy") : 0;
-	snprintf(text, sizeof(text), "fsname=%s", a->spec);
-	rc |= add_options(a, text);
-	if (!is_embedded(a->spec)) {
-		snprintf(text, sizeof(text), "pool=%s", a->spec);
-		rc |= add_options(a, text);
-	}
-	if (given != NULL)
-		rc |= add_options(a, given);
+	rc = spec_options(a->spec, given, a->sloppy, &a->options);
 	free(given);
-	return rc == 0 ? 0 : -ENOMEM;
+	return rc;
 }
 
 /* mount -f: everything but the mount itself. */
@@ -112,6 +95,25 @@ static int check_only(struct args *a)
 		say_err("%s", c.error);
 	conf_free(&c);
 	return rc < 0 ? EXIT_USAGE : EXIT_OK;
+}
+
+/* mount -o remount: the server goes on as it is. */
+static int change(const struct args *a)
+{
+	if (a->fake)
+		return EXIT_OK;
+	if (!mnt_is_ours(a->dir)) {
+		say_err("%s: no aceso file system is mounted here", a->dir);
+		return EXIT_MOUNT;
+	}
+	switch (spec_remount(a->dir, a->options)) {
+	case 0:
+		return EXIT_OK;
+	case -EPERM:
+		return EXIT_USAGE;
+	default:
+		return EXIT_MOUNT;
+	}
 }
 
 /* Become aceso-fuse; comes back only if that is not possible. */
@@ -139,6 +141,8 @@ int main(int argc, char **argv)
 	say_init("mount.aceso");
 	if (parse(&a, argc, argv) < 0)
 		usage(stderr);
+	else if (spec_has(a.options, "remount"))
+		code = change(&a);
 	else if (add_spec(&a) == 0)
 		code = a.fake ? check_only(&a) : become(&a);
 	free(a.options);

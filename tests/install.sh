@@ -97,13 +97,25 @@ if [ -e /dev/fuse ] && [ "$(id -u)" = 0 ]; then
 	cat $mnt/f
 	grep -c "^none $mnt fuse.aceso " /proc/mounts
 	umount $mnt
+	# by lines of fstab, as at a boot: once, however often it is asked for
+	aceso mount --no-mount --fstab $stage/fstab -o size=64m,_netdev,mode=0755 \\
+		fromtab $mnt 2>/dev/null
+	mount -a -T $stage/fstab -O _netdev
+	mount -a -T $stage/fstab -O no_netdev
+	grep -c "^fromtab $mnt fuse.aceso " /proc/mounts
+	stat -c %a $mnt
+	mount -T $stage/fstab -o remount,ro $mnt
+	! touch $mnt/f 2>/dev/null
+	umount $mnt
 	TEXT
 	unshare -m --propagation private \
 		sh "$stage/ns" >"$stage/out" 2>&1 ||
 		fail "mount -t aceso: $(cat "$stage/out")"
 	grep -q skip "$stage/out" ||
 		[ "$(cat "$stage/out")" = "works
-1" ] || fail "mount -t aceso: $(cat "$stage/out")"
+1
+1
+755" ] || fail "mount -t aceso: $(cat "$stage/out")"
 fi
 
 make -s uninstall DESTDIR="$root" prefix=/usr ${B:+B=$B}
