@@ -8,6 +8,11 @@ libdir ?= $(exec_prefix)/lib
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
 docdir ?= $(prefix)/share/doc/aceso
+# systemd looks below /etc, /run, /usr/local/lib and /usr/lib
+systemdlibdir ?= $(prefix)/lib
+sysconfdir ?= /etc
+localstatedir ?= /var
+runstatedir ?= /run
 mountsbindir ?= /sbin
 INSTALL ?= install
 SCDOC ?= scdoc
@@ -33,6 +38,22 @@ $(B)/aceso.pc: mount-helper/aceso.pc.in VERSION install.mk
 		-e 's|@VERSION@|$(VERSION)|' $< > $@.tmp
 	mv $@.tmp $@
 
+# Units and the like: packaging/NAME.in with the folders filled in.
+UNIT := aceso-pool@.service
+PACKAGING := $(addprefix $(B)/packaging/,$(UNIT) aceso.sysusers aceso.tmpfiles)
+$(B)/packaging/%: packaging/%.in install.mk
+	@mkdir -p $(@D)
+	sed -e 's|@bindir@|$(bindir)|' -e 's|@sysconfdir@|$(sysconfdir)|' \
+		-e 's|@localstatedir@|$(localstatedir)|' \
+		-e 's|@runstatedir@|$(runstatedir)|' $< > $@.tmp
+	mv $@.tmp $@
+
+# what has folders in it, which may have changed since the last time
+.PHONY: placed
+placed:
+	@rm -f $(B)/aceso.pc $(PACKAGING)
+	@$(MAKE) --no-print-directory $(B)/aceso.pc $(PACKAGING)
+
 $(B)/man/%: mount-helper/%.scd
 	@mkdir -p $(@D)
 	$(SCDOC) < $< > $@.tmp
@@ -40,12 +61,11 @@ $(B)/man/%: mount-helper/%.scd
 
 man: $(MAN)
 
-install: all $(B)/$(SOLIB) $(MAN)
-	@rm -f $(B)/aceso.pc # prefix may have changed
-	@$(MAKE) --no-print-directory $(B)/aceso.pc
+install: all $(B)/$(SOLIB) $(MAN) placed
 	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(mountsbindir) \
 		$(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)/aceso \
-		$(addprefix $(DESTDIR)$(mandir)/man,1 5 8) $(DESTDIR)$(docdir)
+		$(addprefix $(DESTDIR)$(mandir)/man,1 5 8) $(DESTDIR)$(docdir) \
+		$(addprefix $(DESTDIR)$(systemdlibdir)/,systemd/system sysusers.d tmpfiles.d)
 	$(INSTALL) -m 755 $(B)/bin/aceso-fuse $(B)/bin/aceso-node \
 		$(B)/bin/aceso $(DESTDIR)$(bindir)
 	$(INSTALL) -m 755 $(B)/bin/mount.aceso $(DESTDIR)$(mountsbindir)
@@ -58,6 +78,9 @@ install: all $(B)/$(SOLIB) $(MAN)
 	$(INSTALL) -m 644 $(filter %.5,$(MAN)) $(DESTDIR)$(mandir)/man5
 	$(INSTALL) -m 644 $(filter %.8,$(MAN)) $(DESTDIR)$(mandir)/man8
 	$(INSTALL) -m 644 packaging/aceso.conf.example $(DESTDIR)$(docdir)
+	$(INSTALL) -m 644 $(B)/packaging/$(UNIT) $(DESTDIR)$(systemdlibdir)/systemd/system
+	$(INSTALL) -m 644 $(B)/packaging/aceso.sysusers $(DESTDIR)$(systemdlibdir)/sysusers.d/aceso.conf
+	$(INSTALL) -m 644 $(B)/packaging/aceso.tmpfiles $(DESTDIR)$(systemdlibdir)/tmpfiles.d/aceso.conf
 ifeq ($(DESTDIR),)
 	-ldconfig
 endif
@@ -71,7 +94,10 @@ uninstall:
 		$(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(filter %.1,$(MAN)))) \
 		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(filter %.5,$(MAN)))) \
 		$(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(filter %.8,$(MAN)))) \
-		$(DESTDIR)$(docdir)/aceso.conf.example
+		$(DESTDIR)$(docdir)/aceso.conf.example \
+		$(DESTDIR)$(systemdlibdir)/systemd/system/$(UNIT) \
+		$(DESTDIR)$(systemdlibdir)/sysusers.d/aceso.conf \
+		$(DESTDIR)$(systemdlibdir)/tmpfiles.d/aceso.conf
 	-rmdir $(DESTDIR)$(includedir)/aceso $(DESTDIR)$(docdir)
 
 # Tests of this room see its files too. They lean on the archives, so those

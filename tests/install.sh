@@ -36,7 +36,9 @@ for f in usr/bin/aceso usr/bin/aceso-fuse usr/bin/aceso-node \
 	usr/include/aceso/kv.h usr/share/man/man1/aceso.1 \
 	usr/share/man/man1/aceso-fuse.1 usr/share/man/man8/aceso-node.8 \
 	usr/share/man/man8/mount.aceso.8 usr/share/man/man5/aceso.conf.5 \
-	usr/share/doc/aceso/aceso.conf.example
+	usr/share/doc/aceso/aceso.conf.example \
+	usr/lib/systemd/system/aceso-pool@.service \
+	usr/lib/sysusers.d/aceso.conf usr/lib/tmpfiles.d/aceso.conf
 do
 	[ -s "$root/$f" ] || fail "$f is not there"
 done
@@ -69,6 +71,39 @@ for page in "$root"/usr/share/man/man*/*; do
 	! man --warnings -l "$page" 2>&1 >/dev/null | grep . ||
 		fail "$page has faults"
 done 2>/dev/null
+
+# What systemd would say of the unit and its user, asked without a systemd.
+unit=$root/usr/lib/systemd/system/aceso-pool@.service
+! grep -rn '@[a-z]*dir@' "$root/usr/lib/systemd" "$root/usr/lib/sysusers.d" \
+	"$root/usr/lib/tmpfiles.d" >&2 || fail "a folder was not filled in"
+grep -q '^ExecStart=/usr/bin/aceso pool serve %i$' "$unit" ||
+	fail "$unit starts something else"
+if command -v systemd-analyze >/dev/null; then
+	# verify looks for the program and the other units where the unit is
+	sed "s|/usr/bin/aceso|$root/usr/bin/aceso|" "$unit" \
+		>"$stage/aceso-pool@.service"
+	SYSTEMD_LOG_LEVEL=warning systemd-analyze verify --man=no \
+		"$stage/aceso-pool@.service" >"$stage/out" 2>&1 ||
+		fail "systemd-analyze verify: $(cat "$stage/out")"
+	! grep aceso "$stage/out" >&2 || fail "systemd-analyze warns"
+	systemd-analyze security --offline=yes --threshold=30 \
+		"$stage/aceso-pool@.service" >"$stage/out" 2>&1 ||
+		fail "less is closed than could be: $(cat "$stage/out")"
+else
+	echo "install: no systemd-analyze here: the unit is not verified"
+fi
+if command -v systemd-sysusers >/dev/null && [ "$(id -u)" = 0 ]; then
+	mkdir -p "$stage/new/usr/lib" "$stage/new/etc"
+	cp -r "$root/usr/lib/sysusers.d" "$root/usr/lib/tmpfiles.d" \
+		"$stage/new/usr/lib"
+	systemd-sysusers --root="$stage/new" >"$stage/out" 2>&1 &&
+		grep -q '^aceso:.*:/var/lib/aceso:.*nologin$' "$stage/new/etc/passwd" ||
+		fail "systemd-sysusers: $(cat "$stage/out")"
+	systemd-tmpfiles --root="$stage/new" --create >"$stage/out" 2>&1 &&
+		[ "$(stat -c %a "$stage/new/var/lib/aceso")" = 700 ] &&
+		[ -d "$stage/new/etc/aceso" ] ||
+		fail "systemd-tmpfiles: $(cat "$stage/out")"
+fi
 
 if [ -e /dev/fuse ] && [ "$(id -u)" = 0 ]; then
 	"$root/usr/bin/aceso-fuse" -o size=64m,pool=inst "$mnt"
