@@ -243,7 +243,8 @@ void fab_peer_set(struct fab_peer *peer, void *word);
 void *fab_peer_get(struct fab_peer *peer);
 int32_t fab_peer_pid(const struct fab_peer *peer); /* 0 if not on this host */
 uint32_t fab_peer_uid(const struct fab_peer *peer);
-void fab_peer_cut(struct fab_peer *peer); /* hang up on it */
+bool fab_peer_reader(const struct fab_peer *peer); /* has its key only */
+void fab_peer_cut(struct fab_peer *peer);	   /* hang up on it */
 
 /* --- shared memory on one host (rdma/shm*.c) --------------------------------
  */
@@ -257,11 +258,18 @@ int fab_shm_open(struct fab_net **out);
 #define FAB_KEY_BYTES_MIN 16u
 #define FAB_KEY_BYTES_MAX 48u
 
-/* The pool's key: who has it is let in. */
+/* The pool's key: who has it is let in. Who has its reader's key alone is let
+ * in too, but may only look: nodes refuse its WRITE, CAS and FAA (-EREMOTEIO),
+ * and its CALLs are told apart by fab_peer_reader(). */
 struct fab_key {
 	size_t len;
 	uint8_t bytes[FAB_KEY_BYTES_MAX];
+	bool reader; /* it is a reader's; not for servers */
 };
+
+/* The reader's key that belongs to @key: follows from it, and not the other way
+ * round. Errors: -EINVAL @key is none, or a reader's itself; -EIO. */
+int fab_key_reader(const struct fab_key *key, struct fab_key *out);
 
 /* A net whose nodes listen at "tcp:HOST:PORT" ("tcp:*:PORT" for a server: on
  * all addresses). With a key (copied) every connection is TLS 1.3 and both ends

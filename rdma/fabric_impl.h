@@ -108,6 +108,7 @@ struct fab_peer {
 	void *word; /* atomic */
 	int32_t pid;
 	uint32_t uid;
+	bool reader;
 };
 
 struct fab_request {

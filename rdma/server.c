@@ -38,6 +38,8 @@ int fab_server_open(const struct fab_server_opts *opts, struct fab_server **out)
 		return -EINVAL;
 	if ((opts->region == NULL) != (opts->size == 0))
 		return -EINVAL;
+	if (opts->key != NULL && opts->key->reader)
+		return -EINVAL; /* it could not tell who may write */
 	while (strncmp(opts->address, l->scheme, strlen(l->scheme)) != 0)
 		l = l->next; /* the last one, shm, takes everything */
 	return l->open(opts, out);
@@ -84,6 +86,11 @@ int32_t fab_peer_pid(const struct fab_peer *peer)
 uint32_t fab_peer_uid(const struct fab_peer *peer)
 {
 	return peer->uid;
+}
+
+bool fab_peer_reader(const struct fab_peer *peer)
+{
+	return peer->reader;
 }
 
 void fab_peer_cut(struct fab_peer *peer)

@@ -62,7 +62,9 @@ static int one_sided(struct tcp_conn *c, const void *payload)
 	struct tcp_frame fr = {
 		.type = TCP_DONE, .batch = c->in.batch, .op = c->in.op};
 
-	if (c->in.type == TCP_WRITE)
+	if (c->in.type != TCP_READ && c->peer->peer.reader)
+		fr.status = -EREMOTEIO;
+	else if (c->in.type == TCP_WRITE)
 		fr.status = do_write(c, payload);
 	else if (c->in.type != TCP_READ)
 		fr.status = do_word(c, &fr.arg);

@@ -20,9 +20,13 @@
 struct tcp_tls {
 	SSL_CTX *ctx;
 	bool server;
-	size_t key_len;
-	uint8_t key[FAB_KEY_BYTES_MAX];
+	struct fab_key key;
+	struct fab_key reader; /* a server's: of those who may only look */
 };
+
+/* tcp_tls.c: did the other end of this server's connection prove the reader's
+ * key, not the pool's own? After the handshake. */
+bool tcp_tls_reader(const SSL *ssl);
 
 /* tcp_bio.c: let @ssl speak over @sock, which stays the caller's. -ENOMEM. */
 int tcp_bio_set(SSL *ssl, int sock);

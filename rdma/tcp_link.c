@@ -109,6 +109,11 @@ int tcp_link_shake(struct tcp_link *l)
 	return rc == -EPROTO ? -EACCES : rc == 0 ? -ECONNRESET : rc;
 }
 
+bool tcp_link_reader(const struct tcp_link *l)
+{
+	return l->ssl != NULL && tcp_tls_reader(l->ssl);
+}
+
 ssize_t tcp_link_read(struct tcp_link *l, void *buf, size_t cap)
 {
 	ssize_t n;

@@ -40,6 +40,9 @@ int tcp_link_fd(const struct tcp_link *l);
  * the key, -EPROTO, -ECONNRESET. */
 int tcp_link_shake(struct tcp_link *l);
 
+/* A server's, after the handshake: the other end may only look. */
+bool tcp_link_reader(const struct tcp_link *l);
+
 /* Read up to @cap bytes: how many, 0 it hung up, -EAGAIN, -errno. */
 ssize_t tcp_link_read(struct tcp_link *l, void *buf, size_t cap);
 

@@ -107,6 +107,7 @@ static int hello(struct tcp_conn *c, const struct tcp_hello *h, size_t len)
 
 	if (p == NULL)
 		return welcome(c, -ENOMEM);
+	p->peer.reader = tcp_link_reader(c->link);
 	if (s->opts.on_hello != NULL)
 		rc = s->opts.on_hello(s->opts.arg, &p->peer, h + 1, len);
 	if (rc != 0) { /* it never was a peer: no on_gone */
@@ -136,6 +137,8 @@ static int hello_queue(struct tcp_conn *c, const struct tcp_hello *h)
 
 	if (p == NULL)
 		return -ESTALE; /* cut meanwhile, or never let in */
+	if (p->peer.reader != tcp_link_reader(c->link))
+		return -EACCES; /* with somebody else's token */
 	atomic_fetch_add(&p->refs, 1);
 	c->peer = p;
 	c->server->strangers--;

@@ -7,7 +7,12 @@
 
 #include "rdma/tcp_impl.h"
 
-#define IDENTITY "aceso-pool"
+/* Which key it is; a server looks it up by that. */
+#define IDENTITY	"aceso-pool"
+#define IDENTITY_READER "aceso-pool-reader"
+
+/* What a server's connection notes: whose key proved it. */
+static char full_key;
 
 static const unsigned char TLS_AES_128_GCM_SHA256_ID[] = {0x13, 0x01};
 
@@ -26,15 +31,19 @@ static int slot(void)
 	return slot_at;
 }
 
-/* What both ends start from: the key, as if from an earlier session. */
-static SSL_SESSION *session_of(SSL *ssl)
+static struct tcp_tls *tls_of(SSL *ssl)
 {
-	struct tcp_tls *t = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), slot());
+	return SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), slot());
+}
+
+/* What both ends start from: a key, as if from an earlier session. */
+static SSL_SESSION *session_of(SSL *ssl, const struct fab_key *key)
+{
 	const SSL_CIPHER *c = SSL_CIPHER_find(ssl, TLS_AES_128_GCM_SHA256_ID);
 	SSL_SESSION *s = SSL_SESSION_new();
 
 	if (s != NULL && c != NULL &&
-	    SSL_SESSION_set1_master_key(s, t->key, t->key_len) == 1 &&
+	    SSL_SESSION_set1_master_key(s, key->bytes, key->len) == 1 &&
 	    SSL_SESSION_set_cipher(s, c) == 1 &&
 	    SSL_SESSION_set_protocol_version(s, TLS1_3_VERSION) == 1)
 		return s;
@@ -45,19 +54,40 @@ static SSL_SESSION *session_of(SSL *ssl)
 static int use_session(SSL *ssl, const EVP_MD *md, const unsigned char **id,
 		       size_t *id_len, SSL_SESSION **out)
 {
-	*out = session_of(ssl);
-	*id = (const unsigned char *)IDENTITY;
-	*id_len = strlen(IDENTITY);
+	const struct fab_key *key = &tls_of(ssl)->key;
+
+	*out = session_of(ssl, key);
+	*id = (const unsigned char *)(key->reader ? IDENTITY_READER : IDENTITY);
+	*id_len = strlen((const char *)*id);
 	return *out != NULL;
 }
 
+static bool is(const unsigned char *id, size_t len, const char *name)
+{
+	return len == strlen(name) && memcmp(id, name, len) == 0;
+}
+
+/* The last one that is found here is the one that the handshake is bound to:
+ * without it there is none. */
 static int find_session(SSL *ssl, const unsigned char *id, size_t id_len,
 			SSL_SESSION **out)
 {
+	struct tcp_tls *t = tls_of(ssl);
+
 	*out = NULL;
-	if (id_len == strlen(IDENTITY) && memcmp(id, IDENTITY, id_len) == 0)
-		*out = session_of(ssl);
+	SSL_set_app_data(ssl, NULL);
+	if (is(id, id_len, IDENTITY)) {
+		*out = session_of(ssl, &t->key);
+		SSL_set_app_data(ssl, &full_key);
+	} else if (is(id, id_len, IDENTITY_READER)) {
+		*out = session_of(ssl, &t->reader);
+	}
 	return 1; /* none: the handshake ends for want of a certificate */
+}
+
+bool tcp_tls_reader(const SSL *ssl)
+{
+	return SSL_get_app_data(ssl) != &full_key;
 }
 
 static int set_up(struct tcp_tls *t, bool server)
@@ -95,8 +125,12 @@ int tcp_tls_open(const struct fab_key *key, bool server, struct tcp_tls **out)
 	if (t == NULL)
 		return -ENOMEM;
 	t->server = server;
-	t->key_len = key->len;
-	memcpy(t->key, key->bytes, key->len);
+	t->key = *key;
+	if (server)
+		rc = fab_key_reader(key, &t->reader);
+	if (server && rc != 0)
+		goto err_free;
+	rc = -ENOMEM;
 	t->ctx =
 		SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
 	if (t->ctx == NULL)
@@ -117,6 +151,7 @@ void tcp_tls_close(struct tcp_tls *t)
 	if (t == NULL)
 		return;
 	SSL_CTX_free(t->ctx);
-	OPENSSL_cleanse(t->key, sizeof(t->key));
+	OPENSSL_cleanse(&t->key, sizeof(t->key));
+	OPENSSL_cleanse(&t->reader, sizeof(t->reader));
 	free(t);
 }

@@ -16,6 +16,8 @@
 struct contract_transport {
 	const char *name;
 	int (*net_open)(struct fab_net **out);
+	/* With another key than @key; NULL: there are none. */
+	int (*net_open_with)(const struct fab_key *key, struct fab_net **out);
 	/* An address where server @n of this run may listen. */
 	void (*address)(unsigned n, char *out, size_t cap);
 	const struct fab_key *key; /* of its servers; NULL: none */
@@ -50,6 +52,7 @@ enum contract_call {
 	CALL_ORDER,    /* request: a number; status -EBADMSG if it is not the
 			* last one + 1 */
 	CALL_PEEK,     /* request: an offset; answer: the word there */
+	CALL_ROLE,     /* status: -EROFS if the asker is a reader */
 };
 
 #define HELD_MAX 8
@@ -102,6 +105,10 @@ void contract_ops(struct fab *f, struct fab_op *ops, uint32_t n);
 uint64_t contract_now(void);
 int contract_get(const int *value);		  /* atomically */
 void contract_wait(const int *value, int wanted); /* atomic; 5 s at most */
+
+/* In a group of its own, for transports with keys: who has the reader's key. */
+void contract_a_reader_only_looks(void **state);
+void contract_keys_are_of_one_kind(void **state);
 
 int contract_run_onesided(void);
 int contract_run_calls(void);

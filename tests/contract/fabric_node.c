@@ -135,6 +135,11 @@ static void on_call(void *arg, struct fab_request *rq, uint16_t type,
 	case CALL_PEEK:
 		call_peek(n, rq, req, len);
 		break;
+	case CALL_ROLE:
+		fab_reply(rq,
+			  fab_peer_reader(fab_request_peer(rq)) ? -EROFS : 0,
+			  NULL, 0);
+		break;
 	default:
 		fab_reply(rq, -ENOSYS, NULL, 0);
 	}

@@ -20,6 +20,7 @@ static int net_open(struct fab_net **out)
 static const struct contract_transport tcp_tls = {
 	.name = "tcp, TLS",
 	.net_open = net_open,
+	.net_open_with = fab_tcp_open,
 	.address = contract_tcp_address,
 	.key = &key,
 	.absent = -ECONNREFUSED,
@@ -139,6 +140,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		X(another_key_is_refused_by_name),
 		X(no_key_is_refused),
+		X(contract_a_reader_only_looks),
+		X(contract_keys_are_of_one_kind),
 		cmocka_unit_test(a_short_key_is_no_key),
 		X(a_silent_stranger_is_sent_away),
 		X(noise_never_harms_the_node),
