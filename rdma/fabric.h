@@ -291,6 +291,13 @@ int fab_tcp_open(const struct fab_key *key, struct fab_net **out);
  * its descriptor (the adapter would go on with the old pages): pass -1. */
 int fab_verbs_open(const struct fab_key *key, struct fab_net **out);
 
+/* --- any of these two (rdma/any*.c) ----------------------------------------
+ */
+
+/* A net that reaches each node over what its address begins with, "tcp:" or
+ * "verbs:"; as fab_tcp_open() and fab_verbs_open(). */
+int fab_any_open(const struct fab_key *key, struct fab_net **out);
+
 /* --- memory ----------------------------------------------------------------
  */
 
