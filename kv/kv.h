@@ -34,6 +34,7 @@
 
 struct kv;	/* a client of one pool */
 struct fab_net; /* rdma/fabric.h */
+struct fab_key;
 
 /* --- one key -------------------------------------------------------------- */
 
@@ -158,14 +159,19 @@ uint64_t kv_random(struct kv *kv);
 uint64_t kv_wall_ns(struct kv *kv);
 
 struct kv_opts {
-	const char *pool;	/* the pool's control socket (a path) */
-	uint32_t op_timeout_ms; /* 0: KV_OP_TIMEOUT_MS */
-	uint32_t lanes;		/* allocation contexts; 0: one per cpu, <= 8 */
-	uint64_t cache_bytes;	/* address and value cache; 0: 64 MiB */
+	/* Where its coordinator is: a socket's path; or, of a pool over several
+	 * hosts, one or more "tcp:HOST:PORT", with commas, tried in turn. */
+	const char *pool;
+	const struct fab_key *key; /* of such a pool (copied); NULL: none */
+	uint32_t op_timeout_ms;	   /* 0: KV_OP_TIMEOUT_MS */
+	uint32_t lanes;	      /* allocation contexts; 0: one per cpu, <= 8 */
+	uint64_t cache_bytes; /* address and value cache; 0: 64 MiB */
 };
 
 /* Join the pool. Errors: -ECONNREFUSED or -ENOENT if none answers there,
- * -EPROTO if it speaks another version, -EACCES. kv_error() tells more. */
+ * -EPROTO if it speaks another version, -EACCES (another user's, another key),
+ * -EAGAIN it is not whole yet: its nodes are still coming. kv_error() tells
+ * more. */
 int kv_open(const struct kv_opts *opts, struct kv **out);
 
 /* Leave it: seals what is open, waits for acknowledgements. NULL is fine. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "checkpoint/image.h"
 #include "ec/code.h"
@@ -158,6 +159,41 @@ int layout_of(const struct layout_shape *s, struct layout *out)
 		return rc;
 	*out = l;
 	return 0;
+}
+
+int layout_within(const struct layout_shape *shape, uint64_t bytes,
+		  struct layout *out)
+{
+	uint64_t low = 0, high = bytes / MIB * shape->nodes;
+	struct layout_shape s = *shape;
+	struct layout l;
+
+	while (low < high) {
+		s.usable = (low + (high - low + 1) / 2) * MIB;
+		if (layout_of(&s, &l) == 0 && l.size <= bytes)
+			low = s.usable / MIB;
+		else
+			high = s.usable / MIB - 1;
+	}
+	if (low == 0) {
+		s.usable = MIB;
+		return layout_of(&s, &l) != 0 ? -EINVAL : -ENOSPC;
+	}
+	s.usable = low * MIB;
+	return layout_of(&s, out);
+}
+
+uint64_t layout_sum(const struct layout *l)
+{
+	const struct group *g = &l->group;
+	uint64_t all[] = {g->nodes,	   g->k,	 g->m,
+			  g->block_bytes,  g->blocks,	 g->deltas,
+			  g->rec_off,	   g->map_off,	 g->delta_off,
+			  g->block_off,	   l->index_off, l->index_groups,
+			  l->index_stride, l->image_off, l->image_stride,
+			  l->size};
+
+	return XXH3_64bits(all, sizeof(all));
 }
 
 uint64_t layout_shard_off(const struct layout *l, uint32_t shard, uint32_t host)

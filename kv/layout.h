@@ -40,6 +40,14 @@ struct layout_shape {
  * the sizes do not make sense; -EFBIG past what a slot can address. */
 int layout_of(const struct layout_shape *shape, struct layout *out);
 
+/* The largest pool whose nodes have at most @bytes each, to the MiB; @shape's
+ * usable is ignored. Errors: those of layout_of(); -ENOSPC there is none. */
+int layout_within(const struct layout_shape *shape, uint64_t bytes,
+		  struct layout *out);
+
+/* A number that two layouts share if they are the same. */
+uint64_t layout_sum(const struct layout *l);
+
 /* Offset of shard @shard in the region of @host: its own, or room
  * r = (host - shard) mod N if that is <= m; else UINT64_MAX. */
 uint64_t layout_shard_off(const struct layout *l, uint32_t shard,

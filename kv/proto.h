@@ -9,7 +9,7 @@
 #include "kv/view.h"
 
 #define PROTO_MAGIC   0x4f534341u
-#define PROTO_VERSION 2u
+#define PROTO_VERSION 3u
 
 enum proto_role { PROTO_CLIENT = 1, PROTO_NODE, PROTO_COORD, PROTO_TOOL };
 
@@ -19,7 +19,9 @@ struct proto_hello {
 	uint32_t role;	 /* enum proto_role */
 	uint32_t client; /* its id, once it has one */
 	uint64_t epoch;
-	uint8_t uuid[16]; /* of the pool; zeros: not known yet (JOIN) */
+	uint8_t uuid[16];  /* of the pool; zeros: not known yet (JOIN) */
+	uint64_t instance; /* of the node that is meant: kv/hello.h; 0: any that
+			    * has none */
 };
 
 enum proto_call {
@@ -59,6 +61,7 @@ enum proto_call {
 	PROTO_LEAVE,   /* nothing -> nothing */
 	PROTO_CHANGED, /* nothing -> nothing            since the last cut */
 	PROTO_PERSIST, /* proto_persist -> nothing      when it is durable */
+	PROTO_COME,    /* proto_come -> proto_came      from a node */
 	PROTO_SCRUB = 96, /* proto_scrub -> proto_scrub */
 };
 
@@ -318,6 +321,36 @@ struct proto_joined {
 struct proto_watch {
 	uint64_t epoch;
 	uint32_t wait_ms, pad;
+};
+
+#define PROTO_WORDS_BYTES 64u
+
+/* "I am node @id of the pool", from a process of a pool over several hosts;
+ * said once a second for as long as it lives. Errors: -EAGAIN this is not the
+ * coordinator now: ask another; -ESTALE this process was given up, and others
+ * may have taken over what it had: it is to end, and another to be started;
+ * -EACCES another pool's; -EINVAL another shape. */
+struct proto_come {
+	uint32_t id;
+	int32_t pid;
+	uint64_t instance;
+	uint8_t uuid[16];
+	uint64_t shape;			   /* layout_sum() */
+	char address[PROTO_ADDRESS_BYTES]; /* for views: with the instance */
+	char host[PROTO_WORDS_BYTES];	   /* for people: the host's name */
+	char why[PROTO_WORDS_BYTES];	   /* it has this transport */
+	uint32_t pad;
+};
+
+enum proto_come_state {
+	PROTO_CAME_WAITS = 1, /* for others, or for the death of the last one */
+	PROTO_CAME_MEMBER,    /* it is in the view */
+};
+
+struct proto_came {
+	uint32_t state; /* enum proto_come_state */
+	uint32_t lease_ms;
+	uint64_t epoch;
 };
 
 struct proto_suspect {

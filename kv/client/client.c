@@ -13,6 +13,7 @@
 #include "kv/client/background.h"
 #include "kv/client/space.h"
 #include "kv/client/txn.h"
+#include "kv/hello.h"
 #include "kv/proto.h"
 
 #define JOIN_NS	    UINT64_C(10000000000)
@@ -37,13 +38,6 @@ const char *kv_error(void)
 
 /* --- joining -------------------------------------------------------------- */
 
-static void hello_fill(struct proto_hello *h)
-{
-	*h = (struct proto_hello){.magic = PROTO_MAGIC,
-				  .version = PROTO_VERSION,
-				  .role = PROTO_CLIENT};
-}
-
 static void what_am_i(char *to, size_t cap)
 {
 	snprintf(to, cap, "%s", program_invocation_short_name);
@@ -56,7 +50,7 @@ static int join(struct fab_net *net, struct proto_joined *j)
 	uint32_t len = 0;
 	int rc;
 
-	hello_fill(&msg.hello);
+	hello_fill(&msg.hello, PROTO_CLIENT, NULL);
 	what_am_i(msg.what, sizeof(msg.what));
 	rc = fab_open(net, &f);
 	if (rc != 0)
@@ -78,10 +72,9 @@ static int attach_nodes(struct fab_net *net, const struct proto_joined *j)
 	unsigned up = 0;
 	int rc, bad = 0;
 
-	hello_fill(&h);
+	hello_fill(&h, PROTO_CLIENT, j->super.uuid);
 	h.client = j->client;
 	h.epoch = j->view.epoch;
-	memcpy(h.uuid, j->super.uuid, sizeof(h.uuid));
 	for (uint32_t i = 0; i < j->view.nodes; i++) {
 		if (!(view_members(&j->view) >> i & 1))
 			continue;
@@ -89,8 +82,7 @@ static int attach_nodes(struct fab_net *net, const struct proto_joined *j)
 			up++;
 			continue;
 		}
-		rc = fab_net_attach(net, (uint8_t)i, j->address[i], &h,
-				    sizeof(h));
+		rc = hello_attach(net, (uint8_t)i, j->address[i], &h);
 		if (rc == 0)
 			up++;
 		else if (rc == -EACCES || rc == -EPROTO || rc == -ENOMEM)
@@ -147,7 +139,8 @@ static void set_defaults(struct kv_opts *o)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
-	o->pool = NULL; /* the caller's string */
+	o->pool = NULL; /* the caller's */
+	o->key = NULL;
 	if (o->op_timeout_ms == 0)
 		o->op_timeout_ms = KV_OP_TIMEOUT_MS;
 	if (o->lanes == 0)
@@ -187,6 +180,7 @@ static void client_free(struct client *c)
 	pthread_cond_destroy(&c->kick);
 	pthread_mutex_destroy(&c->space_lock);
 	pthread_mutex_destroy(&c->lock);
+	free(c->coords);
 	free(c);
 }
 
@@ -201,7 +195,8 @@ static void parts_free(struct kv *kv)
 	free(kv);
 }
 
-static int parts_open(struct kv *kv, const struct proto_joined *j)
+static int parts_open(struct kv *kv, const char *pool,
+		      const struct proto_joined *j)
 {
 	struct client *c;
 	int rc;
@@ -213,6 +208,10 @@ static int parts_open(struct kv *kv, const struct proto_joined *j)
 	rc = client_new(kv, &c);
 	if (rc == 0)
 		memcpy(c->uuid, j->super.uuid, sizeof(c->uuid));
+	if (rc == 0 && pool != NULL) {
+		c->coords = strdup(pool);
+		rc = c->coords != NULL ? 0 : -ENOMEM;
+	}
 	if (rc == 0)
 		rc = code_open(kv->layout.group.k, kv->layout.group.m,
 			       &kv->code);
@@ -244,7 +243,7 @@ static int open_joined(const struct kv_opts *opts, struct fab_net *net,
 	kv->net = net;
 	rc = check_supers(net, j);
 	if (rc == 0)
-		rc = parts_open(kv, j);
+		rc = parts_open(kv, opts != NULL ? opts->pool : NULL, j);
 	if (rc != 0)
 		goto err_free_parts;
 	if (threads) {
@@ -279,30 +278,59 @@ int kv_open_on(const struct kv_opts *opts, struct fab_net *net, bool threads,
 	return rc;
 }
 
+static const char *why_no_coord(const struct kv_opts *opts, int rc)
+{
+	switch (rc) {
+	case -EPROTO:
+		return "the pool is of another version";
+	case -EACCES:
+		return opts->key != NULL
+			       ? "the pool's key is another: copy the key file "
+				 "from where the pool was made"
+			       : "the pool belongs to another user";
+	case -EAGAIN:
+		return "none of its coordinators leads now: try again";
+	default:
+		return "no pool answers there: is it running?";
+	}
+}
+
+static const char *why_no_join(int rc)
+{
+	switch (rc) {
+	case -EACCES:
+		return "its supervisor could not end us: run as its user, on "
+		       "its host";
+	case -EAGAIN:
+		return "the pool is not whole yet: start 'aceso pool serve' on "
+		       "all its hosts";
+	default:
+		return "the pool does not let us join";
+	}
+}
+
 static int open_pool(const struct kv_opts *opts, struct fab_net *net,
 		     struct proto_joined *j, struct kv **out)
 {
 	struct proto_hello h;
 	int rc;
 
-	hello_fill(&h);
-	rc = fab_net_attach(net, FAB_NODE_COORD, opts->pool, &h, sizeof(h));
+	hello_fill(&h, PROTO_CLIENT, NULL);
+	rc = hello_attach_coord(net, opts->pool, &h);
 	if (rc != 0)
-		return fail(rc, opts->pool,
-			    rc == -EPROTO ? "the pool is of another version"
-			    : rc == -EACCES
-				    ? "the pool belongs to another user"
-				    : "no pool answers there: is it running?");
+		return fail(rc, opts->pool, why_no_coord(opts, rc));
 	rc = join(net, j);
 	if (rc != 0)
-		return fail(rc, opts->pool,
-			    rc == -EACCES ? "its supervisor could not end us: "
-					    "run as its user, on its host"
-					  : "the pool does not let us join");
+		return fail(rc, opts->pool, why_no_join(rc));
 	rc = attach_nodes(net, j);
 	if (rc != 0)
 		return fail(rc, opts->pool,
-			    "too few of its nodes answer: see 'aceso status'");
+			    rc == -ENODEV
+				    ? "its nodes speak RDMA, and this host has "
+				      "no RDMA device: say transport = tcp in "
+				      "the pool's file, on all hosts"
+				    : "too few of its nodes answer: see "
+				      "'aceso status'");
 	rc = open_joined(opts, net, j, true, out);
 	if (rc != 0)
 		return fail(rc, opts->pool, "this client could not start");
@@ -320,10 +348,10 @@ int kv_open(const struct kv_opts *opts, struct kv **out)
 	j = calloc(1, sizeof(*j));
 	if (j == NULL)
 		return fail(-ENOMEM, opts->pool, "free some memory");
-	rc = fab_shm_open(&net);
+	rc = hello_net(opts->pool, opts->key, &net);
 	if (rc != 0) {
 		free(j);
-		return fail(rc, "shared memory",
+		return fail(rc, "the way to the pool",
 			    "check the limits (ulimit -a)");
 	}
 	rc = open_pool(opts, net, j, out);

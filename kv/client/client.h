@@ -21,6 +21,7 @@ struct client {
 	struct txn_keys *txn_keys;
 	uint64_t generation; /* of struct kv; its address may come again */
 	uint8_t uuid[16];    /* of the pool */
+	char *coords;	     /* where coordinators are: kv_opts.pool */
 	/* client.c's background */
 	bool threaded;
 	_Atomic bool busy;	  /* kv_background() is at it */

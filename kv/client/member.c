@@ -23,6 +23,7 @@
 #include "kv/client/addr_cache.h"
 #include "kv/client/persist.h"
 #include "kv/client/space.h"
+#include "kv/hello.h"
 #include "kv/proto.h"
 
 #define SETTLE_POLL_NS	 UINT64_C(50000)
@@ -281,15 +282,12 @@ static bool stays_alone(const struct view *a, const struct view *b)
 
 static int attach(struct member *m, uint32_t id)
 {
-	struct proto_hello h = {.magic = PROTO_MAGIC,
-				.version = PROTO_VERSION,
-				.role = PROTO_CLIENT,
-				.client = m->kv->id,
-				.epoch = member_epoch(m)};
+	struct proto_hello h;
 
-	memcpy(h.uuid, client_of(m->kv)->uuid, sizeof(h.uuid));
-	return fab_net_attach(m->kv->net, (uint8_t)id, m->address[id], &h,
-			      sizeof(h));
+	hello_fill(&h, PROTO_CLIENT, client_of(m->kv)->uuid);
+	h.client = m->kv->id;
+	h.epoch = member_epoch(m);
+	return hello_attach(m->kv->net, (uint8_t)id, m->address[id], &h);
 }
 
 void member_attach(struct member *m, struct kv_thread *t)

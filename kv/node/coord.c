@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "kv/hello.h"
 #include "kv/node/coord_impl.h"
 
 /* fab_now() is a clock, in every transport: any thread may look at it. */
@@ -113,15 +114,10 @@ static void *work_main(void *arg)
 
 int coord_attach(struct coord *c, uint32_t id, const char *address)
 {
-	struct proto_hello hello = {
-		.magic = PROTO_MAGIC,
-		.version = PROTO_VERSION,
-		.role = PROTO_COORD,
-	};
+	struct proto_hello hello;
 
-	memcpy(hello.uuid, c->opts.super.uuid, sizeof(hello.uuid));
-	return fab_net_attach(c->net, (uint8_t)id, address, &hello,
-			      sizeof(hello));
+	hello_fill(&hello, PROTO_COORD, c->opts.super.uuid);
+	return hello_attach(c->net, (uint8_t)id, address, &hello);
 }
 
 static int attach_all(struct coord *c)

@@ -52,6 +52,7 @@ struct coord_opts {
 	const char *transport;	   /* "shm", ...: likewise */
 	struct layout_super super; /* uuid, secret, layout are taken */
 	const char *address;	   /* where clients find it */
+	const struct fab_key *key; /* the pool's; NULL: none. Copied */
 	/* of the layout.group.nodes nodes, by id */
 	const char *const *node_address;
 	const int32_t *node_pid;

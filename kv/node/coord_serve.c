@@ -349,6 +349,7 @@ int coord_serve_open(struct coord *c)
 	struct fab_server_opts o = {
 		.region_fd = -1,
 		.address = c->address,
+		.key = c->opts.key,
 		.arg = c,
 		.on_hello = on_hello,
 		.on_call = on_call,

@@ -26,8 +26,11 @@ struct node_opts {
 	bool keep;    /* not zeroed: what restart.h has left there */
 	/* Where durable checkpoints go; NULL: there are none. The caller's. */
 	const struct disk *disk;
-	int region_fd;	     /* as from fab_region_open(); -1: none */
-	const char *address; /* where to serve */
+	int region_fd; /* as from fab_region_open(); -1: none, or not to be used
+			* to give memory back (RDMA) */
+	const char *address;	   /* where to serve */
+	const struct fab_key *key; /* the pool's; NULL: none. Copied */
+	uint64_t instance; /* of this process: kv/hello.h; 0: it has none */
 	/* Opens the net over which this node reaches the others (and itself):
 	 * fab_shm_open() in effect. The node closes it. */
 	int (*net)(void *arg, struct fab_net **out);

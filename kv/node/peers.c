@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "kv/hello.h"
 #include "kv/node/node_impl.h"
 
 int peer_call(struct node *n, uint32_t id, uint16_t type, const void *req,
@@ -20,16 +21,11 @@ int peer_call(struct node *n, uint32_t id, uint16_t type, const void *req,
  * other at once must both go on serving meanwhile. */
 static int peer_attach(struct node *n, uint32_t id, const char *address)
 {
-	struct proto_hello hello = {
-		.magic = PROTO_MAGIC,
-		.version = PROTO_VERSION,
-		.role = PROTO_NODE,
-		.client = n->id,
-	};
+	struct proto_hello hello;
 
-	memcpy(hello.uuid, n->super.uuid, sizeof(hello.uuid));
-	return fab_net_attach(n->net, (uint8_t)id, address, &hello,
-			      sizeof(hello));
+	hello_fill(&hello, PROTO_NODE, n->super.uuid);
+	hello.client = n->id;
+	return hello_attach(n->net, (uint8_t)id, address, &hello);
 }
 
 /* The address of @id if it should be attached now, else "". */

@@ -545,6 +545,8 @@ static int hello_check(struct node *n, struct fab_peer *peer,
 		return -EACCES;
 	if (h->role < PROTO_CLIENT || h->role > PROTO_TOOL)
 		return -EPROTO;
+	if (h->instance != n->opts.instance)
+		return -ESTALE;
 	/* On one host, only the pool's own user gives orders. */
 	if (h->role == PROTO_COORD && fab_peer_pid(peer) != 0 &&
 	    fab_peer_uid(peer) != geteuid())
@@ -608,6 +610,7 @@ int serve_open(struct node *n)
 		.size = n->super.layout.size,
 		.region_fd = n->opts.region_fd,
 		.address = n->opts.address,
+		.key = n->opts.key,
 		.arg = n,
 		.on_hello = on_hello,
 		.on_call = on_call,

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "kv/hash.h"
+#include "kv/hello.h"
 #include "kv/slot.h"
 #include "tests/lib/by_hand.h"
 #include "tests/lib/sim.h"
@@ -212,6 +213,43 @@ static void node_ends_with_its_last_user(struct cluster *c, void *arg)
 	node_close(n);
 	/* what is there is not taken for new memory */
 	assert_int_equal(node_open(&o, &n), -EINVAL);
+	free(o.region);
+}
+
+static int attach_at(struct lonely *l, const char *address)
+{
+	struct fab_net *net;
+	struct proto_hello h;
+	int rc;
+
+	hello_fill(&h, PROTO_CLIENT, NULL);
+	assert_int_equal(sim_net_open(cluster_sim(l->c), "peer", &net), 0);
+	rc = hello_attach(net, 0, address, &h);
+	fab_net_close(net);
+	return rc;
+}
+
+/* The same place, another process: whoever means the last one is sent away. */
+static void node_refuses_who_means_another(struct cluster *c, void *arg)
+{
+	struct lonely l = {.c = c};
+	struct node_opts o = {.address = "sim:alone",
+			      .region_fd = -1,
+			      .net = lonely_net,
+			      .arg = &l,
+			      .instance = 0xfeed};
+	struct node *n;
+
+	o.super.layout = *cluster_layout(c);
+	o.region = calloc(1, o.super.layout.size);
+	assert_int_equal(node_open(&o, &n), 0);
+	assert_int_equal(attach_at(&l, "sim:alone#000000000000feed"), 0);
+	assert_int_equal(attach_at(&l, "sim:alone#000000000000beef"), -ESTALE);
+	assert_int_equal(attach_at(&l, "sim:alone"), -ESTALE);
+	assert_int_equal(attach_at(&l, "sim:alone#feed"), -EINVAL);
+	assert_int_equal(attach_at(&l, "sim:alone#0000000000000000"), -EINVAL);
+	assert_int_equal(attach_at(&l, "sim:alone#00000000000 feed"), -EINVAL);
+	node_close(n);
 	free(o.region);
 }
 
@@ -457,6 +495,11 @@ static void test_lonely(void **state)
 	run(node_ends_with_its_last_user, NULL);
 }
 
+static void test_instance(void **state)
+{
+	run(node_refuses_who_means_another, NULL);
+}
+
 static void test_shard(void **state)
 {
 	uint32_t id;
@@ -493,10 +536,15 @@ static void test_fates(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sealed),	cmocka_unit_test(test_obsolete),
-		cmocka_unit_test(test_checked), cmocka_unit_test(test_orphans),
-		cmocka_unit_test(test_lonely),	cmocka_unit_test(test_shard),
-		cmocka_unit_test(test_two),	cmocka_unit_test(test_during),
+		cmocka_unit_test(test_sealed),
+		cmocka_unit_test(test_obsolete),
+		cmocka_unit_test(test_checked),
+		cmocka_unit_test(test_orphans),
+		cmocka_unit_test(test_lonely),
+		cmocka_unit_test(test_shard),
+		cmocka_unit_test(test_instance),
+		cmocka_unit_test(test_two),
+		cmocka_unit_test(test_during),
 		cmocka_unit_test(test_fates),
 	};
 

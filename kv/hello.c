@@ -1,0 +1,97 @@
+/* kv/hello.c - see hello.h. */
+#include "kv/hello.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define INSTANCE_DIGITS 16u
+
+void hello_fill(struct proto_hello *h, uint32_t role, const uint8_t *uuid)
+{
+	*h = (struct proto_hello){
+		.magic = PROTO_MAGIC, .version = PROTO_VERSION, .role = role};
+	if (uuid != NULL)
+		memcpy(h->uuid, uuid, sizeof(h->uuid));
+}
+
+int hello_address(const char *address, uint64_t instance, char *out, size_t cap)
+{
+	int n = snprintf(out, cap, "%s#%016" PRIx64, address, instance);
+
+	return n >= 0 && (size_t)n < cap ? 0 : -ENAMETOOLONG;
+}
+
+int hello_split(const char *address, char bare[PROTO_ADDRESS_BYTES],
+		uint64_t *instance)
+{
+	const char *mark = address[0] != '/' ? strchr(address, '#') : NULL;
+	size_t len = mark != NULL ? (size_t)(mark - address) : strlen(address);
+
+	if (len >= PROTO_ADDRESS_BYTES)
+		return -EINVAL;
+	memcpy(bare, address, len);
+	bare[len] = '\0';
+	*instance = 0;
+	if (mark == NULL)
+		return 0;
+	if (strlen(++mark) != INSTANCE_DIGITS ||
+	    strspn(mark, "0123456789abcdef") != INSTANCE_DIGITS)
+		return -EINVAL;
+	*instance = strtoull(mark, NULL, 16);
+	return *instance != 0 ? 0 : -EINVAL;
+}
+
+int hello_attach(struct fab_net *net, uint8_t id, const char *address,
+		 const struct proto_hello *h)
+{
+	char bare[PROTO_ADDRESS_BYTES];
+	struct proto_hello hello = *h;
+	int rc = hello_split(address, bare, &hello.instance);
+
+	if (rc != 0)
+		return rc;
+	return fab_net_attach(net, id, bare, &hello, sizeof(hello));
+}
+
+int hello_net(const char *pool, const struct fab_key *key, struct fab_net **out)
+{
+	return pool[0] == '/' ? fab_shm_open(out) : fab_any_open(key, out);
+}
+
+/* What says most about why nobody let us in. */
+static int worse(int a, int b)
+{
+	static const int order[] = {-EACCES, -EPROTO, -EAGAIN};
+
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
+		if (a == order[i] || b == order[i])
+			return order[i];
+	return b;
+}
+
+int hello_attach_coord(struct fab_net *net, const char *pool,
+		       const struct proto_hello *h)
+{
+	char one[PROTO_ADDRESS_BYTES];
+	int rc = -ENOENT, bad = 0;
+
+	if (pool[0] == '/')
+		return fab_net_attach(net, FAB_NODE_COORD, pool, h, sizeof(*h));
+	for (const char *at = pool; *at != '\0'; at += *at == ',') {
+		size_t len = strcspn(at, ",");
+
+		if (len >= sizeof(one))
+			return -EINVAL;
+		memcpy(one, at, len);
+		one[len] = '\0';
+		at += len;
+		rc = fab_net_attach(net, FAB_NODE_COORD, one, h, sizeof(*h));
+		if (rc == 0)
+			return 0;
+		bad = worse(bad, rc);
+	}
+	return bad != 0 ? bad : rc;
+}

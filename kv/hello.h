@@ -1,0 +1,43 @@
+/* kv/hello.h - the way to a node that a view names.
+ *
+ * A node of a pool over several hosts has one port for ever; what tells its
+ * processes apart is an *instance*, 64 random bits drawn at each start. Its
+ * address in views ends in it, "tcp:host:7601#0123456789abcdef", and a hello
+ * names it: a process with another one refuses (-ESTALE). So an address is one
+ * process's for ever, as a socket's path is on one host.
+ * Threads: any. */
+#ifndef ACESO_KV_HELLO_H
+#define ACESO_KV_HELLO_H
+#include <stddef.h>
+
+#include "kv/proto.h"
+
+/* Fill in @h: of @role, and of a pool if @uuid is not NULL. */
+void hello_fill(struct proto_hello *h, uint32_t role, const uint8_t *uuid);
+
+/* Attach node @id at @address, with an instance or without, saying @h.
+ * Errors: those of fab_net_attach(); -ESTALE it is another process;
+ * -EINVAL the address makes no sense. */
+int hello_attach(struct fab_net *net, uint8_t id, const char *address,
+		 const struct proto_hello *h);
+
+/* A net for the pool whose coordinators are at @pool (kv_opts.pool).
+ * Errors: those of fab_shm_open(), fab_any_open(). */
+int hello_net(const char *pool, const struct fab_key *key,
+	      struct fab_net **out);
+
+/* Attach the coordinator: the first in the list @pool that answers. Errors: of
+ * the last one; -EAGAIN, -EPROTO or -EACCES if any said so. */
+int hello_attach_coord(struct fab_net *net, const char *pool,
+		       const struct proto_hello *h);
+
+/* "ADDRESS#INSTANCE" into @out. Errors: -ENAMETOOLONG. */
+int hello_address(const char *address, uint64_t instance, char *out,
+		  size_t cap);
+
+/* Split @address: where to connect to, and the instance (0: none).
+ * Errors: -EINVAL. */
+int hello_split(const char *address, char bare[PROTO_ADDRESS_BYTES],
+		uint64_t *instance);
+
+#endif
