@@ -1,0 +1,21 @@
+/* mount-helper/poolkey.h - a pool's key: 32 random bytes, in hexadecimal in
+ * a file that only its owner may read. Who has it belongs to the pool. */
+#ifndef ACESO_MOUNT_HELPER_POOLKEY_H
+#define ACESO_MOUNT_HELPER_POOLKEY_H
+#include <stdint.h>
+
+#include "rdma/fabric.h"
+
+/* @error (CONF_ERROR_BYTES_MAX) has a line for people. Errors: -EPERM others
+ * may read it; -EINVAL it is no key; those of open(2). */
+int poolkey_read(const char *path, struct fab_key *out, char *error);
+
+/* A new key in a new file. Errors: -EEXIST; those of open(2), write(2). */
+int poolkey_make(const char *path);
+
+/* What seeds the pool's CRCs: so that nobody without the key can make what
+ * looks like a record. Errors: -EIO. */
+int poolkey_secret(const struct fab_key *key, const uint8_t uuid[16],
+		   uint64_t *out);
+
+#endif
