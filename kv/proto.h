@@ -52,7 +52,8 @@ enum proto_call {
 	PROTO_CKPT,    /* ckpt_req -> ckpt_ack          between nodes */
 	PROTO_READY,   /* proto_ready -> nothing        between nodes */
 	PROTO_RESUME,  /* proto_retire -> nothing       between nodes */
-	PROTO_PING = 32, /* nothing -> nothing          from the coordinator */
+	PROTO_PING = 32, /* nothing -> nothing          anyone */
+	PROTO_FENCE,	 /* proto_fence -> nothing      from the coordinator */
 	/* to the coordinator */
 	PROTO_JOIN = 64, /* proto_join -> proto_joined */
 	PROTO_WATCH,   /* proto_watch -> proto_view_set when newer than known */
@@ -63,6 +64,8 @@ enum proto_call {
 	PROTO_PERSIST, /* proto_persist -> nothing      when it is durable */
 	PROTO_COME,    /* proto_come -> proto_came      from a node */
 	PROTO_SCRUB = 96, /* proto_scrub -> proto_scrub */
+	PROTO_REJOIN,	  /* proto_rejoin -> proto_view_set */
+	PROTO_BEAT,	  /* nothing -> proto_beaten */
 };
 
 struct proto_alloc {
@@ -237,6 +240,14 @@ struct proto_orphans {
 	uint32_t owner, pad;
 };
 
+/* The client @client is out: its connections are cut when this is answered, and
+ * it is refused for as long as the node's process lives [I6]. Asking again is
+ * harmless. See docs/security.md for what that enforces. */
+struct proto_fence {
+	uint64_t epoch;
+	uint32_t client, pad;
+};
+
 /* Is what you keep as parity @parity of @stripe right? See ec/check.h. */
 struct proto_check {
 	uint64_t epoch, stripe;
@@ -310,9 +321,30 @@ struct proto_join {
 struct proto_joined {
 	uint32_t client; /* the id given; never used before in this pool */
 	uint32_t lease_ms;
+	/* 1: nobody can end its process: it is fenced by the nodes, and holds
+	 * itself when its lease is over, kv/client/lease.h */
+	uint32_t leased, pad;
 	struct layout_super super;
 	struct view view;
 	char address[64][PROTO_ADDRESS_BYTES];
+};
+
+/* From a client that lost its coordinator, to it or to another: "I am @client
+ * and in the view of @epoch." Answered with the view that holds. Errors:
+ * -ESTALE it was fenced, for good; -EAGAIN this one does not lead (any more).
+ */
+struct proto_rejoin {
+	uint64_t epoch;
+	uint32_t client;
+	int32_t pid;
+	char what[64]; /* as of proto_join */
+};
+
+/* "You are a member still", said by who leads: @sure, or led a while ago and
+ * cannot know. Errors: -ESTALE "you are none any more". */
+struct proto_beaten {
+	uint64_t epoch;
+	uint32_t sure, pad;
 };
 
 /* "I have adopted @epoch: no operation of mine under way touches a node that

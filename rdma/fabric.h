@@ -244,7 +244,9 @@ void *fab_peer_get(struct fab_peer *peer);
 int32_t fab_peer_pid(const struct fab_peer *peer); /* 0 if not on this host */
 uint32_t fab_peer_uid(const struct fab_peer *peer);
 bool fab_peer_reader(const struct fab_peer *peer); /* has its key only */
-void fab_peer_cut(struct fab_peer *peer);	   /* hang up on it */
+/* Hang up on it: soon, and then on_gone is called. Nothing that it sent takes
+ * effect after that (but by shm, as memory cannot be taken back). */
+void fab_peer_cut(struct fab_peer *peer);
 
 /* --- shared memory on one host (rdma/shm*.c) --------------------------------
  */

@@ -40,11 +40,13 @@ static int work(struct coord *c, uint64_t *again, uint64_t wait_ns)
 	uint64_t now = fab_now(c->fab);
 	int did = 0;
 
+	did |= coord_store_step(c, now, again);
 	did |= coord_ping_step(c, now, again);
 	did |= coord_deaths_step(c, now, again);
 	did |= coord_tell_step(c, now, again);
 	did |= coord_watch_step(c, now, again);
 	did |= coord_fence_step(c, now, again);
+	did |= coord_nodefence_step(c, now, again);
 	did |= coord_come_step(c, now, again);
 	did |= coord_rebuild_step(c, now, again);
 	did |= coord_orphans_step(c, now, again);
@@ -125,7 +127,8 @@ static int attach_all(struct coord *c)
 	uint32_t id;
 	int rc = 0;
 
-	for (id = 0; id < c->view.nodes && rc == 0; id++)
+	/* Those that a store names are looked for as suspects are. */
+	for (id = 0; id < c->view.nodes && rc == 0 && !c->restored; id++)
 		rc = coord_attach(c, id, c->node[id].address);
 	return rc;
 }
@@ -145,7 +148,7 @@ static int copy_nodes(struct coord *c)
 {
 	uint32_t id;
 
-	for (id = 0; id < c->view.nodes; id++) {
+	for (id = 0; id < c->view.nodes && !c->restored; id++) {
 		const char *address = c->opts.node_address[id];
 
 		if (strlen(address) >= PROTO_ADDRESS_BYTES)
@@ -160,6 +163,7 @@ static int copy_nodes(struct coord *c)
 static int copy_opts(struct coord *c, const struct coord_opts *opts)
 {
 	const struct group *g = &opts->super.layout.group;
+	int rc;
 
 	c->opts = *opts;
 	if (c->opts.lease_ms == 0)
@@ -173,7 +177,8 @@ static int copy_opts(struct coord *c, const struct coord_opts *opts)
 	c->address = strdup(opts->address);
 	if (c->pool == NULL || c->transport == NULL || c->address == NULL)
 		return -ENOMEM;
-	return copy_nodes(c);
+	rc = coord_store_open(c);
+	return rc == 0 ? copy_nodes(c) : rc;
 }
 
 static void init(struct coord *c)
@@ -181,6 +186,7 @@ static void init(struct coord *c)
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_cond_init(&c->wake, NULL);
 	pthread_cond_init(&c->told, NULL);
+	pthread_cond_init(&c->link_wake, NULL);
 	TAILQ_INIT(&c->clients);
 	TAILQ_INIT(&c->orphans);
 	TAILQ_INIT(&c->askers);
@@ -193,6 +199,14 @@ static void init(struct coord *c)
 
 static void free_coord(struct coord *c)
 {
+	struct coord_orphan *o;
+
+	while ((o = TAILQ_FIRST(&c->orphans)) != NULL) {
+		TAILQ_REMOVE(&c->orphans, o, link);
+		free(o);
+	}
+	coord_store_close(c);
+	pthread_cond_destroy(&c->link_wake);
 	pthread_cond_destroy(&c->told);
 	pthread_cond_destroy(&c->wake);
 	pthread_mutex_destroy(&c->lock);
@@ -205,7 +219,7 @@ static void free_coord(struct coord *c)
 static int check(const struct coord_opts *o)
 {
 	if (o->pool == NULL || o->transport == NULL || o->address == NULL ||
-	    o->node_address == NULL || o->net == NULL ||
+	    (o->node_address == NULL && o->store == NULL) || o->net == NULL ||
 	    (o->persistent && o->commit == NULL))
 		return -EINVAL;
 	return group_check(&o->super.layout.group);
@@ -245,13 +259,21 @@ static int start(struct coord *c)
 		return rc;
 	if (!c->opts.threads)
 		return 0;
+	rc = coord_link_start(c);
+	if (rc != 0)
+		goto err_server;
 	rc = -pthread_create(&c->thread, NULL, work_main, c);
-	if (rc != 0) {
-		fab_server_close(c->server);
-		return rc;
-	}
+	if (rc != 0)
+		goto err_link;
 	c->threaded = true;
 	return 0;
+
+err_link:
+	c->stop = true;
+	coord_link_stop(c);
+err_server:
+	fab_server_close(c->server);
+	return rc;
 }
 
 int coord_open(const struct coord_opts *opts, struct coord **out)
@@ -298,6 +320,8 @@ static void stop_thread(struct coord *c)
 	if (c->threaded)
 		pthread_join(c->thread, NULL);
 	c->threaded = false;
+	coord_link_stop(c);
+	coord_store_stop(c);
 }
 
 static void cut_all(struct coord *c)
@@ -310,8 +334,6 @@ static void cut_all(struct coord *c)
 
 void coord_close(struct coord *c)
 {
-	struct coord_orphan *o;
-
 	if (c == NULL)
 		return;
 	stop_thread(c);
@@ -321,10 +343,6 @@ void coord_close(struct coord *c)
 	pthread_mutex_lock(&c->lock);
 	coord_status_drop(c);
 	coord_durable_drop(c);
-	while ((o = TAILQ_FIRST(&c->orphans)) != NULL) {
-		TAILQ_REMOVE(&c->orphans, o, link);
-		free(o);
-	}
 	pthread_mutex_unlock(&c->lock);
 	fab_close(c->fab);
 	fab_net_close(c->net);

@@ -15,6 +15,12 @@
  *   another death in between: begins again, with all that is to be rebuilt
  *   a client joins or leaves: epoch + 1 (the count of clients)
  *   a node that does not answer, though it lives, is ended: coord_ping.c
+ *
+ * Over several hosts (@remote) nobody can be ended: clients are fenced by the
+ * nodes (coord_nodefence.c) and hold themselves meanwhile (kv/client/lease.h),
+ * nodes are dead after two leases of silence, and everybody cuts them before
+ * he is in the view that says so. With a @store nothing is told before it is
+ * there, and the next coordinator goes on from it (coord_store.c).
  *   a client dies: also ORPHANS to all nodes, which close its open blocks
  *
  * Threads: CALLs are served in its server's thread, the rest is done in one
@@ -37,6 +43,7 @@
 #define COORD_SETTLE_MS	 (KV_OP_TIMEOUT_MS + 2000u)
 
 struct coord;
+struct viewstore; /* kv/node/viewstore.h */
 
 /* What a pool with a directory must not forget. Written, fixed-width, into
  * its pool file (kv/FORMAT.md). */
@@ -61,6 +68,16 @@ struct coord_opts {
 	 * it. 0: COORD_SETTLE_MS */
 	uint32_t settle_ms;
 	bool threads; /* false: the caller calls coord_work() */
+
+	/* Nodes and clients are of other hosts: a connection that breaks is no
+	 * death. The callbacks that end processes are not asked then. */
+	bool remote;
+	/* What it must not forget; the caller's, until it has closed. If there
+	 * is something in it, @node_address may be NULL. NULL: none. */
+	struct viewstore *store;
+	/* Another leads: this one tells nothing any more, and is to be closed.
+	 */
+	void (*on_deposed)(void *arg);
 
 	/* A pool with a directory: makes durable checkpoints (see
 	 * coord_durable.c) when something changed, at most every @durable_ms,
@@ -151,5 +168,8 @@ int coord_status(struct coord *c, char **json);
 /* Without threads: do what can be done now, never blocking. Returns 1 if there
  * was something; *again_ns as of node_work(). */
 int coord_work(struct coord *c, uint64_t *again_ns);
+/* Likewise, if @remote, in a fiber of its own, as it may block: attach again to
+ * a node whose connection broke. */
+int coord_link_work(struct coord *c);
 
 #endif

@@ -37,6 +37,9 @@ static void set_request(struct coord_call *call, uint16_t type)
 	case PROTO_RESTORE:
 		call->op.len = sizeof(call->req.restore);
 		break;
+	case PROTO_FENCE:
+		call->op.len = sizeof(call->req.fence);
+		break;
 	case PROTO_CUT:
 	case PROTO_STORE:
 		call->op.len = sizeof(call->req.cut);

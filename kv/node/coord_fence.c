@@ -29,7 +29,7 @@ static unsigned find_late(struct coord *c, uint64_t now, struct late *late,
 
 	pthread_mutex_lock(&c->lock);
 	TAILQ_FOREACH (cl, &c->clients, link) {
-		if (cl->acked >= c->barrier)
+		if (cl->acked >= c->barrier || cl->fenced)
 			continue;
 		if (now < stopped_at(c) || now < cl->fence_at) {
 			coord_again(again, now < cl->fence_at ? cl->fence_at
@@ -52,18 +52,9 @@ static bool is_too_late(struct coord *c, const struct late *l, uint64_t now,
 	if (now >= c->barrier_at)
 		return true;
 	coord_again(again, soon < c->barrier_at ? soon : c->barrier_at);
-	return l->pid != 0 && c->opts.client_is_stopped != NULL &&
+	return l->pid != 0 && !c->opts.remote &&
+	       c->opts.client_is_stopped != NULL &&
 	       c->opts.client_is_stopped(c->opts.arg, l->pid);
-}
-
-static struct coord_client *client_of(struct coord *c, uint32_t id)
-{
-	struct coord_client *cl;
-
-	TAILQ_FOREACH (cl, &c->clients, link)
-		if (cl->id == id)
-			return cl;
-	return NULL;
 }
 
 static void drop_client(struct coord *c, uint32_t id)
@@ -71,7 +62,7 @@ static void drop_client(struct coord *c, uint32_t id)
 	struct coord_client *cl;
 
 	pthread_mutex_lock(&c->lock);
-	cl = client_of(c, id);
+	cl = coord_client_find(c, id);
 	if (cl != NULL) {
 		fab_peer_cut(cl->peer);
 		coord_client_died(c, cl);
@@ -86,7 +77,7 @@ static void stuck(struct coord *c, uint32_t id, uint64_t now)
 	struct coord_client *cl;
 
 	pthread_mutex_lock(&c->lock);
-	cl = client_of(c, id);
+	cl = coord_client_find(c, id);
 	if (cl != NULL) {
 		cl->stuck = true;
 		cl->fence_at = now + c->opts.lease_ms * COORD_MS;
@@ -95,6 +86,18 @@ static void stuck(struct coord *c, uint32_t id, uint64_t now)
 		    "cannot be ended: end it by hand",
 		    id, (int)cl->pid, cl->what);
 	}
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* Who is of another host, and will not be waited for: by the nodes. */
+static void fence(struct coord *c, uint32_t id)
+{
+	struct coord_client *cl;
+
+	pthread_mutex_lock(&c->lock);
+	cl = coord_client_find(c, id);
+	if (cl != NULL)
+		coord_fence_begin(c, cl);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -113,7 +116,10 @@ int coord_fence_step(struct coord *c, uint64_t now, uint64_t *again)
 	for (i = 0; i < n; i++) {
 		if (!is_too_late(c, &late[i], now, again))
 			continue;
-		if (end_client(c, late[i].pid)) {
+		if (c->opts.remote) {
+			fence(c, late[i].id);
+			did = 1;
+		} else if (end_client(c, late[i].pid)) {
 			drop_client(c, late[i].id);
 			did = 1;
 		} else {

@@ -13,6 +13,8 @@
 #include <sys/queue.h>
 
 #include "kv/node/coord.h"
+#include "kv/node/viewstate.h"
+#include "kv/node/viewstore.h"
 #include "kv/proto.h"
 
 #define COORD_NEVER    UINT64_MAX
@@ -72,6 +74,7 @@ struct coord_call {
 		struct proto_sweep sweep;
 		struct proto_restore restore;
 		struct proto_cut cut;
+		struct proto_fence fence;
 	} req;
 };
 TAILQ_HEAD(coord_calls, coord_call);
@@ -79,13 +82,22 @@ TAILQ_HEAD(coord_calls, coord_call);
 struct coord_client {
 	uint32_t id;
 	int32_t pid;
-	uint64_t acked; /* epoch */
-	struct fab_peer *peer;
+	uint64_t acked;	       /* epoch */
+	struct fab_peer *peer; /* NULL: away; remote ones only */
+	/* JOIN, to be answered when it is stored; NULL: it was. */
+	struct fab_request *join;
 	struct fab_request *watch;	   /* to be answered; NULL: none */
 	uint64_t watch_epoch, watch_until; /* until: 0 not begun */
 	uint32_t watch_ms;
 	uint64_t fence_at; /* it could not be ended: not tried before */
 	bool stuck;	   /* likewise; until it adopts the view */
+	/* coord_nodefence.c: */
+	uint64_t away_until; /* then it is fenced; 0: not away, or not seen */
+	bool fenced;	     /* for good; and known to the store: */
+	bool fence_stored;
+	uint64_t fence_todo, fence_out; /* bit n: is to be told; is being */
+	uint64_t fence_again;		/* not told again before */
+	uint64_t fence_over;		/* then it is dead; 0: not all told */
 	char what[64];
 	TAILQ_ENTRY(coord_client) link;
 };
@@ -201,6 +213,22 @@ struct coord_durable {
 	struct coord_durable_stats last;
 };
 
+struct coord_store {		    /* of coord_store.c */
+	struct viewstore *vs;	    /* NULL: there is none */
+	struct proto_view_set told; /* what is stored */
+	struct viewstate *state;    /* of @next */
+	uint8_t *last, *next;	    /* bytes there; being put */
+	size_t last_len, next_len;
+	pthread_t thread; /* puts */
+	bool threaded, putting;
+	bool done; /* it has ended, with: */
+	int status;
+	bool failing; /* and said so */
+	uint64_t again_ns;
+	_Atomic bool deposed; /* for good */
+	bool due;	      /* on_deposed is */
+};
+
 struct coord {
 	struct coord_opts opts;
 	char *pool, *transport, *address;
@@ -214,7 +242,15 @@ struct coord {
 	pthread_cond_t wake, told; /* told: an asker has its answer */
 	uint64_t kicks;
 	bool stop;
-	struct view view;
+	struct view view; /* the newest; coord_told() */
+	bool forming;	  /* there is no view yet */
+	bool restored;	  /* goes on from what was stored */
+	struct coord_store store;
+	/* coord_link.c: bit n: node n is to be attached to again */
+	uint64_t link_want;
+	pthread_cond_t link_wake;
+	pthread_t link_thread;
+	bool linked;
 	struct coord_node node[FAB_NODES_MAX];
 	struct coord_clients_head clients;
 	uint32_t next_client;
@@ -246,6 +282,12 @@ static inline const struct group *coord_group(const struct coord *c)
 	return &c->opts.super.layout.group;
 }
 
+/* The view that holds for others: the newest that is stored. Locked. */
+static inline const struct view *coord_told(const struct coord *c)
+{
+	return c->store.vs != NULL ? &c->store.told.view : &c->view;
+}
+
 static inline void coord_again(uint64_t *again, uint64_t at)
 {
 	if (at < *again)
@@ -274,6 +316,9 @@ int coord_serve_open(struct coord *c);
  * swept up. */
 void coord_client_gone(struct coord *c, struct coord_client *cl);
 void coord_client_died(struct coord *c, struct coord_client *cl);
+struct coord_client *coord_client_find(struct coord *c, uint32_t id);
+/* It is stored: let it in, if it waits for that. Locked. */
+void coord_join_answer(struct coord *c, struct coord_client *cl);
 /* Answer watchers who know less, or have waited long enough. Not locked. */
 int coord_watch_step(struct coord *c, uint64_t now, uint64_t *again);
 
@@ -298,6 +343,30 @@ bool coord_node_silent(const struct coord *c, uint32_t id, uint64_t now);
 /* --- coord_fence.c -------------------------------------------------------- */
 
 int coord_fence_step(struct coord *c, uint64_t now, uint64_t *again);
+
+/* --- coord_nodefence.c ---------------------------------------------------- */
+
+/* Locked: @cl, of another host, is to be kept out for good. */
+void coord_fence_begin(struct coord *c, struct coord_client *cl);
+int coord_nodefence_step(struct coord *c, uint64_t now, uint64_t *again);
+
+/* --- coord_store.c -------------------------------------------------------- */
+
+/* Load what is there and go on from it. Errors: those of viewstore_load() and
+ * viewstate_read(); -EACCES it is another pool's. */
+int coord_store_open(struct coord *c);
+void coord_store_stop(struct coord *c);
+void coord_store_close(struct coord *c);
+int coord_store_step(struct coord *c, uint64_t now, uint64_t *again);
+bool coord_is_sure(struct coord *c); /* it leads, now */
+/* Locked: where nodes are, in the view that is told. */
+void coord_addresses(const struct coord *c, char to[][PROTO_ADDRESS_BYTES]);
+
+/* --- coord_link.c --------------------------------------------------------- */
+
+int coord_link_start(struct coord *c);
+void coord_link_stop(struct coord *c);
+void coord_link_want(struct coord *c, uint32_t id); /* locked */
 
 /* --- coord_rebuild.c ------------------------------------------------------ */
 

@@ -148,15 +148,16 @@ static void spare(struct coord *c, uint32_t id)
 
 bool coord_node_end(struct coord *c, uint32_t id)
 {
-	return c->opts.kill_node != NULL &&
-	       c->opts.kill_node(c->opts.arg, id) == 0;
+	/* Of another host: everybody cuts it before he is in the next view. */
+	return c->opts.remote || (c->opts.kill_node != NULL &&
+				  c->opts.kill_node(c->opts.arg, id) == 0);
 }
 
 static bool is_beyond_hope(struct coord *c, uint32_t id, uint64_t now)
 {
 	if (now >= c->node[id].silent + 2 * c->opts.lease_ms * COORD_MS)
 		return true;
-	return c->opts.node_is_stopped != NULL &&
+	return !c->opts.remote && c->opts.node_is_stopped != NULL &&
 	       c->opts.node_is_stopped(c->opts.arg, id);
 }
 

@@ -17,21 +17,15 @@ struct coord_peer {
 
 /* --- clients: locked ------------------------------------------------------ */
 
-static void put_addresses(const struct coord *c, char to[][PROTO_ADDRESS_BYTES])
-{
-	for (uint32_t i = 0; i < c->view.nodes; i++)
-		memcpy(to[i], c->node[i].address, PROTO_ADDRESS_BYTES);
-}
-
 static void watch_answer(struct coord *c, struct coord_client *cl, int status)
 {
 	struct fab_request *rq = cl->watch;
-	struct proto_view_set out = {.view = c->view};
+	struct proto_view_set out = {.view = *coord_told(c)};
 
 	if (rq == NULL)
 		return;
 	cl->watch = NULL;
-	put_addresses(c, out.address);
+	coord_addresses(c, out.address);
 	fab_reply(rq, status, &out, sizeof(out));
 }
 
@@ -44,10 +38,15 @@ static void count_clients(struct coord *c, int by)
 
 void coord_client_gone(struct coord *c, struct coord_client *cl)
 {
-	struct coord_peer *p = fab_peer_get(cl->peer);
+	struct coord_peer *p;
 
 	watch_answer(c, cl, -ECANCELED);
-	p->client = NULL;
+	if (cl->join != NULL)
+		fab_reply(cl->join, -ECANCELED, NULL, 0);
+	if (cl->peer != NULL) {
+		p = fab_peer_get(cl->peer);
+		p->client = NULL;
+	}
 	TAILQ_REMOVE(&c->clients, cl, link);
 	coord_orphan_add(c, cl->id);
 	free(cl);
@@ -59,6 +58,31 @@ void coord_client_died(struct coord *c, struct coord_client *cl)
 {
 	c->sweep.death = true;
 	coord_client_gone(c, cl);
+}
+
+struct coord_client *coord_client_find(struct coord *c, uint32_t id)
+{
+	struct coord_client *cl;
+
+	TAILQ_FOREACH (cl, &c->clients, link)
+		if (cl->id == id)
+			return cl;
+	return NULL;
+}
+
+/* Its connection broke, which on another host is no death. */
+static void client_away(struct coord *c, struct coord_client *cl)
+{
+	struct coord_peer *p = fab_peer_get(cl->peer);
+
+	watch_answer(c, cl, -ECANCELED);
+	if (cl->join != NULL)
+		fab_reply(cl->join, -ECANCELED, NULL, 0);
+	cl->join = NULL;
+	p->client = NULL;
+	cl->peer = NULL;
+	cl->away_until = 0;
+	coord_kick(c);
 }
 
 static struct coord_client *client_new(struct coord *c, struct fab_peer *peer,
@@ -84,9 +108,23 @@ static void joined_fill(struct coord *c, const struct coord_client *cl,
 	memset(out, 0, sizeof(*out));
 	out->client = cl->id;
 	out->lease_ms = c->opts.lease_ms;
+	out->leased = c->opts.remote;
 	out->super = c->opts.super;
-	out->view = c->view;
-	put_addresses(c, out->address);
+	out->view = *coord_told(c);
+	coord_addresses(c, out->address);
+}
+
+void coord_join_answer(struct coord *c, struct coord_client *cl)
+{
+	struct fab_request *rq = cl->join;
+	struct proto_joined out;
+
+	if (rq == NULL)
+		return;
+	cl->join = NULL;
+	cl->acked = coord_told(c)->epoch;
+	joined_fill(c, cl, &out);
+	fab_reply(rq, 0, &out, sizeof(out));
 }
 
 struct ask {
@@ -107,11 +145,15 @@ static bool can_be_fenced(struct coord *c, struct fab_peer *peer)
 
 /* Each answers its request, now or later. */
 
+static bool is_full(const struct coord *c)
+{
+	return c->store.vs != NULL && c->view.clients >= VIEWSTATE_CLIENTS_MAX;
+}
+
 static void serve_join(struct ask *a)
 {
 	const struct proto_join *rq = a->req;
 	struct coord *c = a->c;
-	struct proto_joined out;
 
 	if (a->who->role != PROTO_CLIENT) {
 		fab_reply(a->rq, -EPERM, NULL, 0);
@@ -125,15 +167,73 @@ static void serve_join(struct ask *a)
 		fab_reply(a->rq, -EACCES, NULL, 0);
 		return;
 	}
+	if (c->forming || c->store.deposed || is_full(c)) {
+		fab_reply(a->rq, is_full(c) ? -EUSERS : -EAGAIN, NULL, 0);
+		return;
+	}
 	a->who->client = client_new(c, a->peer, rq);
 	if (a->who->client == NULL) {
 		fab_reply(a->rq, -ENOMEM, NULL, 0);
 		return;
 	}
 	count_clients(c, 1);
+	a->who->client->join = a->rq;
 	a->who->client->acked = c->view.epoch;
-	joined_fill(c, a->who->client, &out);
+	if (c->store.vs == NULL)
+		coord_join_answer(c, a->who->client);
+}
+
+static void rejoin(struct ask *a, struct coord_client *cl)
+{
+	const struct proto_rejoin *rq = a->req;
+	struct proto_view_set out = {.view = *coord_told(a->c)};
+	struct fab_peer *was = cl->peer;
+
+	if (was != NULL) { /* we have yet to hear that it broke */
+		client_away(a->c, cl);
+		fab_peer_cut(was);
+	}
+	a->who->client = cl;
+	cl->peer = a->peer;
+	cl->away_until = 0;
+	if (cl->acked < rq->epoch)
+		cl->acked = rq->epoch;
+	memcpy(cl->what, rq->what, sizeof(cl->what));
+	cl->what[sizeof(cl->what) - 1] = '\0';
+	coord_addresses(a->c, out.address);
 	fab_reply(a->rq, 0, &out, sizeof(out));
+	coord_kick(a->c);
+}
+
+/* Before it is known for certain who is a member, nobody is told that he is
+ * none. */
+static void serve_rejoin(struct ask *a)
+{
+	const struct proto_rejoin *rq = a->req;
+	struct coord_client *cl = coord_client_find(a->c, rq->client);
+
+	if (a->who->role != PROTO_CLIENT)
+		fab_reply(a->rq, -EPERM, NULL, 0);
+	else if (a->who->client != NULL)
+		fab_reply(a->rq, -EALREADY, NULL, 0);
+	else if (a->c->forming || !coord_is_sure(a->c) ||
+		 rq->epoch > coord_told(a->c)->epoch)
+		fab_reply(a->rq, -EAGAIN, NULL, 0);
+	else if (cl == NULL || cl->fenced)
+		fab_reply(a->rq, -ESTALE, NULL, 0);
+	else
+		rejoin(a, cl);
+}
+
+static void serve_beat(struct ask *a)
+{
+	struct proto_beaten out = {.epoch = coord_told(a->c)->epoch,
+				   .sure = coord_is_sure(a->c)};
+	int rc = a->who->client == NULL	  ? -EPERM
+		 : a->who->client->fenced ? -ESTALE
+					  : 0;
+
+	fab_reply(a->rq, rc, &out, rc == 0 ? sizeof(out) : 0);
 }
 
 /* To watch from an epoch is to have adopted it. Answered by the next step. */
@@ -143,8 +243,12 @@ static void serve_watch(struct ask *a)
 	struct coord_client *cl = a->who->client;
 	uint32_t ms = rq->wait_ms < WATCH_MS_MAX ? rq->wait_ms : WATCH_MS_MAX;
 
-	if (cl == NULL || rq->epoch > a->c->view.epoch) {
+	if (cl == NULL || rq->epoch > coord_told(a->c)->epoch) {
 		fab_reply(a->rq, cl == NULL ? -EPERM : -EINVAL, NULL, 0);
+		return;
+	}
+	if (cl->fenced) {
+		fab_reply(a->rq, -ESTALE, NULL, 0);
 		return;
 	}
 	watch_answer(a->c, cl, 0); /* one at a time */
@@ -156,7 +260,7 @@ static void serve_watch(struct ask *a)
 	cl->watch_epoch = rq->epoch;
 	cl->watch_until = 0;
 	cl->watch_ms = ms;
-	if (rq->epoch < a->c->view.epoch)
+	if (rq->epoch < coord_told(a->c)->epoch)
 		watch_answer(a->c, cl, 0);
 	coord_kick(a->c);
 }
@@ -245,6 +349,8 @@ static const struct serve {
 	{PROTO_CHANGED, 0, serve_changed},
 	{PROTO_PERSIST, sizeof(struct proto_persist), serve_persist},
 	{PROTO_SCRUB, sizeof(struct proto_scrub), serve_scrub},
+	{PROTO_REJOIN, sizeof(struct proto_rejoin), serve_rejoin},
+	{PROTO_BEAT, 0, serve_beat},
 };
 
 static void on_call(void *arg, struct fab_request *rq, uint16_t type,
@@ -272,7 +378,7 @@ static bool watch_due(const struct coord *c, struct coord_client *cl,
 {
 	if (cl->watch == NULL)
 		return false;
-	if (cl->watch_epoch < c->view.epoch)
+	if (cl->watch_epoch < coord_told(c)->epoch)
 		return true;
 	/* The server's thread has no clock: the wait begins here. */
 	if (cl->watch_until == 0)
@@ -336,7 +442,9 @@ static void on_gone(void *arg, struct fab_peer *peer)
 	struct coord *c = arg;
 
 	pthread_mutex_lock(&c->lock);
-	if (p->client != NULL)
+	if (p->client != NULL && c->opts.remote)
+		client_away(c, p->client);
+	else if (p->client != NULL)
 		coord_client_died(c, p->client);
 	if (p->scrubs)
 		coord_scrub_gone(c);

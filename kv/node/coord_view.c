@@ -66,9 +66,16 @@ static uint64_t take_suspects(struct coord *c, uint64_t now, uint64_t *again)
 /* Ask whoever knows about processes; nobody: the connection tells. */
 static bool is_alive(struct coord *c, uint32_t id)
 {
+	bool up = fab_net_up(c->net, (uint8_t)id);
+
+	if (c->opts.remote) {
+		if (!up)
+			coord_link_want(c, id);
+		return true; /* nobody is certain of the contrary */
+	}
 	if (c->opts.node_is_alive != NULL)
 		return c->opts.node_is_alive(c->opts.arg, id);
-	return fab_net_up(c->net, (uint8_t)id);
+	return up;
 }
 
 /* It lives and answers, but takes no view: not even asked so often. */
@@ -172,22 +179,20 @@ static void tell_end(struct coord *c, struct coord_call *call, int status)
 	if (status == -ETIMEDOUT)
 		node->strikes++;
 	node->tell_at = fab_now(c->fab) + COORD_RETRY_NS;
-	c->suspect |= UINT64_C(1) << call->node;
+	if (status != -EAGAIN) /* that: it is being done */
+		c->suspect |= UINT64_C(1) << call->node;
 	coord_kick(c);
 }
 
 static int tell(struct coord *c, uint32_t id)
 {
 	struct coord_call *call = coord_call_new(c, id, PROTO_VIEW, tell_end);
-	uint32_t i;
 
 	if (call == NULL)
 		return -ENOMEM;
-	call->tag = c->view.epoch;
-	call->req.view->view = c->view;
-	for (i = 0; i < c->view.nodes; i++)
-		memcpy(call->req.view->address[i], c->node[i].address,
-		       PROTO_ADDRESS_BYTES);
+	call->tag = coord_told(c)->epoch;
+	call->req.view->view = *coord_told(c);
+	coord_addresses(c, call->req.view->address);
 	c->node[id].telling = true;
 	return 0;
 }
@@ -200,9 +205,9 @@ static void announce(struct coord *c)
 	pthread_mutex_lock(&c->lock);
 	due = c->announce;
 	c->announce = false;
-	v = c->view;
+	v = *coord_told(c);
 	pthread_mutex_unlock(&c->lock);
-	if (due && c->opts.on_view != NULL)
+	if (due && v.epoch != 0 && c->opts.on_view != NULL)
 		c->opts.on_view(c->opts.arg, &v);
 }
 
@@ -217,7 +222,7 @@ int coord_tell_step(struct coord *c, uint64_t now, uint64_t *again)
 	for (id = 0; id < c->view.nodes; id++) {
 		node = &c->node[id];
 		if (!is_member(c, id) || node->telling ||
-		    node->acked >= c->view.epoch)
+		    node->acked >= coord_told(c)->epoch)
 			continue;
 		if (now >= node->tell_at && tell(c, id) == 0)
 			did = 1;

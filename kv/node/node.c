@@ -286,6 +286,7 @@ err_check:
 	check_close(n);
 err_sweep:
 	sweep_close(n);
+	fenced_close(n);
 err_restore:
 	restore_close(n);
 err_recover:
@@ -305,6 +306,7 @@ static void close_parts(struct node *n)
 	check_close(n);
 	again_close(n);
 	sweep_close(n);
+	fenced_close(n);
 	restore_close(n);
 	recover_close(n);
 	fab_close(n->fab);

@@ -35,6 +35,7 @@ struct durable;	   /* durable checkpoints: durable.c */
 struct node_peer {
 	uint32_t role; /* enum proto_role */
 	uint32_t client;
+	struct fab_peer *peer;
 	LIST_ENTRY(node_peer) link; /* in the node's peers */
 };
 
@@ -89,7 +90,9 @@ struct node {
 	struct proto_view_set view; /* epoch 0: none yet */
 	LIST_HEAD(, node_peer) peers;
 	unsigned coords, users; /* connections by role */
-	uint64_t clock;		/* node_clock() */
+	uint32_t *fenced;	/* clients' ids; room for a power of two */
+	size_t fenced_n;
+	uint64_t clock; /* node_clock() */
 	struct recover *recover;
 	struct restore *restore;
 	struct sweep *sweep;
@@ -135,6 +138,17 @@ uint64_t node_view_members(struct node *n);
 
 int serve_open(struct node *n);
 void serve_close(struct node *n);
+
+/* --- fenced.c: in the server's thread, locked ----------------------------- */
+
+/* Cut @client off and refuse it from now on. Errors: -EAGAIN it is refused, but
+ * what it sent may still lie here; -ENOMEM; -ENOSPC. */
+int fenced_client(struct node *n, uint32_t client);
+/* Nodes that are DOWN in n->view are cut off. -EAGAIN likewise. */
+int fenced_view(struct node *n);
+/* May @p come in? Errors: -ESTALE it was fenced. */
+int fenced_hello(struct node *n, const struct node_peer *p);
+void fenced_close(struct node *n);
 
 /* --- slices of the worker: each returns 1 if it did something, and lowers
  * *again to when it wants to be called again ------------------------------ */

@@ -253,13 +253,20 @@ static int serve_view(struct ask *a)
 	    rq->view.k != g->k || rq->view.m != g->m)
 		return -EINVAL;
 	if (rq->view.epoch <= n->view.view.epoch)
-		return 0;
+		return fenced_view(n);
 	n->view = *rq;
 	alloc_set_view(n->alloc, view_up(&rq->view), view_members(&rq->view));
 	recover_view(n);
 	durable_view(n, rq->view.durable);
 	node_kick(n);
-	return 0;
+	return fenced_view(n);
+}
+
+static int serve_fence(struct ask *a)
+{
+	const struct proto_fence *rq = a->req;
+
+	return rq->client != 0 ? fenced_client(a->n, rq->client) : -EINVAL;
 }
 
 static int serve_rebuild(struct ask *a)
@@ -487,7 +494,10 @@ static const struct serve {
 			  sizeof(struct proto_retire), 0, false, false},
 	[PROTO_KEEP] = {serve_keep, BIT(PROTO_NODE), sizeof(struct proto_keep),
 			0, true, false},
-	[PROTO_PING] = {serve_ping, BIT(PROTO_COORD), 0, 0, false, true},
+	[PROTO_PING] = {serve_ping, ANY_USER | BIT(PROTO_COORD), 0, 0, false,
+			true},
+	[PROTO_FENCE] = {serve_fence, BIT(PROTO_COORD),
+			 sizeof(struct proto_fence), 0, false, false},
 };
 
 static int serve_check(const struct serve *s, const struct node_peer *peer,
@@ -576,9 +586,16 @@ static int on_hello(void *arg, struct fab_peer *peer, const void *hello,
 	p = malloc(sizeof(*p));
 	if (p == NULL)
 		return -ENOMEM;
-	*p = (struct node_peer){.role = h->role, .client = h->client};
-	fab_peer_set(peer, p);
+	*p = (struct node_peer){
+		.role = h->role, .client = h->client, .peer = peer};
 	pthread_mutex_lock(&n->lock);
+	rc = fenced_hello(n, p);
+	if (rc != 0) {
+		pthread_mutex_unlock(&n->lock);
+		free(p);
+		return rc;
+	}
+	fab_peer_set(peer, p);
 	LIST_INSERT_HEAD(&n->peers, p, link);
 	peer_count(n, p->role, 1);
 	node_kick(n); /* checkpoints are made while anyone is there */
