@@ -32,6 +32,7 @@ static const struct command {
 	{"mount", cmd_mount, "mount a pool, and at each boot (--update-fstab)"},
 	{"umount", cmd_umount, "unmount, or say who keeps it busy"},
 	{"config", cmd_config, "what options hold, and where they come from"},
+	{"doctor", cmd_doctor, "what this host lacks, and how to mend it"},
 	{"version", cmd_version, "print the version"},
 };
 
@@ -106,6 +107,7 @@ static int take_pool(int argc, char **argv, const char **pool)
 static bool may_be_wrong(const char *command)
 {
 	return strcmp(command, "config") == 0 ||
+	       strcmp(command, "doctor") == 0 ||
 	       strcmp(command, "version") == 0;
 }
 

@@ -35,6 +35,7 @@ int cmd_stop(const char *pool, int argc, char **argv);
 int cmd_mount(const char *pool, int argc, char **argv);
 int cmd_umount(const char *pool, int argc, char **argv);
 int cmd_config(const char *pool, int argc, char **argv);
+int cmd_doctor(const char *pool, int argc, char **argv);
 
 /* --- what they share: cmd_pool.c ------------------------------------ */
 

@@ -1,0 +1,50 @@
+/* mount-helper/doctor.h - what this host lacks, and the command that mends it.
+ * A check looks at one thing and says one finding about it, or several.
+ * Threads: one at a time per struct doctor. */
+#ifndef ACESO_MOUNT_HELPER_DOCTOR_H
+#define ACESO_MOUNT_HELPER_DOCTOR_H
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define DOCTOR_PATH_BYTES 512u
+
+enum doctor_verdict {
+	DOCTOR_OK,
+	DOCTOR_WARN, /* it works, but less well than it could */
+	DOCTOR_FAIL, /* something will not work */
+};
+
+struct poolconf;
+
+struct doctor {
+	const char *root;	     /* before paths of the system; "" */
+	const struct poolconf *pool; /* NULL: none is asked about */
+	json_t *findings;	     /* array: see docs in doctor.c */
+	bool failed, lost;	     /* lost: out of memory */
+};
+
+/* Add a finding: that check @check found @fmt. What it @means and the command
+ * that mends it: NULL if all is well. */
+void doctor_say(struct doctor *d, const char *check, enum doctor_verdict v,
+		const char *means, const char *mend, const char *fmt, ...)
+	__attribute__((format(printf, 6, 7)));
+
+/* @path of the system, behind the root. Returns @out. */
+const char *doctor_path(const struct doctor *d, const char *path,
+			char out[DOCTOR_PATH_BYTES]);
+
+/* The first line of that file (without its end) into @out. -errno. */
+int doctor_line(const struct doctor *d, const char *path, char *out,
+		size_t cap);
+
+/* --- the checks ----------------------------------------------------- */
+
+void doctor_fuse(struct doctor *d);   /* /dev/fuse, fusermount3, fuse.conf */
+void doctor_system(struct doctor *d); /* versions, programs, clock */
+void doctor_memory(struct doctor *d); /* free, locked, huge, overcommit */
+void doctor_rdma(struct doctor *d);   /* adapters, their GIDs and MTUs */
+void doctor_conf(struct doctor *d);   /* aceso.conf */
+void doctor_pool(struct doctor *d);   /* its key, hosts, coordinators */
+
+#endif

@@ -1,0 +1,208 @@
+"""aceso doctor: each finding can be made to appear, with the command that mends it."""
+import json
+import os
+import shutil
+import socket
+import subprocess
+
+import pytest
+from conftest import BIN, SLOW
+
+ACESO = os.path.join(BIN, "aceso")
+KEY = "ab" * 32 + "\n"
+
+
+class Host:
+    """Files of a system that lacks nothing; tests take something away."""
+
+    def __init__(self, root):
+        self.root = root
+        self.env = {**os.environ, "ACESO_DOCTOR_ROOT": str(root), "ACESO_CONF": "/dev/null",
+                    "ACESO_CONF_DIR": str(root / "aceso")}
+        self.env.pop("ACESO_POOL", None)
+        (root / "aceso").mkdir()
+        self.put("dev/fuse", "")
+        self.put("dev/shm/x", "")
+        self.put("usr/bin/fusermount3", "")
+        os.chmod(root / "usr/bin/fusermount3", 0o4755)
+        self.put("etc/fuse.conf", "# words\nuser_allow_other\n")
+        self.put("proc/sys/kernel/osrelease", "6.1.0-13-amd64\n")
+        self.put("proc/sys/vm/overcommit_memory", "0\n")
+        self.put("sys/kernel/mm/transparent_hugepage/shmem_enabled",
+                 "always within_size [advise] never deny force\n")
+
+    def put(self, path, text):
+        where = self.root / path
+        where.parent.mkdir(parents=True, exist_ok=True)
+        where.write_text(text)
+        return where
+
+    def rdma(self, mtu=4200, state="4: ACTIVE", gid="fe80:0000:0000:0000:5054:00ff:fe12:3456"):
+        port = "sys/class/infiniband/mlx5_0/ports/1/"
+        self.put(port + "state", state + "\n")
+        self.put(port + "gids/0", gid + "\n")
+        if gid.strip("0:"):
+            self.put(port + "gid_attrs/types/0", "RoCE v2\n")
+            self.put(port + "gid_attrs/ndevs/0", "eth7\n")
+        self.put("sys/class/net/eth7/mtu", f"{mtu}\n")
+        self.put("dev/infiniband/rdma_cm", "")
+
+    def pool(self, nodes, coords, name="far", size="64m", key=KEY, mode=0o600):
+        text = (f"[pool]\nname = {name}\nuuid = {'12' * 16}\ncode = 2+1\nnode-size = {size}\n"
+                f"key = {name}.key\n[nodes]\n"
+                + "".join(f"{i} = {n}\n" for i, n in enumerate(nodes)) + "[coordinators]\n"
+                + "".join(f"{i} = {c}\n" for i, c in enumerate(coords)))
+        self.put(f"aceso/{name}.conf", text)
+        if key:
+            os.chmod(self.put(f"aceso/{name}.key", key), mode)
+
+    def ask(self, *args, before=()):
+        done = subprocess.run([*before, ACESO, "doctor", "--json", *args], env=self.env, text=True,
+                              capture_output=True, timeout=60 * SLOW)
+        answer = json.loads(done.stdout)
+        assert done.returncode == (0 if answer["ok"] else 1), done
+        assert answer["ok"] == all(f["verdict"] != "fail" for f in answer["findings"])
+        for f in answer["findings"]:
+            assert f["found"]
+            assert (f["verdict"] == "ok") == (f["mend"] is None) == (f["means"] is None), f
+        return {f["check"]: f for f in answer["findings"]}
+
+
+@pytest.fixture
+def host(tmp_path):
+    return Host(tmp_path)
+
+
+@pytest.fixture
+def ports():
+    """Where somebody listens, and where nobody does."""
+    made = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    yield [f"127.0.0.1:{s.getsockname()[1]}" for s in made]
+    for s in made:
+        s.close()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        return f"127.0.0.1:{s.getsockname()[1]}"
+
+
+def test_a_host_that_lacks_nothing(host):
+    host.rdma()
+    found = host.ask()
+    own = ("clock", "memory", "memlock")  # this machine's, whatever they are
+    assert {c: f for c, f in found.items() if f["verdict"] != "ok" and c not in own} == {}
+    assert {"kernel", "programs", "aceso.conf", "fuse", "fusermount3", "allow_other", "memory",
+            "memlock", "huge-pages", "overcommit", "shm", "rdma", "clock"} <= set(found)
+
+
+def rm(path):
+    return lambda h: (h.root / path).unlink()
+
+
+@pytest.mark.parametrize("harm, check, verdict, mend", [
+    (rm("dev/fuse"), "fuse", "fail", "modprobe fuse"),
+    (rm("usr/bin/fusermount3"), "fusermount3", None, "apt-get install fuse3"),
+    (lambda h: os.chmod(h.root / "usr/bin/fusermount3", 0o755), "fusermount3", None, "chmod u+s"),
+    (lambda h: h.put("etc/fuse.conf", "#user_allow_other\n"), "allow_other", "warn",
+     "tee -a /etc/fuse.conf"),
+    (lambda h: h.put("proc/sys/kernel/osrelease", "5.4.0\n"), "kernel", "fail", "linux-image"),
+    (lambda h: h.put("proc/sys/vm/overcommit_memory", "2\n"), "overcommit", "warn",
+     "sysctl vm.overcommit_memory=0"),
+    (lambda h: h.put("sys/kernel/mm/transparent_hugepage/shmem_enabled", "always [never]\n"),
+     "huge-pages", "warn", "shmem_enabled"),
+    (rm("sys/kernel/mm/transparent_hugepage/shmem_enabled"), "huge-pages", "warn", "kernel"),
+    (lambda h: shutil.rmtree(h.root / "dev/shm"), "shm", "warn", "mount -t tmpfs"),
+    (lambda h: h.rdma(state="1: DOWN"), "rdma", "fail", "ip link set dev eth7 up"),
+    (lambda h: h.rdma(gid="0000:0000:0000:0000:0000:0000:0000:0000"), "rdma-gid", "fail",
+     "ip addr add"),
+    (lambda h: h.rdma(mtu=1500), "rdma-mtu", "warn", "ip link set dev eth7 mtu 9000"),
+    (lambda h: (h.rdma(), rm("dev/infiniband/rdma_cm")(h)), "rdma-cm", "fail",
+     "modprobe rdma_ucm"),
+])
+def test_what_is_missing_is_found(host, harm, check, verdict, mend):
+    before = host.ask()
+    assert before.get(check, {"verdict": "ok"})["verdict"] == "ok"
+    harm(host)
+    found = host.ask()[check]
+    if verdict is None:  # whether others than root can mount matters to them
+        verdict = "warn" if os.geteuid() == 0 else "fail"
+    assert found["verdict"] == verdict and mend in found["mend"], found
+
+
+def test_an_adapter_wants_locked_memory(host):
+    assert host.ask(before=["prlimit", "--memlock=65536"])["memlock"]["verdict"] == "ok"
+    host.rdma()
+    found = host.ask(before=["prlimit", "--memlock=65536"])["memlock"]
+    assert found["verdict"] == "fail" and "limits.d" in found["mend"]
+    assert "64.0 KiB" in found["found"] or "64 KiB" in found["found"]
+
+
+def test_a_file_of_options_that_is_wrong(host, tmp_path):
+    path = tmp_path / "a.conf"
+    path.write_text("[mount]\nsise = 1g\n")
+    host.env["ACESO_CONF"] = str(path)
+    found = host.ask()["aceso.conf"]
+    assert found["verdict"] == "fail" and f"{path}:2" in found["found"]
+
+
+def test_too_little_memory_for_a_node(host, ports):
+    host.pool(ports, [free_port()], size="900t")
+    found = host.ask("--pool", "far")["memory"]
+    assert found["verdict"] == "fail" and "900" in found["found"]
+
+
+def test_a_pool_without_its_file(host):
+    found = host.ask("--pool", "far")["pool-file"]
+    assert found["verdict"] == "fail" and "scp" in found["mend"]
+    host.put("aceso/far.conf", "[pool]\nname = far\ncode = nonsense\n")
+    assert host.ask("--pool", "far")["pool-file"]["verdict"] == "fail"
+
+
+@pytest.mark.parametrize("key, mode, mend", [
+    (KEY, 0o644, "chmod 600"), ("short\n", 0o600, "scp"), (None, 0, "scp")])
+def test_a_key_that_is_none(host, ports, key, mode, mend):
+    host.pool(ports, [free_port()], key=key, mode=mode)
+    found = host.ask("--pool", "far")["key"]
+    assert found["verdict"] == "fail" and mend in found["mend"], found
+
+
+def test_hosts_that_do_not_answer(host, ports):
+    host.pool(ports, [free_port()])
+    found = host.ask("--pool", "far")
+    assert found["nodes"]["verdict"] == "ok" and found["key"]["verdict"] == "ok"
+    assert found["coordinator-0"]["verdict"] == "fail"
+    assert "systemctl enable --now aceso-pool@far" in found["coordinator-0"]["mend"]
+    assert found["pool"]["verdict"] == "fail"
+    # one of three nodes away: 2+1 bears it; two: not
+    host.pool([free_port(), *ports[1:]], [ports[0]])
+    found = host.ask("--pool", "far")
+    assert found["node-0"]["verdict"] == "warn" and "nodes" not in found
+    host.pool([free_port(), free_port(), ports[2]], [ports[0]])
+    assert host.ask("--pool", "far")["node-1"]["verdict"] == "fail"
+
+
+def test_names_that_lead_nowhere(host, ports):
+    host.pool(["x" * 64, *ports[1:]], [ports[0]])  # no name has so long a part: nobody is asked
+    found = host.ask("--pool", "far")["node-0"]
+    assert found["verdict"] == "warn" and "/etc/hosts" in found["mend"], found
+
+
+def test_hosts_that_are_out_of_reach(host, ports):
+    if os.geteuid() != 0:
+        pytest.skip("not root: no network of its own can be made")
+    host.pool(ports, [ports[0]])
+    found = host.ask("--pool", "far", before=["unshare", "--net"])  # there even loopback is down
+    assert found["node-2"]["verdict"] == "fail" and "nft add rule" in found["node-2"]["mend"]
+
+
+def test_words_for_people(host):
+    rm("dev/fuse")(host)
+    done = subprocess.run([ACESO, "doctor"], env=host.env, text=True, capture_output=True,
+                          timeout=60 * SLOW)
+    assert done.returncode == 1
+    assert "fail  fuse" in done.stdout and "mend: sudo modprobe fuse" in done.stdout
+    assert "\033" not in done.stdout
+    done = subprocess.run([ACESO, "doctor", "--frob"], env=host.env, text=True,
+                          capture_output=True, timeout=60 * SLOW)
+    assert done.returncode == 64 and "usage: aceso doctor" in done.stderr
