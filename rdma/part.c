@@ -88,6 +88,7 @@ void part_refuse(struct fab *f, struct part *part)
 
 void part_add(struct part_lane *l, struct part *part)
 {
+	part->number = ++l->number;
 	TAILQ_INSERT_TAIL(&l->parts, part, link);
 	if (l->sending == NULL)
 		l->sending = part;
@@ -139,7 +140,33 @@ void parts_end(struct part_lane *l, int status)
 		part_end_all(l, p, 0, status);
 }
 
-void parts_expire(struct part_lane *l, uint64_t now, uint64_t *next)
+/* --- a queue -------------------------------------------------------------- */
+
+int part_post(struct fab *f, struct fab_batch *b)
+{
+	struct part_list parts = TAILQ_HEAD_INITIALIZER(parts);
+	struct part_queue *q = (struct part_queue *)f;
+	struct part_lane *l;
+	struct part *p;
+
+	if (parts_make(f, b, &parts) != 0)
+		return -ENOMEM;
+	p = TAILQ_FIRST(&parts);
+	if (p->deadline < q->q.next_deadline)
+		q->q.next_deadline = p->deadline;
+	while ((p = TAILQ_FIRST(&parts)) != NULL) {
+		TAILQ_REMOVE(&parts, p, link);
+		if (q->lane_get(q, p->node, &l) != 0) {
+			part_refuse(f, p);
+		} else {
+			part_add(l, p);
+			q->lane_send(q, l);
+		}
+	}
+	return 0;
+}
+
+static void lane_expire(struct part_lane *l, uint64_t now, uint64_t *next)
 {
 	struct part *p, *after;
 
@@ -150,4 +177,14 @@ void parts_expire(struct part_lane *l, uint64_t now, uint64_t *next)
 		else if (p->deadline < *next)
 			*next = p->deadline;
 	}
+}
+
+void parts_expire(struct queue *queue, uint64_t now)
+{
+	struct part_queue *q = (struct part_queue *)queue;
+	uint64_t lanes = q->q.lanes;
+
+	for (int id = 0; lanes != 0; id++, lanes >>= 1)
+		if ((lanes & 1) != 0)
+			lane_expire(q->lane[id], now, &q->q.next_deadline);
 }

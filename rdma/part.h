@@ -3,12 +3,12 @@
  * Threads: the queue's own. */
 #ifndef ACESO_RDMA_PART_H
 #define ACESO_RDMA_PART_H
-#include "rdma/fabric_impl.h"
+#include "rdma/net.h"
 
 struct part {
 	struct fab_batch *batch;
 	uint8_t node;
-	uint32_t number; /* the lane's, for its own use */
+	uint32_t number; /* in its lane, rising */
 	uint32_t next;	 /* operation to be sent next */
 	uint32_t left;	 /* not ended */
 	uint32_t ack;	 /* the last one-sided operation; UINT32_MAX: none */
@@ -18,12 +18,13 @@ struct part {
 
 TAILQ_HEAD(part_list, part);
 
-/* A queue's way to one node: the parts on it, in the order posted. @drop is
+/* A queue's lane to one node: the parts on it, in the order posted. @drop is
  * called before a part goes: its batch's memory may be the poster's again. */
 struct part_lane {
 	struct fab *fab;
 	struct part_list parts;
 	struct part *sending; /* first of them not sent whole */
+	uint32_t number;      /* the last one's */
 	void (*drop)(struct part_lane *l, struct part *part);
 };
 
@@ -48,7 +49,22 @@ bool part_end_all(struct part_lane *l, struct part *part, uint32_t from,
 /* All operations of all parts. */
 void parts_end(struct part_lane *l, int status);
 
-/* End what is due with -ETIMEDOUT; @next is lowered to the next deadline. */
-void parts_expire(struct part_lane *l, uint64_t now, uint64_t *next);
+/* --- a queue whose batches travel in parts ----------------------------------
+ */
+
+struct part_queue {
+	struct queue q;
+	/* The lane to node @id, ready or on its way to be. Errors: -EHOSTDOWN;
+	 * -ENOMEM. */
+	int (*lane_get)(struct part_queue *q, uint8_t id,
+			struct part_lane **out);
+	/* Send what it takes now. */
+	void (*lane_send)(struct part_queue *q, struct part_lane *l);
+	struct part_lane *lane[FAB_NODE_COORD + 1]; /* made when needed */
+};
+
+/* For its fab_ops and queue_how. */
+int part_post(struct fab *f, struct fab_batch *b);
+void parts_expire(struct queue *q, uint64_t now);
 
 #endif

@@ -78,13 +78,13 @@ int shm_calls_prepare(struct shm_fab *f, struct fab_batch *b, uint32_t n)
 	cs = malloc(sizeof(*cs) + n * sizeof(cs->call[0]));
 	if (cs == NULL)
 		return -ENOMEM;
-	cs->deadline = fab_deadline(&f->fab, b);
+	cs->deadline = fab_deadline(&f->q.fab, b);
 	cs->batch = b;
 	cs->n = 0;
 	b->priv = cs;
 	TAILQ_INSERT_TAIL(&f->waiting, cs, link);
-	if (cs->deadline < f->next_deadline)
-		f->next_deadline = cs->deadline;
+	if (cs->deadline < f->q.next_deadline)
+		f->q.next_deadline = cs->deadline;
 	return 0;
 }
 
@@ -117,7 +117,7 @@ static void lane_close(struct shm_fab *f, uint8_t id)
 	if (l->sock >= 0)
 		close(l->sock);
 	l->sock = -1;
-	f->lanes &= ~(UINT64_C(1) << id);
+	queue_lane_off(&f->q, id);
 }
 
 /* What was under way there has met its end. */
@@ -131,14 +131,6 @@ static void lane_fail(struct shm_fab *f, uint8_t id)
 		call_end(f, c, -EHOSTDOWN);
 	while ((c = TAILQ_FIRST(&l->unsent)) != NULL)
 		call_end(f, c, -EHOSTDOWN);
-}
-
-static bool lane_is_current(struct shm_fab *f, uint8_t id)
-{
-	struct shm_node *node = &f->net->node[id];
-
-	return atomic_load(&node->state) == SHM_UP &&
-	       atomic_load(&node->generation) == f->lane[id]->generation;
 }
 
 static int lane_make(struct shm_fab *f, uint8_t id)
@@ -160,16 +152,17 @@ static int lane_make(struct shm_fab *f, uint8_t id)
 static int lane_connect(struct shm_fab *f, uint8_t id)
 {
 	struct shm_lane *l = f->lane[id];
+	uint32_t generation;
 	int rc;
 
-	if (l->sock >= 0 && !lane_is_current(f, id))
+	if (l->sock >= 0 && !queue_lane_is_current(&f->q, id))
 		lane_fail(f, id);
 	if (l->sock >= 0)
 		return 0;
-	rc = shm_call_socket(f->net, id, &l->generation, &l->sock);
+	rc = shm_call_socket(f->q.net, id, &generation, &l->sock);
 	if (rc != 0)
 		return rc == -ENOMEM ? rc : -EHOSTDOWN;
-	f->lanes |= UINT64_C(1) << id;
+	queue_lane_on(&f->q, id, generation);
 	return 0;
 }
 
@@ -273,7 +266,7 @@ static void answer(struct shm_fab *f, const struct shm_frame *fr, size_t len)
 		status = status < 0 ? status : -EMSGSIZE;
 	else if (len > 0)
 		memcpy(op->reply, fr + 1, len);
-	f->fab.count.bytes_called += len;
+	f->q.fab.count.bytes_called += len;
 	call_end(f, c, status);
 }
 
@@ -311,103 +304,59 @@ static void batch_expire(struct shm_fab *f, struct shm_calls *cs)
 	}
 }
 
-static void expire(struct shm_fab *f)
+static void calls_expire(struct queue *q, uint64_t now)
 {
+	struct shm_fab *f = shm_fab(&q->fab);
 	struct shm_calls *cs, *next;
-	uint64_t now;
 
-	if (f->next_deadline == UINT64_MAX)
-		return;
-	now = fab_clock_now(NULL);
-	if (now < f->next_deadline)
-		return;
-	f->next_deadline = UINT64_MAX;
 	for (cs = TAILQ_FIRST(&f->waiting); cs != NULL; cs = next) {
 		next = TAILQ_NEXT(cs, link);
 		if (cs->deadline <= now)
 			batch_expire(f, cs);
-		else if (cs->deadline < f->next_deadline)
-			f->next_deadline = cs->deadline;
+		else if (cs->deadline < q->next_deadline)
+			q->next_deadline = cs->deadline;
 	}
 }
 
 /* --- progress ------------------------------------------------------------- */
 
-/* Some node's state has changed: fail what waits for one that is not up. */
-static void look_at_nodes(struct shm_fab *f)
+static void lane_want(struct queue *q, uint8_t id, struct pollfd *p)
 {
-	uint64_t lanes = f->lanes, n;
-	ssize_t rc;
+	struct shm_lane *l = shm_fab(&q->fab)->lane[id];
 
-	rc = read(f->wakefd, &n, sizeof(n));
-	(void)rc; /* -EAGAIN: an earlier look has seen it */
-	for (int id = 0; lanes != 0; id++, lanes >>= 1)
-		if ((lanes & 1) != 0 && !lane_is_current(f, (uint8_t)id))
-			lane_fail(f, (uint8_t)id);
+	p->fd = l->sock;
+	p->events = POLLIN;
+	if (!TAILQ_EMPTY(&l->unsent))
+		p->events |= POLLOUT;
 }
 
-static nfds_t fill_polls(struct shm_fab *f, struct pollfd *p, uint8_t *ids)
+static void lane_ready(struct queue *q, uint8_t id, short events)
 {
-	uint64_t lanes = f->lanes;
-	nfds_t n = 0;
+	struct shm_fab *f = shm_fab(&q->fab);
 
-	for (uint8_t id = 0; lanes != 0; id++, lanes >>= 1) {
-		if ((lanes & 1) == 0)
-			continue;
-		p[n].fd = f->lane[id]->sock;
-		p[n].events = POLLIN;
-		if (!TAILQ_EMPTY(&f->lane[id]->unsent))
-			p[n].events |= POLLOUT;
-		ids[n++] = id;
-	}
-	p[n].fd = f->wakefd;
-	p[n].events = POLLIN;
-	return n;
+	if ((events & (POLLIN | POLLHUP | POLLERR)) != 0)
+		lane_receive(f, id);
+	if ((events & POLLOUT) != 0 && f->lane[id]->sock >= 0)
+		lane_flush(f, id);
 }
 
-static int wait_polls(struct shm_fab *f, struct pollfd *p, nfds_t n,
-		      uint64_t until)
+static void lane_ends(struct queue *q, uint8_t id)
 {
-	uint64_t end = until < f->next_deadline ? until : f->next_deadline;
-
-	return fab_poll_until(p, n, end);
+	lane_fail(shm_fab(&q->fab), id);
 }
 
-static void turn(struct shm_fab *f, uint64_t until)
-{
-	struct pollfd p[FAB_NODE_COORD + 2];
-	uint8_t ids[FAB_NODE_COORD + 1];
-	nfds_t n = fill_polls(f, p, ids);
-	int ready = wait_polls(f, p, n + 1, until);
-
-	for (nfds_t i = 0; ready > 0 && i < n; i++) {
-		if ((p[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
-			lane_receive(f, ids[i]);
-		if ((p[i].revents & POLLOUT) != 0 && f->lane[ids[i]]->sock >= 0)
-			lane_flush(f, ids[i]);
-	}
-	if (ready > 0 && p[n].revents != 0)
-		look_at_nodes(f);
-	expire(f);
-}
-
-void shm_progress(struct fab *fab, uint64_t until)
-{
-	struct shm_fab *f = shm_fab(fab);
-	uint64_t before = fab->completions;
-
-	do
-		turn(f, until);
-	while (fab->completions == before && until != 0 &&
-	       (until == UINT64_MAX || fab_clock_now(NULL) < until));
-}
+const struct queue_how shm_queue_how = {
+	.fail = lane_ends,
+	.expire = calls_expire,
+	.want = lane_want,
+	.ready = lane_ready,
+};
 
 /* --- its life ------------------------------------------------------------ */
 
 int shm_calls_open(struct shm_fab *f)
 {
 	TAILQ_INIT(&f->waiting);
-	f->next_deadline = UINT64_MAX;
 	f->frame = malloc(SHM_FRAME_MAX);
 	return f->frame != NULL ? 0 : -ENOMEM;
 }

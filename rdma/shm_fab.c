@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "rdma/shm_copy.h"
@@ -41,7 +39,7 @@ static inline void leave(struct shm_fab *f)
 static inline bool within(const struct shm_node *node, const struct fab_op *op,
 			  uint64_t len)
 {
-	return op->offset <= node->size && len <= node->size - op->offset;
+	return op->offset <= node->n.size && len <= node->n.size - op->offset;
 }
 
 static inline int do_read(const struct shm_node *node, struct fab_op *op)
@@ -110,9 +108,9 @@ static inline int do_faa(const struct shm_node *node, struct fab_op *op)
 /* The load of the state is one half of the fence, enter() the other. */
 static inline int do_one_sided(struct shm_fab *f, struct fab_op *op)
 {
-	struct shm_node *node = &f->net->node[op->node];
+	struct shm_node *node = shm_node(f->q.net, op->node);
 
-	if (atomic_load(&node->state) != SHM_UP)
+	if (atomic_load(&node->n.state) != NET_UP)
 		return -EHOSTDOWN;
 	switch (op->opcode) {
 	case FAB_READ:
@@ -133,12 +131,12 @@ void shm_op_end(struct shm_fab *f, struct fab_batch *b, struct fab_op *op,
 {
 	op->status = status;
 	if (status < 0)
-		f->fab.count.failed++;
+		f->q.fab.count.failed++;
 	if (--b->left > 0)
 		return;
 	if (b->priv != NULL)
 		shm_calls_release(f, b);
-	fab_done(&f->fab, b);
+	fab_done(&f->q.fab, b);
 }
 
 /* Order: x86 lets a later READ pass an earlier WRITE, nothing else; so that
@@ -185,9 +183,9 @@ static void do_ops(struct shm_fab *f, struct fab_batch *b)
 /* Never faults. The node's state is looked at as for an operation. */
 static inline void fetch_soon(struct shm_fab *f, const struct fab_batch *b)
 {
-	const struct shm_node *node = &f->net->node[b->soon_node];
+	const struct shm_node *node = shm_node(f->q.net, b->soon_node);
 
-	if (atomic_load(&node->state) == SHM_UP && b->soon < node->size)
+	if (atomic_load(&node->n.state) == NET_UP && b->soon < node->n.size)
 		__builtin_prefetch(node->base + b->soon, 1);
 }
 
@@ -214,50 +212,27 @@ static int shm_post(struct fab *fab, struct fab_batch *b)
 
 /* --- its life ------------------------------------------------------------- */
 
-void shm_wake_all(struct shm_net *net)
-{
-	struct shm_fab *f;
-	uint64_t one = 1;
-	ssize_t n;
-
-	pthread_mutex_lock(&net->lock);
-	TAILQ_FOREACH (f, &net->fabs, link) {
-		n = write(f->wakefd, &one, sizeof(one));
-		(void)n; /* full is awake enough */
-	}
-	pthread_mutex_unlock(&net->lock);
-}
-
-static uint64_t shm_random(struct fab *fab)
-{
-	return fab_dice(&shm_fab(fab)->dice);
-}
-
 static void shm_fab_close(struct fab *fab)
 {
 	struct shm_fab *f = shm_fab(fab);
 
-	pthread_mutex_lock(&f->net->lock);
-	TAILQ_REMOVE(&f->net->fabs, f, link);
-	pthread_mutex_unlock(&f->net->lock);
+	queue_close(&f->q);
 	shm_calls_close(f);
-	close(f->wakefd);
 	free(f);
 }
 
 static const struct fab_ops shm_fab_ops = {
 	.close = shm_fab_close,
 	.post = shm_post,
-	.progress = shm_progress,
+	.progress = queue_progress,
 	.now = fab_clock_now,
 	.wall = fab_clock_wall,
-	.random = shm_random,
+	.random = queue_random,
 	.sleep = fab_clock_sleep,
 };
 
 int shm_fab_open(struct fab_net *n, struct fab **out)
 {
-	struct shm_net *net = shm_net(n);
 	struct shm_fab *f;
 	int rc;
 
@@ -265,24 +240,13 @@ int shm_fab_open(struct fab_net *n, struct fab **out)
 	if (f == NULL)
 		return -ENOMEM;
 	memset(f, 0, sizeof(*f));
-	fab_init(&f->fab, &shm_fab_ops);
-	f->net = net;
 	rc = shm_calls_open(f);
 	if (rc != 0)
 		goto err_free;
-	if (getrandom(&f->dice, sizeof(f->dice), 0) != sizeof(f->dice)) {
-		rc = -EIO;
+	rc = queue_open(&f->q, (struct net *)n, &shm_fab_ops, &shm_queue_how);
+	if (rc != 0)
 		goto err_close_calls;
-	}
-	f->wakefd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (f->wakefd < 0) {
-		rc = -errno;
-		goto err_close_calls;
-	}
-	pthread_mutex_lock(&net->lock);
-	TAILQ_INSERT_TAIL(&net->fabs, f, link);
-	pthread_mutex_unlock(&net->lock);
-	*out = &f->fab;
+	*out = &f->q.fab;
 	return 0;
 
 err_close_calls:

@@ -12,15 +12,14 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-#include "rdma/fabric_impl.h"
+#include "rdma/net.h"
 
 /* --- frames: one SOCK_SEQPACKET message each (both ends on one host, and of
  * one build: magic and version are checked) ----------------------------------
  */
 
-#define SHM_MAGIC	0x4f435841u /* "AXCO" */
-#define SHM_VERSION	1u
-#define SHM_TOKEN_BYTES 16u
+#define SHM_MAGIC   0x4f435841u /* "AXCO" */
+#define SHM_VERSION 1u
 
 enum shm_frame_type {
 	SHM_HELLO = 1,	 /* client, first on its primary socket */
@@ -38,7 +37,7 @@ struct shm_frame {
 	uint16_t pad;
 	int32_t status; /* WELCOME, ANSWER */
 	uint64_t id;	/* CALL, ANSWER: whose; WELCOME: region size */
-	uint8_t token[SHM_TOKEN_BYTES]; /* HELLO*: which process's net */
+	uint8_t token[NET_TOKEN_BYTES]; /* HELLO*: which process's net */
 	/* payload follows, to the end of the message */
 };
 _Static_assert(sizeof(struct shm_frame) == 40, "no holes");
@@ -73,44 +72,21 @@ int shm_wait_readable(int sock, uint64_t timeout_ns);
 /* --- the client: shm.c, shm_node.c -------------------------------------------
  */
 
-/* A node's life as its client sees it. Moves only under its lock. */
-enum shm_state {
-	SHM_ABSENT, /* never attached, or cut */
-	SHM_UP,
-	SHM_DOWN, /* found dead; still mapped until cut or closed */
-};
-
 struct shm_node {
-	_Atomic(int) state;
-	uint8_t *base; /* readers: only inside shm_enter() and state UP */
-	uint64_t size;
-	int fd; /* of the region, as long as @base is mapped; -1 */
-	_Atomic(uint32_t) generation; /* counts attachments */
-	pthread_mutex_t lock;
-	int sock; /* primary; -1 */
-	char *address;
+	uint8_t *base; /* readers: only inside enter() and state UP */
+	int fd;	       /* of the region, as long as @base is mapped; -1 */
+	int sock;      /* primary; -1 */
+	struct net_node n;
 };
 
 struct shm_net {
-	struct fab_net net;
-	uint8_t token[SHM_TOKEN_BYTES];
-	int epfd, stopfd;
-	pthread_t monitor;
-	pthread_mutex_t lock; /* of what follows */
-	void (*down)(void *arg, uint8_t id);
-	void *down_arg;
-	TAILQ_HEAD(shm_fab_list, shm_fab) fabs;
+	struct net net;
 	struct shm_node node[FAB_NODE_COORD + 1];
 };
 
-int shm_nodes_init(struct shm_net *net);
-void shm_nodes_close(struct shm_net *net); /* the monitor has ended */
-int shm_attach(struct fab_net *net, uint8_t id, const char *address,
-	       const void *hello, size_t len);
-void shm_cut(struct fab_net *net, uint8_t id);
-void *shm_monitor(void *arg); /* the monitor thread */
+extern const struct net_how shm_how;
 /* A new socket for CALLs to @id, and the generation it belongs to. */
-int shm_call_socket(struct shm_net *net, uint8_t id, uint32_t *generation,
+int shm_call_socket(struct net *net, uint8_t id, uint32_t *generation,
 		    int *out);
 
 /* --- a queue: shm_fab.c, shm_call.c ------------------------------------------
@@ -138,29 +114,22 @@ struct shm_calls {
 
 /* A queue's way to one node, for CALLs. */
 struct shm_lane {
-	int sock; /* -1 */
-	uint32_t generation;
+	int sock;		     /* -1 */
 	struct shm_call_list sent;   /* answer awaited */
 	struct shm_call_list unsent; /* the socket is full; in order posted */
 };
 
 struct shm_fab {
-	struct fab fab;
-	struct shm_net *net;
+	struct queue q;
 	/* Odd while inside an operation on some node's memory; see cut. */
 	_Alignas(64) _Atomic(uint64_t) inside;
-	_Alignas(64) uint64_t dice;
-	int wakefd; /* eventfd: some node's state has changed */
+	_Alignas(64) TAILQ_HEAD(shm_calls_list, shm_calls) waiting;
 	struct shm_lane *lane[FAB_NODE_COORD + 1]; /* made when needed */
-	uint64_t lanes; /* bit: lane[i] has a socket */
-	TAILQ_HEAD(shm_calls_list, shm_calls) waiting;
-	uint64_t next_deadline;	   /* none of waiting is due before */
 	struct shm_call **by_slot; /* low half of an id -> call under way */
 	uint32_t *free_slot;	   /* a stack of slots not in use */
 	uint32_t slots, slots_free;
-	uint32_t serial;	   /* high half of the last id */
-	void *frame;		   /* SHM_FRAME_MAX, when needed */
-	TAILQ_ENTRY(shm_fab) link; /* in the net's fabs */
+	uint32_t serial; /* high half of the last id */
+	void *frame;	 /* SHM_FRAME_MAX, when needed */
 };
 
 static inline struct shm_fab *shm_fab(struct fab *f)
@@ -168,15 +137,17 @@ static inline struct shm_fab *shm_fab(struct fab *f)
 	return (struct shm_fab *)f;
 }
 
-static inline struct shm_net *shm_net(struct fab_net *n)
+static inline struct shm_node *shm_node(struct net *net, uint8_t id)
+{
+	return &((struct shm_net *)net)->node[id];
+}
+
+static inline struct shm_net *shm_net(struct net *n)
 {
 	return (struct shm_net *)n;
 }
 
 int shm_fab_open(struct fab_net *net, struct fab **out);
-
-/* Wake every queue of @net to look at the nodes' states. */
-void shm_wake_all(struct shm_net *net);
 
 /* Prepare room for @n CALLs of @b. Errors: -ENOMEM. */
 int shm_calls_prepare(struct shm_fab *f, struct fab_batch *b, uint32_t n);
@@ -184,7 +155,7 @@ int shm_calls_prepare(struct shm_fab *f, struct fab_batch *b, uint32_t n);
  * it failed at once, -EINPROGRESS if not. */
 int shm_call_start(struct shm_fab *f, struct fab_batch *b, struct fab_op *op);
 void shm_calls_release(struct shm_fab *f, struct fab_batch *b);
-void shm_progress(struct fab *f, uint64_t until);
+extern const struct queue_how shm_queue_how;
 int shm_calls_open(struct shm_fab *f);
 void shm_calls_close(struct shm_fab *f);
 

@@ -11,33 +11,24 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "rdma/shm_impl.h"
 
-int shm_nodes_init(struct shm_net *net)
-{
-	for (int i = 0; i <= (int)FAB_NODE_COORD; i++) {
-		net->node[i].sock = -1;
-		net->node[i].fd = -1;
-		pthread_mutex_init(&net->node[i].lock, NULL);
-	}
-	return 0;
-}
-
 /* --- cutting -------------------------------------------------------------- */
 
 /* On return no queue is inside an operation it began before the call. */
-static void wait_until_outside(struct shm_net *net)
+static void shm_stop(struct net *net, uint8_t id)
 {
+	struct queue *q;
 	struct shm_fab *f;
 	uint64_t seen;
 
 	pthread_mutex_lock(&net->lock);
-	TAILQ_FOREACH (f, &net->fabs, link) {
+	TAILQ_FOREACH (q, &net->queues, link) {
+		f = shm_fab(&q->fab);
 		seen = atomic_load(&f->inside);
 		while ((seen & 1) != 0 && atomic_load(&f->inside) == seen)
 			sched_yield();
@@ -45,48 +36,30 @@ static void wait_until_outside(struct shm_net *net)
 	pthread_mutex_unlock(&net->lock);
 }
 
-/* Under the node's lock, nobody inside. */
-static void node_unmap(struct shm_node *node)
+static void hang_up(struct shm_node *node)
 {
-	if (node->base != NULL)
-		munmap(node->base, node->size);
-	node->base = NULL;
-	node->size = 0;
-	if (node->fd >= 0)
-		close(node->fd);
-	node->fd = -1;
 	if (node->sock >= 0)
 		close(node->sock);
 	node->sock = -1;
-	free(node->address);
-	node->address = NULL;
 }
 
-void shm_cut(struct fab_net *n, uint8_t id)
+/* Nobody is inside. */
+static void shm_forget(struct net *net, uint8_t id)
 {
-	struct shm_net *net = shm_net(n);
-	struct shm_node *node = &net->node[id];
+	struct shm_node *node = shm_node(net, id);
 
-	pthread_mutex_lock(&node->lock);
-	if (atomic_exchange(&node->state, SHM_ABSENT) != SHM_ABSENT) {
-		wait_until_outside(net);
-		node_unmap(node);
-		shm_wake_all(net);
-	}
-	pthread_mutex_unlock(&node->lock);
-}
-
-void shm_nodes_close(struct shm_net *net)
-{
-	for (int i = 0; i <= (int)FAB_NODE_COORD; i++) {
-		node_unmap(&net->node[i]);
-		pthread_mutex_destroy(&net->node[i].lock);
-	}
+	if (node->base != NULL)
+		munmap(node->base, node->n.size);
+	node->base = NULL;
+	if (node->fd >= 0)
+		close(node->fd);
+	node->fd = -1;
+	hang_up(node);
 }
 
 /* --- attaching ------------------------------------------------------------ */
 
-static int send_hello(struct shm_net *net, int sock, enum shm_frame_type type,
+static int send_hello(struct net *net, int sock, enum shm_frame_type type,
 		      const void *hello, size_t len)
 {
 	struct shm_frame fr;
@@ -150,7 +123,7 @@ static int map_region(int fd, uint64_t size, uint8_t **base)
 	return 0;
 }
 
-static int greet(struct shm_net *net, struct shm_node *node, bool region,
+static int greet(struct net *net, struct shm_node *node, bool region,
 		 const void *hello, size_t len)
 {
 	struct shm_frame fr;
@@ -168,7 +141,7 @@ static int greet(struct shm_net *net, struct shm_node *node, bool region,
 		rc = map_region(fd, fr.id, &node->base);
 	}
 	if (rc == 0 && region) {
-		node->size = fr.id;
+		node->n.size = fr.id;
 		node->fd = fd;
 	} else if (fd >= 0) {
 		close(fd);
@@ -176,70 +149,24 @@ static int greet(struct shm_net *net, struct shm_node *node, bool region,
 	return rc;
 }
 
-static int watch(struct shm_net *net, struct shm_node *node, uint8_t id)
+static int shm_attach(struct net *net, uint8_t id, const void *hello,
+		      size_t len)
 {
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP};
-
-	ev.data.u64 = (uint64_t)atomic_load(&node->generation) << 8 | id;
-	if (epoll_ctl(net->epfd, EPOLL_CTL_ADD, node->sock, &ev) != 0)
-		return -errno;
-	return 0;
-}
-
-static int attach_locked(struct shm_net *net, uint8_t id, const char *address,
-			 const void *hello, size_t len)
-{
-	struct shm_node *node = &net->node[id];
+	struct shm_node *node = shm_node(net, id);
 	int rc;
 
-	node->address = strdup(address);
-	if (node->address == NULL)
-		return -ENOMEM;
-	rc = shm_connect(address, &node->sock);
-	if (rc != 0)
-		goto err_unmap;
-	rc = greet(net, node, id != FAB_NODE_COORD, hello, len);
-	if (rc != 0)
-		goto err_unmap;
-	atomic_fetch_add(&node->generation, 1);
-	atomic_store(&node->state, SHM_UP); /* before its death can be seen */
-	rc = watch(net, node, id);
-	if (rc != 0)
-		goto err_down;
-	return 0;
-
-err_down:
-	atomic_store(&node->state, SHM_ABSENT);
-	wait_until_outside(net);
-err_unmap:
-	node_unmap(node);
-	return rc;
+	rc = shm_connect(node->n.address, &node->sock);
+	return rc == 0 ? greet(net, node, id != FAB_NODE_COORD, hello, len)
+		       : rc;
 }
 
-int shm_attach(struct fab_net *n, uint8_t id, const char *address,
-	       const void *hello, size_t len)
+int shm_call_socket(struct net *net, uint8_t id, uint32_t *generation, int *out)
 {
-	struct shm_net *net = shm_net(n);
-	struct shm_node *node = &net->node[id];
-	int rc = -EALREADY;
-
-	if (atomic_load(&node->state) == SHM_DOWN)
-		shm_cut(n, id);
-	pthread_mutex_lock(&node->lock);
-	if (atomic_load(&node->state) == SHM_ABSENT)
-		rc = attach_locked(net, id, address, hello, len);
-	pthread_mutex_unlock(&node->lock);
-	return rc;
-}
-
-int shm_call_socket(struct shm_net *net, uint8_t id, uint32_t *generation,
-		    int *out)
-{
-	struct shm_node *node = &net->node[id];
+	struct net_node *node = net->node[id];
 	int sock, rc = -EHOSTDOWN;
 
 	pthread_mutex_lock(&node->lock);
-	if (atomic_load(&node->state) == SHM_UP) {
+	if (atomic_load(&node->state) == NET_UP) {
 		*generation = atomic_load(&node->generation);
 		rc = shm_connect(node->address, &sock);
 	}
@@ -256,44 +183,23 @@ int shm_call_socket(struct shm_net *net, uint8_t id, uint32_t *generation,
 
 /* --- noticing its death --------------------------------------------------- */
 
+static int shm_watch(struct net *net, uint8_t id)
+{
+	return net_watch(net, id, shm_node(net, id)->sock);
+}
+
 /* A node says nothing on its primary socket once it has welcomed us: whatever
  * happens there is its end. */
-static void found_dead(struct shm_net *net, uint8_t id, uint32_t generation)
+static bool shm_lost(struct net *net, uint8_t id)
 {
-	struct shm_node *node = &net->node[id];
-	void (*down)(void *arg, uint8_t down_id) = NULL;
-	void *arg = NULL;
-
-	pthread_mutex_lock(&node->lock);
-	if (atomic_load(&node->generation) == generation &&
-	    atomic_load(&node->state) == SHM_UP) {
-		atomic_store(&node->state, SHM_DOWN);
-		close(node->sock);
-		node->sock = -1;
-		pthread_mutex_lock(&net->lock);
-		down = net->down;
-		arg = net->down_arg;
-		pthread_mutex_unlock(&net->lock);
-		shm_wake_all(net);
-	}
-	pthread_mutex_unlock(&node->lock);
-	if (down != NULL)
-		down(arg, id); /* no lock held: it may cut, or attach */
+	hang_up(shm_node(net, id));
+	return true;
 }
 
-void *shm_monitor(void *arg)
-{
-	struct shm_net *net = arg;
-	struct epoll_event ev[16];
-	int n;
-
-	for (;;) {
-		n = epoll_wait(net->epfd, ev, 16, -1);
-		for (int i = 0; i < n; i++) {
-			if (ev[i].data.u64 == UINT64_MAX)
-				return NULL;
-			found_dead(net, ev[i].data.u64 & 0xff,
-				   (uint32_t)(ev[i].data.u64 >> 8));
-		}
-	}
-}
+const struct net_how shm_how = {
+	.attach = shm_attach,
+	.watch = shm_watch,
+	.stop = shm_stop,
+	.forget = shm_forget,
+	.lost = shm_lost,
+};

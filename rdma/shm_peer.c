@@ -11,75 +11,33 @@
 
 /* --- peers ---------------------------------------------------------------- */
 
-static bool who(int sock, struct ucred *cred)
+bool shm_who(int sock, struct ucred *cred)
 {
 	socklen_t len = sizeof(*cred);
 
 	return getsockopt(sock, SOL_SOCKET, SO_PEERCRED, cred, &len) == 0;
 }
 
-struct shm_peer *shm_peer_open(int sock, const uint8_t *token)
-{
-	struct shm_peer *p;
-	struct ucred cred;
-
-	if (!who(sock, &cred))
-		return NULL;
-	p = calloc(1, sizeof(*p));
-	if (p == NULL)
-		return NULL;
-	p->peer.ops = &shm_server_ops;
-	p->peer.pid = cred.pid;
-	p->peer.uid = cred.uid;
-	memcpy(p->token, token, sizeof(p->token));
-	atomic_init(&p->refs, 1);
-	pthread_mutex_init(&p->lock, NULL);
-	p->primary = sock;
-	return p;
-}
-
-void shm_peer_put(struct shm_peer *p)
-{
-	if (p == NULL || atomic_fetch_sub(&p->refs, 1) != 1)
-		return;
-	pthread_mutex_destroy(&p->lock);
-	free(p);
-}
-
-bool shm_peer_is(const struct shm_peer *p, int sock, const uint8_t *token)
+bool shm_peer_is(const struct server_peer *p, const struct server_conn *c)
 {
 	struct ucred cred;
 
-	return !atomic_load(&p->gone) && who(sock, &cred) &&
-	       cred.pid == p->peer.pid && cred.uid == p->peer.uid &&
-	       memcmp(p->token, token, sizeof(p->token)) == 0;
-}
-
-void shm_peer_cut(struct fab_peer *peer)
-{
-	struct shm_peer *p = (struct shm_peer *)peer;
-
-	atomic_store(&p->gone, true);
-	pthread_mutex_lock(&p->lock);
-	if (p->primary >= 0)
-		shutdown(p->primary, SHUT_RDWR); /* the server's thread sees */
-	pthread_mutex_unlock(&p->lock);
+	return shm_who(((const struct shm_conn *)c)->sock, &cred) &&
+	       cred.pid == p->peer.pid && cred.uid == p->peer.uid;
 }
 
 /* --- connections ---------------------------------------------------------- */
 
-struct shm_conn *shm_conn_open(int sock, int epfd)
+struct shm_conn *shm_conn_open(int sock)
 {
 	struct shm_conn *c;
 
 	c = calloc(1, sizeof(*c));
 	if (c == NULL)
 		return NULL;
-	atomic_init(&c->refs, 1);
 	pthread_mutex_init(&c->lock, NULL);
 	STAILQ_INIT(&c->unsent);
 	c->sock = sock;
-	c->epfd = epfd;
 	return c;
 }
 
@@ -94,23 +52,19 @@ static void drop_unsent(struct shm_conn *c)
 	c->unsent_bytes = 0;
 }
 
-void shm_conn_put(struct shm_conn *c)
+void shm_conn_free(struct server_conn *conn)
 {
-	if (atomic_fetch_sub(&c->refs, 1) != 1)
-		return;
+	struct shm_conn *c = (struct shm_conn *)conn;
+
 	drop_unsent(c);
-	shm_peer_put(c->peer);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
 
-void shm_conn_shut(struct shm_conn *c)
+void shm_conn_shut(struct server_conn *conn)
 {
-	if (c->primary && c->peer != NULL) {
-		pthread_mutex_lock(&c->peer->lock);
-		c->peer->primary = -1;
-		pthread_mutex_unlock(&c->peer->lock);
-	}
+	struct shm_conn *c = (struct shm_conn *)conn;
+
 	pthread_mutex_lock(&c->lock);
 	if (c->sock >= 0)
 		close(c->sock);
@@ -123,11 +77,7 @@ void shm_conn_shut(struct shm_conn *c)
 
 static void want_room(struct shm_conn *c, bool on)
 {
-	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
-
-	if (on)
-		ev.events |= EPOLLOUT;
-	epoll_ctl(c->epfd, EPOLL_CTL_MOD, c->sock, &ev);
+	server_sock_rewatch(&c->c, c->sock, on ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
 /* Keep a copy until the socket takes it. */
@@ -167,17 +117,18 @@ static void send_answer(struct shm_conn *c, const struct shm_frame *fr,
 
 void shm_reply(struct fab_request *rq, int status, const void *data, size_t len)
 {
-	struct shm_request *r = (struct shm_request *)rq;
+	struct server_request *r = (struct server_request *)rq;
+	struct shm_conn *c = (struct shm_conn *)r->conn;
 	struct shm_frame fr;
 
 	shm_frame_init(&fr, SHM_ANSWER);
 	fr.id = r->id;
 	fr.status = status;
-	pthread_mutex_lock(&r->conn->lock);
-	if (r->conn->sock >= 0)
-		send_answer(r->conn, &fr, data, len);
-	pthread_mutex_unlock(&r->conn->lock);
-	shm_conn_put(r->conn);
+	pthread_mutex_lock(&c->lock);
+	if (c->sock >= 0)
+		send_answer(c, &fr, data, len);
+	pthread_mutex_unlock(&c->lock);
+	server_conn_put(&c->c);
 	free(r);
 }
 

@@ -99,7 +99,7 @@ static int frame_done(struct tcp_lane *l, struct part *part)
 	return 0;
 }
 
-static int frame_end(struct tcp_fab *f, struct tcp_lane *l)
+static int frame_end(struct tcp_lane *l)
 {
 	struct part *part = l->in_part;
 
@@ -109,7 +109,7 @@ static int frame_end(struct tcp_fab *f, struct tcp_lane *l)
 		return 0;
 	if (l->in.type == TCP_DONE)
 		return frame_done(l, part);
-	f->fab.count.bytes_called += l->in.len;
+	l->lane.fab->count.bytes_called += l->in.len;
 	part_end(&l->lane, part, l->in.op, l->in.status);
 	return 0;
 }
@@ -130,7 +130,7 @@ static size_t take(struct tcp_lane *l, uint8_t *to, size_t want)
 }
 
 /* Fill the frame from what was read ahead; 1: a frame has ended. */
-static int feed(struct tcp_fab *f, struct tcp_lane *l)
+static int feed(struct tcp_lane *l)
 {
 	size_t head = sizeof(l->in), at;
 	int rc;
@@ -149,7 +149,7 @@ static int feed(struct tcp_fab *f, struct tcp_lane *l)
 			   l->in.len - at);
 	if (l->in_done < head + l->in.len)
 		return 0;
-	rc = frame_end(f, l);
+	rc = frame_end(l);
 	return rc == 0 ? 1 : rc;
 }
 
@@ -173,7 +173,7 @@ static ssize_t read_some(struct tcp_lane *l)
 	return n;
 }
 
-void tcp_lane_receive(struct tcp_fab *f, struct tcp_lane *l)
+void tcp_lane_receive(struct queue *q, struct tcp_lane *l)
 {
 	ssize_t n;
 	int rc;
@@ -183,10 +183,10 @@ void tcp_lane_receive(struct tcp_fab *f, struct tcp_lane *l)
 		if (n == -EAGAIN)
 			return;
 		do
-			rc = n > 0 ? feed(f, l) : -ECONNRESET;
+			rc = n > 0 ? feed(l) : -ECONNRESET;
 		while (rc > 0 && l->at < l->end);
 		if (rc < 0) {
-			tcp_lane_fail(f, l);
+			tcp_lane_fail(q, l->id);
 			return;
 		}
 	}

@@ -22,47 +22,30 @@ struct tcp_conn *tcp_conn_open(struct tcp_server *s, int sock)
 		free(c);
 		return NULL;
 	}
-	c->server = s;
-	c->born = fab_clock_now(NULL);
-	atomic_init(&c->refs, 1);
 	pthread_mutex_init(&c->lock, NULL);
 	return c;
 }
 
-void tcp_conn_put(struct tcp_conn *c)
+void tcp_conn_free(struct server_conn *conn)
 {
-	if (atomic_fetch_sub(&c->refs, 1) != 1)
-		return;
-	tcp_peer_put(c->peer);
+	struct tcp_conn *c = (struct tcp_conn *)conn;
+
 	pthread_mutex_destroy(&c->lock);
 	free(c->payload);
 	free(c->out);
 	free(c);
 }
 
-void tcp_conn_shut(struct tcp_conn *c)
+void tcp_conn_shut(struct server_conn *conn)
 {
+	struct tcp_conn *c = (struct tcp_conn *)conn;
+
 	pthread_mutex_lock(&c->lock);
 	c->ended = true;
 	c->out_at = c->out_end = 0;
 	pthread_mutex_unlock(&c->lock);
 	tcp_link_close(c->link);
 	c->link = NULL;
-}
-
-void tcp_peer_put(struct tcp_peer *p)
-{
-	if (p != NULL && atomic_fetch_sub(&p->refs, 1) == 1)
-		free(p);
-}
-
-void tcp_peer_cut(struct fab_peer *peer)
-{
-	struct tcp_peer *p = (struct tcp_peer *)peer;
-
-	atomic_store(&p->gone, true);
-	atomic_store(&p->cut, true);
-	tcp_server_wake(p->server);
 }
 
 /* --- out ------------------------------------------------------------------ */
@@ -151,41 +134,41 @@ size_t tcp_conn_waiting(struct tcp_conn *c)
 
 void tcp_conn_ready(struct tcp_conn *c)
 {
-	struct tcp_server *s = c->server;
+	struct tcp_server *s = tcp_server(c);
 	bool wake;
 
 	pthread_mutex_lock(&s->lock);
 	wake = !c->ready;
 	if (wake) {
-		atomic_fetch_add(&c->refs, 1);
+		atomic_fetch_add(&c->c.refs, 1);
 		c->ready = true;
 		TAILQ_INSERT_TAIL(&s->ready, c, link_ready);
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (wake)
-		tcp_server_wake(s);
+		server_wake(&s->sock.s);
 }
 
 /* The server may be gone when the last requests are answered: its connections
  * have ended then, and nobody is woken. */
 void tcp_reply(struct fab_request *rq, int status, const void *data, size_t len)
 {
-	struct tcp_request *r = (struct tcp_request *)rq;
+	struct server_request *r = (struct server_request *)rq;
 	struct tcp_frame fr = {.type = TCP_ANSWER,
-			       .batch = r->batch,
-			       .op = r->op,
+			       .batch = (uint32_t)(r->id >> 32),
+			       .op = (uint32_t)r->id,
 			       .status = status,
 			       .len = (uint32_t)len};
-	struct tcp_conn *c = r->conn;
+	struct tcp_conn *c = (struct tcp_conn *)r->conn;
 
 	pthread_mutex_lock(&c->lock);
 	if (!c->ended) {
 		if (tcp_conn_put_frame(c, &fr, data) == NULL)
-			atomic_store(&c->peer->cut, true); /* it must learn */
+			atomic_store(&c->c.peer->cut, true); /* it must learn */
 		tcp_conn_ready(c);
 	}
 	pthread_mutex_unlock(&c->lock);
-	tcp_conn_put(c);
+	server_conn_put(&c->c);
 	free(r);
 }
 
@@ -224,7 +207,7 @@ static int frame_begin(struct tcp_conn *c)
 
 	if (type == 0 || type >= TCP_WELCOME || c->in.len > tcp_len_max(type))
 		return -EPROTO;
-	if (c->peer == NULL && type != TCP_HELLO && type != TCP_HELLO_QUEUE)
+	if (c->c.peer == NULL && type != TCP_HELLO && type != TCP_HELLO_QUEUE)
 		return -EPROTO;
 	return payload_room(c, c->in.len);
 }

@@ -2,21 +2,20 @@
  * word by word, as a process of this host does through shared memory, so that
  * both may work on one region. */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "rdma/shm_copy.h"
 #include "rdma/tcp_serve_impl.h"
 
 static bool within(const struct tcp_conn *c, uint64_t len)
 {
-	uint64_t size = c->server->opts.size;
+	uint64_t size = c->c.server->opts.size;
 
 	return c->in.offset <= size && len <= size - c->in.offset;
 }
 
 static uint8_t *at(const struct tcp_conn *c)
 {
-	return (uint8_t *)c->server->opts.region + c->in.offset;
+	return (uint8_t *)c->c.server->opts.region + c->in.offset;
 }
 
 static int do_word(struct tcp_conn *c, uint64_t *old)
@@ -62,7 +61,7 @@ static int one_sided(struct tcp_conn *c, const void *payload)
 	struct tcp_frame fr = {
 		.type = TCP_DONE, .batch = c->in.batch, .op = c->in.op};
 
-	if (c->in.type != TCP_READ && c->peer->peer.reader)
+	if (c->in.type != TCP_READ && c->c.peer->peer.reader)
 		fr.status = -EREMOTEIO;
 	else if (c->in.type == TCP_WRITE)
 		fr.status = do_write(c, payload);
@@ -81,26 +80,6 @@ static int one_sided(struct tcp_conn *c, const void *payload)
 	return answer(c, &fr);
 }
 
-static int call(struct tcp_conn *c, const void *payload)
-{
-	const struct fab_server_opts *o = &c->server->opts;
-	struct tcp_request *r;
-
-	if (atomic_load(&c->peer->gone))
-		return 0;
-	r = malloc(sizeof(*r));
-	if (r == NULL)
-		return -ENOMEM;
-	r->rq.ops = &tcp_server_ops;
-	r->rq.peer = &c->peer->peer;
-	r->conn = c;
-	r->batch = c->in.batch;
-	r->op = c->in.op;
-	atomic_fetch_add(&c->refs, 1);
-	o->on_call(o->arg, &r->rq, c->in.call, payload, c->in.len);
-	return 0;
-}
-
 int tcp_exec(struct tcp_conn *c, const void *payload)
 {
 	if (c->failing && c->in.batch == c->failed)
@@ -110,7 +89,9 @@ int tcp_exec(struct tcp_conn *c, const void *payload)
 		return -EPROTO;
 	switch (c->in.type) {
 	case TCP_CALL:
-		return call(c, payload);
+		return server_call(&c->c,
+				   (uint64_t)c->in.batch << 32 | c->in.op,
+				   c->in.call, payload, c->in.len);
 	case TCP_READ:
 	case TCP_WRITE:
 	case TCP_CAS:

@@ -4,11 +4,10 @@
 #define ACESO_RDMA_TCP_FRAME_H
 #include <stdint.h>
 
-#include "rdma/fabric.h"
+#include "rdma/net.h"
 
-#define TCP_MAGIC	0x54435841u /* "AXCT" */
-#define TCP_VERSION	1u
-#define TCP_TOKEN_BYTES 16u
+#define TCP_MAGIC   0x54435841u /* "AXCT" */
+#define TCP_VERSION 1u
 
 enum tcp_type {
 	/* to the node */
@@ -51,7 +50,7 @@ _Static_assert(sizeof(struct tcp_frame) == 48, "no holes");
 /* The payload of a hello; the node's on_hello gets what follows it. */
 struct tcp_hello {
 	uint32_t magic, version;
-	uint8_t token[TCP_TOKEN_BYTES]; /* which net */
+	uint8_t token[NET_TOKEN_BYTES]; /* which net, as of which attaching */
 };
 _Static_assert(sizeof(struct tcp_hello) == 24, "no holes");
 

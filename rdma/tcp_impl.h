@@ -34,44 +34,26 @@ int tcp_bio_set(SSL *ssl, int sock);
 /* --- the client: tcp.c, tcp_node.c ------------------------------------------
  */
 
-enum tcp_state {
-	TCP_ABSENT, /* never attached, or cut */
-	TCP_UP,
-	TCP_DOWN, /* found dead */
-};
-
 struct tcp_node {
-	_Atomic(int) state;
-	_Atomic(uint32_t) generation; /* counts attachments */
-	pthread_mutex_t lock;	      /* of what follows */
-	struct tcp_link *link;	      /* primary */
-	char *address;
-	uint64_t size;
+	struct net_node n;
+	struct tcp_link *link;	   /* primary */
+	struct tcp_peer_addr addr; /* where that leads */
 };
 
 struct tcp_net {
-	struct fab_net net;
+	struct net net;
 	struct tcp_tls *tls;
-	uint8_t token[TCP_TOKEN_BYTES];
-	int epfd, stopfd;
-	pthread_t monitor;
-	pthread_mutex_t lock; /* of what follows */
-	void (*down)(void *arg, uint8_t id);
-	void *down_arg;
-	TAILQ_HEAD(tcp_fab_list, tcp_fab) fabs;
 	struct tcp_node node[FAB_NODE_COORD + 1];
 };
 
-void tcp_nodes_init(struct tcp_net *net);
-void tcp_nodes_close(struct tcp_net *net); /* the monitor has ended */
-int tcp_attach(struct fab_net *net, uint8_t id, const char *address,
-	       const void *hello, size_t len);
-void tcp_cut(struct fab_net *net, uint8_t id);
-void *tcp_monitor(void *arg); /* the monitor thread */
-/* A new connection of a queue to @id, and the generation it belongs to. */
-int tcp_queue_link(struct tcp_net *net, uint8_t id, uint32_t *generation,
-		   struct tcp_link **out);
-void tcp_wake_all(struct tcp_net *net);
+extern const struct net_how tcp_how;
+
+/* Begin a queue's connection to @id, as attached in *@generation; nobody is
+ * waited for. Errors: -EHOSTDOWN, -ENOMEM, as of connect(). */
+int tcp_queue_begin(struct net *net, uint8_t id, uint32_t *generation,
+		    struct tcp_link **out);
+/* It has shaken hands: say who we are. */
+int tcp_queue_greet(struct net *net, uint32_t generation, struct tcp_link *l);
 
 /* --- a queue: tcp_fab.c, tcp_lane.c, tcp_answer.c --------------------------
  */
@@ -82,8 +64,9 @@ void tcp_wake_all(struct tcp_net *net);
 struct tcp_lane {
 	struct part_lane lane;
 	struct tcp_link *link; /* NULL: not connected */
-	uint32_t generation, number;
-	uint8_t id; /* the node */
+	bool ready;	       /* we have said who we are */
+	uint64_t ready_by;     /* or it fails */
+	uint8_t id;	       /* the node */
 	/* The frame on its way out, if @out_of or @kept. */
 	struct tcp_frame out;
 	struct part *out_part; /* whose; NULL: nobody's any more */
@@ -101,41 +84,26 @@ struct tcp_lane {
 	uint8_t ahead[TCP_AHEAD_BYTES];
 };
 
-struct tcp_fab {
-	struct fab fab;
-	struct tcp_net *net;
-	uint64_t dice;
-	int wakefd;
-	struct tcp_lane *lane[FAB_NODE_COORD + 1]; /* made when needed */
-	uint64_t lanes;				   /* bit: connected */
-	uint64_t next_deadline;
-	TAILQ_ENTRY(tcp_fab) link; /* in the net's fabs */
-};
-
-static inline struct tcp_fab *tcp_fab(struct fab *f)
-{
-	return (struct tcp_fab *)f;
-}
-
-static inline struct tcp_net *tcp_net(struct fab_net *n)
+static inline struct tcp_net *tcp_net(struct net *n)
 {
 	return (struct tcp_net *)n;
 }
 
+static inline struct tcp_lane *tcp_lane(struct queue *q, uint8_t id)
+{
+	return (struct tcp_lane *)((struct part_queue *)q)->lane[id];
+}
+
 int tcp_fab_open(struct fab_net *net, struct fab **out);
 
-/* The lane to node @id, connected. Errors: -EHOSTDOWN; -ENOMEM. */
-int tcp_lane_get(struct tcp_fab *f, uint8_t id, struct tcp_lane **out);
+/* For a part_queue. */
+int tcp_lane_get(struct part_queue *q, uint8_t id, struct part_lane **out);
+/* Go on connecting; send what the connection takes. */
+void tcp_lane_send(struct part_queue *q, struct part_lane *l);
 void tcp_lane_free(struct tcp_lane *l);
-/* Its connection belongs to the node as it is now. */
-bool tcp_lane_is_current(struct tcp_fab *f, struct tcp_lane *l);
-/* Queue @part. */
-void tcp_lane_add(struct tcp_lane *l, struct part *part);
-/* Send what the connection takes. */
-void tcp_lane_send(struct tcp_fab *f, struct tcp_lane *l);
 /* What was under way there has met its end. */
-void tcp_lane_fail(struct tcp_fab *f, struct tcp_lane *l);
+void tcp_lane_fail(struct queue *q, uint8_t id);
 /* Read and handle answers, as many as there are. */
-void tcp_lane_receive(struct tcp_fab *f, struct tcp_lane *l);
+void tcp_lane_receive(struct queue *q, struct tcp_lane *l);
 
 #endif

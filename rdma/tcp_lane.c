@@ -8,14 +8,6 @@
 
 /* --- connecting ----------------------------------------------------------- */
 
-bool tcp_lane_is_current(struct tcp_fab *f, struct tcp_lane *l)
-{
-	struct tcp_node *node = &f->net->node[l->id];
-
-	return atomic_load(&node->state) == TCP_UP &&
-	       atomic_load(&node->generation) == l->generation;
-}
-
 /* Its batch may be gone soon: what still goes out of its memory is copied, and
  * nothing more comes into it. */
 static void lane_drop(struct part_lane *pl, struct part *part)
@@ -35,7 +27,7 @@ static void lane_drop(struct part_lane *pl, struct part *part)
 	l->payload = l->kept; /* NULL: the lane fails, see send_frame() */
 }
 
-static struct tcp_lane *lane_new(struct tcp_fab *f, uint8_t id)
+static struct tcp_lane *lane_new(struct part_queue *q, uint8_t id)
 {
 	struct tcp_lane *l = malloc(sizeof(*l));
 
@@ -43,44 +35,61 @@ static struct tcp_lane *lane_new(struct tcp_fab *f, uint8_t id)
 		return NULL;
 	memset(l, 0, offsetof(struct tcp_lane, ahead));
 	l->id = id;
-	l->lane.fab = &f->fab;
+	l->lane.fab = &q->q.fab;
 	l->lane.drop = lane_drop;
 	TAILQ_INIT(&l->lane.parts);
 	return l;
 }
 
-/* The first batch to a node waits for the connection, bounded by TCP_HELLO_NS;
- * the nodes are attached, so it is mostly there at once. */
-int tcp_lane_get(struct tcp_fab *f, uint8_t id, struct tcp_lane **out)
+static int lane_begin(struct queue *q, struct tcp_lane *l)
 {
-	struct tcp_lane *l = f->lane[id];
+	uint32_t generation;
 	int rc;
 
-	if (l == NULL)
-		l = f->lane[id] = lane_new(f, id);
-	if (l == NULL)
-		return -ENOMEM;
-	if (l->link != NULL && !tcp_lane_is_current(f, l))
-		tcp_lane_fail(f, l);
-	*out = l;
-	if (l->link != NULL)
-		return 0;
-	rc = tcp_queue_link(f->net, id, &l->generation, &l->link);
+	rc = tcp_queue_begin(q->net, l->id, &generation, &l->link);
 	if (rc != 0) {
 		l->link = NULL;
 		return rc == -ENOMEM ? rc : -EHOSTDOWN;
 	}
-	f->lanes |= UINT64_C(1) << id;
+	l->ready = false;
+	l->ready_by = fab_clock_now(NULL) + TCP_HELLO_NS;
+	if (l->ready_by < q->next_deadline)
+		q->next_deadline = l->ready_by;
+	queue_lane_on(q, l->id, generation);
 	return 0;
 }
 
-/* --- sending -------------------------------------------------------------- */
-
-void tcp_lane_add(struct tcp_lane *l, struct part *part)
+int tcp_lane_get(struct part_queue *q, uint8_t id, struct part_lane **out)
 {
-	part->number = ++l->number;
-	part_add(&l->lane, part);
+	struct tcp_lane *l = tcp_lane(&q->q, id);
+
+	if (l == NULL) {
+		l = lane_new(q, id);
+		if (l == NULL)
+			return -ENOMEM;
+		q->lane[id] = &l->lane;
+	}
+	if (l->link != NULL && !queue_lane_is_current(&q->q, id))
+		tcp_lane_fail(&q->q, id);
+	*out = &l->lane;
+	return l->link != NULL ? 0 : lane_begin(&q->q, l);
 }
+
+/* 0: it is ready; -EAGAIN. */
+static int lane_advance(struct queue *q, struct tcp_lane *l)
+{
+	int rc;
+
+	if (l->ready)
+		return 0;
+	rc = tcp_link_shake(l->link);
+	if (rc == 0)
+		rc = tcp_queue_greet(q->net, q->generation[l->id], l->link);
+	l->ready = rc == 0;
+	return rc;
+}
+
+/* --- sending -------------------------------------------------------------- */
 
 static void fill(struct tcp_lane *l, const struct part *part, uint32_t i)
 {
@@ -160,25 +169,29 @@ static int send_frame(struct tcp_lane *l)
 	return 0;
 }
 
-void tcp_lane_send(struct tcp_fab *f, struct tcp_lane *l)
+void tcp_lane_send(struct part_queue *q, struct part_lane *lane)
 {
-	int rc = 0;
+	struct tcp_lane *l = (struct tcp_lane *)lane;
+	int rc;
 
+	rc = lane_advance(&q->q, l);
 	while (rc == 0 && (l->out_busy || next_frame(l)))
 		rc = send_frame(l);
 	if (rc == 0)
 		rc = tcp_link_flush(l->link);
 	if (rc != 0 && rc != -EAGAIN)
-		tcp_lane_fail(f, l);
+		tcp_lane_fail(&q->q, l->id);
 }
 
 /* --- the end -------------------------------------------------------------- */
 
-void tcp_lane_fail(struct tcp_fab *f, struct tcp_lane *l)
+void tcp_lane_fail(struct queue *q, uint8_t id)
 {
+	struct tcp_lane *l = tcp_lane(q, id);
+
 	tcp_link_close(l->link);
 	l->link = NULL;
-	f->lanes &= ~(UINT64_C(1) << l->id);
+	queue_lane_off(q, id);
 	frame_sent(l);
 	l->in_part = NULL;
 	l->in_to = NULL;

@@ -19,7 +19,7 @@ struct tcp_link {
 	int sock;
 	SSL *ssl; /* NULL: plain */
 	short wants;
-	bool shaken;
+	bool connected, shaken;
 	size_t staged, sent; /* of it */
 	uint8_t stage[RECORD_BYTES];
 };
@@ -33,7 +33,6 @@ int tcp_link_open(int sock, struct tcp_tls *tls, struct tcp_link **out)
 		return -ENOMEM;
 	memset(l, 0, offsetof(struct tcp_link, stage));
 	l->sock = sock;
-	l->shaken = tls == NULL;
 	if (tls != NULL) {
 		l->ssl = SSL_new(tls->ctx);
 		if (l->ssl == NULL || tcp_bio_set(l->ssl, sock) != 0)
@@ -91,11 +90,29 @@ static int ssl_status(struct tcp_link *l, int rc)
 	}
 }
 
+static int connected(struct tcp_link *l)
+{
+	int rc;
+
+	if (l->connected)
+		return 0;
+	rc = tcp_connect_end(l->sock);
+	if (rc == -EAGAIN)
+		l->wants = POLLOUT;
+	l->connected = rc == 0;
+	return rc;
+}
+
 int tcp_link_shake(struct tcp_link *l)
 {
 	int rc;
 
 	l->wants = 0;
+	rc = connected(l);
+	if (rc != 0)
+		return rc;
+	if (l->ssl == NULL)
+		l->shaken = true;
 	if (l->shaken)
 		return 0;
 	ERR_clear_error();

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include "rdma/fabric.h"
@@ -30,14 +31,14 @@ void tcp_tls_close(struct tcp_tls *t); /* NULL is fine; links may live on */
 
 struct tcp_link;
 
-/* Takes over @sock, a connected, non-blocking socket, on success. */
+/* Takes over @sock, non-blocking and connected or about to be, on success. */
 int tcp_link_open(int sock, struct tcp_tls *tls, struct tcp_link **out);
 void tcp_link_close(struct tcp_link *l); /* NULL is fine */
 int tcp_link_fd(const struct tcp_link *l);
 
-/* Shake hands: 0 when done (at once if plain), -EAGAIN to be called again when
- * the socket is ready for tcp_link_wants(), -EACCES if the other end has not
- * the key, -EPROTO, -ECONNRESET. */
+/* Connect and shake hands: 0 when done, -EAGAIN to be called again when the
+ * socket is ready for tcp_link_wants(), -EACCES if the other end has not the
+ * key, -EPROTO, -ECONNRESET, as of connect(). */
 int tcp_link_shake(struct tcp_link *l);
 
 /* A server's, after the handshake: the other end may only look. */
@@ -62,6 +63,17 @@ int tcp_listen(const char *address, int *out);
 /* A connected, non-blocking socket, within @timeout_ns. Errors: as above;
  * -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, ... */
 int tcp_connect(const char *address, uint64_t timeout_ns, int *out);
+
+struct tcp_peer_addr {
+	socklen_t len;
+	struct sockaddr_storage sa;
+};
+
+/* Where @sock leads; begin another connection to there, which has its end in
+ * tcp_connect_end(): 0, -EAGAIN, -errno. */
+int tcp_peer_addr(int sock, struct tcp_peer_addr *out);
+int tcp_connect_begin(const struct tcp_peer_addr *to, int *out);
+int tcp_connect_end(int sock);
 /* No delay, dead peers noticed in about a second. */
 void tcp_tune(int sock);
 

@@ -9,20 +9,12 @@
  * view then, and nobody looks at its memory before it has joined anew. */
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "rdma/tcp_impl.h"
 
 #define TCP_CUT_NS UINT64_C(250000000)
-
-void tcp_nodes_init(struct tcp_net *net)
-{
-	for (int i = 0; i <= (int)FAB_NODE_COORD; i++)
-		pthread_mutex_init(&net->node[i].lock, NULL);
-}
 
 /* --- waiting, with a deadline, in one thread ------------------------------ */
 
@@ -132,16 +124,31 @@ static int connect_link(struct tcp_net *net, const char *address,
 	return rc;
 }
 
-static int send_hello(struct tcp_net *net, struct tcp_link *l,
-		      enum tcp_type type, const void *more, size_t len,
-		      uint64_t deadline)
+/* A queue's connection that comes too late, after the node was cut and attached
+ * again, must not pass for one of today. */
+static struct tcp_hello hello_as_of(const struct net *net, uint32_t generation)
 {
 	struct tcp_hello h = {.magic = TCP_MAGIC, .version = TCP_VERSION};
-	struct tcp_frame fr = {.type = (uint8_t)type,
-			       .len = (uint32_t)(sizeof(h) + len)};
-	int rc;
+	uint32_t mixed;
 
 	memcpy(h.token, net->token, sizeof(h.token));
+	memcpy(&mixed, h.token, sizeof(mixed));
+	mixed ^= generation;
+	memcpy(h.token, &mixed, sizeof(mixed));
+	return h;
+}
+
+static int send_hello(struct net *net, uint8_t id, const void *more, size_t len,
+		      uint64_t deadline)
+{
+	struct net_node *node = net->node[id];
+	struct tcp_hello h =
+		hello_as_of(net, atomic_load(&node->generation) + 1);
+	struct tcp_frame fr = {.type = TCP_HELLO,
+			       .len = (uint32_t)(sizeof(h) + len)};
+	struct tcp_link *l = tcp_net(net)->node[id].link;
+	int rc;
+
 	rc = send_some(l, &fr, sizeof(fr), deadline);
 	if (rc == 0)
 		rc = send_some(l, &h, sizeof(h), deadline);
@@ -150,13 +157,14 @@ static int send_hello(struct tcp_net *net, struct tcp_link *l,
 	return rc == 0 ? send_rest(l, deadline) : rc;
 }
 
-static int greet(struct tcp_net *net, struct tcp_node *node, bool region,
-		 const void *hello, size_t len, uint64_t deadline)
+static int greet(struct net *net, uint8_t id, const void *hello, size_t len,
+		 uint64_t deadline)
 {
+	struct tcp_node *node = &tcp_net(net)->node[id];
 	struct tcp_frame fr;
 	int rc;
 
-	rc = send_hello(net, node->link, TCP_HELLO, hello, len, deadline);
+	rc = send_hello(net, id, hello, len, deadline);
 	if (rc != 0)
 		return rc == -ETIMEDOUT ? rc : -ECONNREFUSED;
 	rc = recv_frame(node->link, &fr, deadline);
@@ -164,121 +172,86 @@ static int greet(struct tcp_net *net, struct tcp_node *node, bool region,
 		return rc;
 	if (fr.type != TCP_WELCOME || fr.len != 0 || fr.status > 0)
 		return -EPROTO;
-	if (fr.status != 0)
-		return fr.status;
-	if (region != (fr.arg != 0))
-		return -EPROTO;
-	node->size = fr.arg;
-	return 0;
+	node->n.size = fr.arg;
+	return fr.status;
 }
 
 /* --- attaching ------------------------------------------------------------ */
 
-static void node_forget(struct tcp_node *node)
+static int tcp_attach(struct net *net, uint8_t id, const void *hello,
+		      size_t len)
+{
+	uint64_t deadline = fab_clock_now(NULL) + TCP_HELLO_NS;
+	struct tcp_node *node = &tcp_net(net)->node[id];
+	int rc;
+
+	rc = connect_link(tcp_net(net), node->n.address, deadline, &node->link);
+	if (rc != 0) {
+		node->link = NULL;
+		return rc;
+	}
+	rc = tcp_peer_addr(tcp_link_fd(node->link), &node->addr);
+	return rc == 0 ? greet(net, id, hello, len, deadline) : rc;
+}
+
+static void hang_up(struct tcp_node *node)
 {
 	tcp_link_close(node->link);
 	node->link = NULL;
-	free(node->address);
-	node->address = NULL;
-	node->size = 0;
 }
 
-static int watch(struct tcp_net *net, struct tcp_node *node, uint8_t id)
+static void tcp_forget(struct net *net, uint8_t id)
 {
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP};
-
-	ev.data.u64 = (uint64_t)atomic_load(&node->generation) << 8 | id;
-	if (epoll_ctl(net->epfd, EPOLL_CTL_ADD, tcp_link_fd(node->link), &ev))
-		return -errno;
-	return 0;
+	hang_up(&tcp_net(net)->node[id]);
 }
 
-static int attach_locked(struct tcp_net *net, uint8_t id, const char *address,
-			 const void *hello, size_t len)
+/* Queues go where the primary connection leads: no name is looked up. The lock
+ * is held while a node is attached or cut, which may take a while: then it is
+ * not up. */
+int tcp_queue_begin(struct net *net, uint8_t id, uint32_t *generation,
+		    struct tcp_link **out)
 {
-	uint64_t deadline = fab_clock_now(NULL) + TCP_HELLO_NS;
-	struct tcp_node *node = &net->node[id];
-	int rc;
+	struct tcp_node *node = &tcp_net(net)->node[id];
+	struct tcp_peer_addr addr = {.len = 0};
+	int sock, rc;
 
-	node->address = strdup(address);
-	if (node->address == NULL)
-		return -ENOMEM;
-	rc = connect_link(net, address, deadline, &node->link);
-	if (rc != 0) {
-		node->link = NULL;
-		goto err_forget;
-	}
-	rc = greet(net, node, id != FAB_NODE_COORD, hello, len, deadline);
-	if (rc != 0)
-		goto err_forget;
-	atomic_fetch_add(&node->generation, 1);
-	atomic_store(&node->state, TCP_UP); /* before its death can be seen */
-	rc = watch(net, node, id);
-	if (rc != 0)
-		goto err_absent;
-	return 0;
-
-err_absent:
-	atomic_store(&node->state, TCP_ABSENT);
-err_forget:
-	node_forget(node);
-	return rc;
-}
-
-int tcp_attach(struct fab_net *n, uint8_t id, const char *address,
-	       const void *hello, size_t len)
-{
-	struct tcp_net *net = tcp_net(n);
-	struct tcp_node *node = &net->node[id];
-	int rc = -EALREADY;
-
-	if (atomic_load(&node->state) == TCP_DOWN)
-		tcp_cut(n, id);
-	pthread_mutex_lock(&node->lock);
-	if (atomic_load(&node->state) == TCP_ABSENT)
-		rc = attach_locked(net, id, address, hello, len);
-	pthread_mutex_unlock(&node->lock);
-	return rc;
-}
-
-/* The address is copied, so that no queue waits for another's connection. */
-static char *address_of(struct tcp_node *node, uint32_t *generation)
-{
-	char *copy = NULL;
-
-	pthread_mutex_lock(&node->lock);
-	if (atomic_load(&node->state) == TCP_UP) {
-		*generation = atomic_load(&node->generation);
-		copy = strdup(node->address);
-	}
-	pthread_mutex_unlock(&node->lock);
-	return copy;
-}
-
-int tcp_queue_link(struct tcp_net *net, uint8_t id, uint32_t *generation,
-		   struct tcp_link **out)
-{
-	uint64_t deadline = fab_clock_now(NULL) + TCP_HELLO_NS;
-	char *address = address_of(&net->node[id], generation);
-	int rc;
-
-	if (address == NULL)
+	if (atomic_load(&node->n.state) != NET_UP)
 		return -EHOSTDOWN;
-	rc = connect_link(net, address, deadline, out);
-	free(address);
+	pthread_mutex_lock(&node->n.lock);
+	if (atomic_load(&node->n.state) == NET_UP) {
+		*generation = atomic_load(&node->n.generation);
+		addr = node->addr;
+	}
+	pthread_mutex_unlock(&node->n.lock);
+	if (addr.len == 0)
+		return -EHOSTDOWN;
+	rc = tcp_connect_begin(&addr, &sock);
 	if (rc != 0)
 		return rc;
-	rc = send_hello(net, *out, TCP_HELLO_QUEUE, NULL, 0, deadline);
+	rc = tcp_link_open(sock, tcp_net(net)->tls, out);
 	if (rc != 0)
-		tcp_link_close(*out);
+		close(sock);
 	return rc;
+}
+
+int tcp_queue_greet(struct net *net, uint32_t generation, struct tcp_link *l)
+{
+	struct {
+		struct tcp_frame fr;
+		struct tcp_hello h;
+	} all = {.fr = {.type = TCP_HELLO_QUEUE, .len = sizeof(all.h)},
+		 .h = hello_as_of(net, generation)};
+	ssize_t n = tcp_link_write(l, &all, sizeof(all));
+
+	return n == (ssize_t)sizeof(all) ? 0 : -EIO; /* the stage was empty */
 }
 
 /* --- cutting -------------------------------------------------------------- */
 
-static void fence(struct tcp_link *l)
+static void tcp_fence(struct net *net, uint8_t id)
 {
 	uint64_t deadline = fab_clock_now(NULL) + TCP_CUT_NS;
+	struct tcp_link *l = tcp_net(net)->node[id].link;
 	struct tcp_frame fr = {.type = TCP_FENCE};
 
 	if (send_some(l, &fr, sizeof(fr), deadline) == 0 &&
@@ -286,78 +259,30 @@ static void fence(struct tcp_link *l)
 		recv_frame(l, &fr, deadline); /* FENCED, or its end */
 }
 
-void tcp_cut(struct fab_net *n, uint8_t id)
-{
-	struct tcp_net *net = tcp_net(n);
-	struct tcp_node *node = &net->node[id];
-	int was;
-
-	pthread_mutex_lock(&node->lock);
-	was = atomic_exchange(&node->state, TCP_ABSENT);
-	if (was != TCP_ABSENT) {
-		tcp_wake_all(net);
-		if (was == TCP_UP)
-			fence(node->link);
-		node_forget(node);
-	}
-	pthread_mutex_unlock(&node->lock);
-}
-
-void tcp_nodes_close(struct tcp_net *net)
-{
-	for (int i = 0; i <= (int)FAB_NODE_COORD; i++) {
-		node_forget(&net->node[i]);
-		pthread_mutex_destroy(&net->node[i].lock);
-	}
-}
-
 /* --- noticing its death --------------------------------------------------- */
+
+static int tcp_watch(struct net *net, uint8_t id)
+{
+	return net_watch(net, id, tcp_link_fd(tcp_net(net)->node[id].link));
+}
 
 /* A node says nothing on its primary connection once it has welcomed us:
  * whatever comes is its end. (Inside TLS it may send records without bytes.) */
-static bool has_ended(struct tcp_link *l)
+static bool tcp_lost(struct net *net, uint8_t id)
 {
+	struct tcp_node *node = &tcp_net(net)->node[id];
 	uint8_t byte;
 
-	return tcp_link_read(l, &byte, 1) != -EAGAIN;
+	if (tcp_link_read(node->link, &byte, 1) == -EAGAIN)
+		return false;
+	hang_up(node);
+	return true;
 }
 
-static void found_dead(struct tcp_net *net, uint8_t id, uint32_t generation)
-{
-	struct tcp_node *node = &net->node[id];
-	void (*down)(void *arg, uint8_t down_id) = NULL;
-	void *arg = NULL;
-
-	pthread_mutex_lock(&node->lock);
-	if (atomic_load(&node->generation) == generation &&
-	    atomic_load(&node->state) == TCP_UP && has_ended(node->link)) {
-		atomic_store(&node->state, TCP_DOWN);
-		tcp_link_close(node->link);
-		node->link = NULL;
-		pthread_mutex_lock(&net->lock);
-		down = net->down;
-		arg = net->down_arg;
-		pthread_mutex_unlock(&net->lock);
-		tcp_wake_all(net);
-	}
-	pthread_mutex_unlock(&node->lock);
-	if (down != NULL)
-		down(arg, id); /* no lock held: it may cut, or attach */
-}
-
-void *tcp_monitor(void *arg)
-{
-	struct tcp_net *net = arg;
-	struct epoll_event ev[16];
-	int n;
-
-	for (;;) {
-		n = epoll_wait(net->epfd, ev, 16, -1);
-		for (int i = 0; i < n; i++) {
-			if (ev[i].data.u64 == UINT64_MAX)
-				return NULL;
-			found_dead(net, ev[i].data.u64 & 0xff,
-				   (uint32_t)(ev[i].data.u64 >> 8));
-		}
-	}
-}
+const struct net_how tcp_how = {
+	.attach = tcp_attach,
+	.watch = tcp_watch,
+	.fence = tcp_fence,
+	.forget = tcp_forget,
+	.lost = tcp_lost,
+};

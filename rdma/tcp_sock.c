@@ -110,39 +110,69 @@ int tcp_listen(const char *address, int *out)
 
 /* --- connecting ----------------------------------------------------------- */
 
-static int wait_connected(int sock, uint64_t timeout_ns)
+static int connect_begin(const struct sockaddr *sa, socklen_t len, int *out)
+{
+	int rc, s;
+
+	s = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+		   0);
+	if (s < 0)
+		return -errno;
+	tcp_tune(s);
+	if (connect(s, sa, len) != 0 && errno != EINPROGRESS) {
+		rc = -errno;
+		close(s);
+		return rc;
+	}
+	*out = s;
+	return 0;
+}
+
+int tcp_peer_addr(int sock, struct tcp_peer_addr *out)
+{
+	out->len = sizeof(out->sa);
+	if (getpeername(sock, (struct sockaddr *)&out->sa, &out->len) != 0)
+		return -errno;
+	return 0;
+}
+
+int tcp_connect_begin(const struct tcp_peer_addr *to, int *out)
+{
+	return connect_begin((const struct sockaddr *)&to->sa, to->len, out);
+}
+
+static int connect_end(int sock, int timeout_ms)
 {
 	struct pollfd p = {.fd = sock, .events = POLLOUT};
 	int rc, err = 0;
 	socklen_t len = sizeof(err);
 
 	do
-		rc = poll(&p, 1, (int)(timeout_ns / 1000000u));
+		rc = poll(&p, 1, timeout_ms);
 	while (rc < 0 && errno == EINTR);
 	if (rc == 0)
-		return -ETIMEDOUT;
+		return -EAGAIN;
 	if (rc < 0 || getsockopt(sock, SOL_SOCKET, SO_ERROR, &err, &len) != 0)
 		return -errno;
 	return -err;
 }
 
+int tcp_connect_end(int sock)
+{
+	return connect_end(sock, 0);
+}
+
 static int connect_to(const struct addrinfo *ai, uint64_t timeout_ns, int *out)
 {
-	int rc = 0, s;
+	int rc;
 
-	s = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-		   0);
-	if (s < 0)
-		return -errno;
-	tcp_tune(s);
-	if (connect(s, ai->ai_addr, ai->ai_addrlen) != 0)
-		rc = errno == EINPROGRESS ? wait_connected(s, timeout_ns)
-					  : -errno;
+	rc = connect_begin(ai->ai_addr, ai->ai_addrlen, out);
 	if (rc != 0)
-		close(s);
-	else
-		*out = s;
-	return rc;
+		return rc;
+	rc = connect_end(*out, (int)(timeout_ns / 1000000u));
+	if (rc != 0)
+		close(*out);
+	return rc == -EAGAIN ? -ETIMEDOUT : rc;
 }
 
 int tcp_connect(const char *address, uint64_t timeout_ns, int *out)

@@ -16,8 +16,6 @@
 
 #define VERBS_HELLO_NS UINT64_C(5000000000)
 
-enum verbs_state { VERBS_ABSENT, VERBS_UP, VERBS_DOWN };
-
 /* A connected, proven client's end. */
 struct verbs_link {
 	/* Of its node, if it need not be waited for when not up; or NULL. */
@@ -31,30 +29,18 @@ struct verbs_link {
 };
 
 struct verbs_node {
-	_Atomic(int) state;
-	_Atomic(uint32_t) generation;
-	pthread_mutex_t lock; /* of what follows */
-	struct verbs_link *link;
-	char *address;
-	uint64_t size, addr; /* of its region */
+	struct net_node n;
+	struct verbs_link *link; /* primary */
+	uint64_t addr;		 /* of its region */
 	uint32_t rkey;
 	bool pinging;
-	uint64_t pinged;	    /* when */
 	pthread_mutex_t lanes_lock; /* of what follows; the last to be taken */
 	TAILQ_HEAD(verbs_lanes, verbs_lane) lanes;
 };
 
 struct verbs_net {
-	struct fab_net net;
+	struct net net;
 	struct fab_key key; /* len 0: none */
-	uint8_t token[VERBS_TOKEN_BYTES];
-	int wakefd; /* of the monitor */
-	_Atomic(bool) stop;
-	pthread_t monitor;
-	pthread_mutex_t lock; /* of what follows */
-	void (*down)(void *arg, uint8_t id);
-	void *down_arg;
-	TAILQ_HEAD(verbs_fab_list, verbs_fab) fabs;
 	struct verbs_node node[FAB_NODE_COORD + 1];
 };
 
@@ -72,19 +58,20 @@ void verbs_link_close(struct verbs_link *l); /* NULL is fine */
  * message stays in slot *@slot. Errors: -ETIMEDOUT, -ECONNREFUSED, -EPROTO. */
 int verbs_link_ask(struct verbs_link *l, const void *msg, uint32_t len,
 		   uint8_t type, uint64_t deadline, unsigned *slot);
-/* As seen by the monitor: 0 well, -errno it is dead. Posts a ping if @ping. */
-int verbs_link_check(struct verbs_link *l, bool ping, bool *pong);
+/* Watching a primary connection: its end, and the answers to pings, show on
+ * these two descriptors. */
+void verbs_link_fds(const struct verbs_link *l, int fds[2]);
+/* Ask the other adapter for a life sign; it comes or fails in a second. */
+int verbs_link_ping(struct verbs_link *l);
+/* What shows: 0 nothing or a life sign (*pong), -errno it is dead. */
+int verbs_link_check(struct verbs_link *l, bool *pong);
 
 /* --- verbs.c, verbs_node.c --------------------------------------------------
  */
 
-void verbs_nodes_init(struct verbs_net *net);
-void verbs_nodes_close(struct verbs_net *net);
-int verbs_attach(struct fab_net *net, uint8_t id, const char *address,
-		 const void *hello, size_t len);
-void verbs_cut(struct fab_net *net, uint8_t id);
-void *verbs_monitor(void *arg);
-void verbs_wake_all(struct verbs_net *net);
+extern const struct net_how verbs_how;
+/* A lane to @id has failed: see whether the node is alive. */
+void verbs_suspect(struct net *net, uint8_t id);
 
 /* --- a queue: verbs_fab.c, verbs_lane.c, verbs_send.c -----------------------
  */
@@ -110,8 +97,7 @@ struct verbs_call {
 struct verbs_lane {
 	struct part_lane lane;
 	struct verbs_link *link; /* NULL: not connected */
-	struct verbs_net *net;
-	uint32_t generation;
+	struct net *net;
 	uint8_t id;
 	uint64_t addr, size;
 	uint32_t rkey;
@@ -126,35 +112,23 @@ struct verbs_lane {
 	TAILQ_ENTRY(verbs_lane) on; /* its node's lanes, while connected */
 };
 
-struct verbs_fab {
-	struct fab fab;
-	struct verbs_net *net;
-	uint64_t dice;
-	int wakefd;
-	struct verbs_lane *lane[FAB_NODE_COORD + 1];
-	uint64_t lanes; /* bit: connected */
-	uint64_t next_deadline;
-	TAILQ_ENTRY(verbs_fab) link;
-};
-
-static inline struct verbs_fab *verbs_fab(struct fab *f)
-{
-	return (struct verbs_fab *)f;
-}
-
-static inline struct verbs_net *verbs_net(struct fab_net *n)
+static inline struct verbs_net *verbs_net(struct net *n)
 {
 	return (struct verbs_net *)n;
 }
 
+static inline struct verbs_lane *verbs_lane(struct queue *q, uint8_t id)
+{
+	return (struct verbs_lane *)((struct part_queue *)q)->lane[id];
+}
+
 int verbs_fab_open(struct fab_net *net, struct fab **out);
-int verbs_lane_get(struct verbs_fab *f, uint8_t id, struct verbs_lane **out);
+/* For a part_queue: post what there is room for; one doorbell. */
+int verbs_lane_get(struct part_queue *q, uint8_t id, struct part_lane **out);
+void verbs_lane_send(struct part_queue *q, struct part_lane *l);
 void verbs_lane_free(struct verbs_lane *l);
-bool verbs_lane_is_current(struct verbs_lane *l);
-void verbs_lane_fail(struct verbs_fab *f, struct verbs_lane *l);
-/* Post what there is room for; one doorbell. */
-void verbs_lane_send(struct verbs_fab *f, struct verbs_lane *l);
+void verbs_lane_fail(struct queue *q, uint8_t id);
 /* Take what has completed and come; true: something had. */
-bool verbs_lane_poll(struct verbs_fab *f, struct verbs_lane *l);
+bool verbs_lane_poll(struct queue *q, struct verbs_lane *l);
 
 #endif

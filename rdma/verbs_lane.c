@@ -9,14 +9,6 @@
 
 /* --- connecting ----------------------------------------------------------- */
 
-bool verbs_lane_is_current(struct verbs_lane *l)
-{
-	struct verbs_node *node = &l->net->node[l->id];
-
-	return atomic_load(&node->state) == VERBS_UP &&
-	       atomic_load(&node->generation) == l->generation;
-}
-
 /* Its batch may be gone soon: nothing more comes into its memory. */
 static void lane_drop(struct part_lane *pl, struct part *part)
 {
@@ -32,45 +24,53 @@ static void lane_drop(struct part_lane *pl, struct part *part)
 		l->piece_at = 0;
 }
 
-static struct verbs_lane *lane_new(struct verbs_fab *f, uint8_t id)
+static struct verbs_lane *lane_new(struct part_queue *q, uint8_t id)
 {
 	struct verbs_lane *l = calloc(1, sizeof(*l));
 
 	if (l == NULL)
 		return NULL;
-	l->net = f->net;
+	l->net = q->q.net;
 	l->id = id;
-	l->lane.fab = &f->fab;
+	l->lane.fab = &q->q.fab;
 	l->lane.drop = lane_drop;
 	TAILQ_INIT(&l->lane.parts);
 	return l;
 }
 
-static char *address_of(struct verbs_node *node, struct verbs_lane *l)
+static struct verbs_node *node_of(struct verbs_lane *l)
 {
+	return &verbs_net(l->net)->node[l->id];
+}
+
+static char *address_of(struct verbs_lane *l, uint32_t *generation)
+{
+	struct verbs_node *node = node_of(l);
 	char *copy = NULL;
 
-	pthread_mutex_lock(&node->lock);
-	if (atomic_load(&node->state) == VERBS_UP) {
-		l->generation = atomic_load(&node->generation);
+	if (atomic_load(&node->n.state) != NET_UP)
+		return NULL; /* nor waited for, if it is being cut */
+	pthread_mutex_lock(&node->n.lock);
+	if (atomic_load(&node->n.state) == NET_UP) {
+		*generation = atomic_load(&node->n.generation);
 		l->addr = node->addr;
-		l->size = node->size;
+		l->size = node->n.size;
 		l->rkey = node->rkey;
-		copy = strdup(node->address);
+		copy = strdup(node->n.address);
 	}
-	pthread_mutex_unlock(&node->lock);
+	pthread_mutex_unlock(&node->n.lock);
 	return copy;
 }
 
 /* Known to its node from here on, so that a cut breaks it. */
-static int lane_enter(struct verbs_lane *l)
+static int lane_enter(struct queue *q, struct verbs_lane *l)
 {
-	struct verbs_node *node = &l->net->node[l->id];
+	struct verbs_node *node = node_of(l);
 	int rc = -EHOSTDOWN;
 
 	/* a cut changes the state, then looks at the lanes */
 	pthread_mutex_lock(&node->lanes_lock);
-	if (verbs_lane_is_current(l)) {
+	if (queue_lane_is_current(q, l->id)) {
 		TAILQ_INSERT_TAIL(&node->lanes, l, on);
 		rc = 0;
 	}
@@ -78,16 +78,17 @@ static int lane_enter(struct verbs_lane *l)
 	return rc;
 }
 
-static int lane_connect(struct verbs_lane *l)
+static int lane_connect(struct queue *q, struct verbs_lane *l)
 {
-	char *address = address_of(&l->net->node[l->id], l);
+	uint32_t generation;
+	char *address = address_of(l, &generation);
 	struct verbs_welcome w;
 	int rc, flags;
 
 	if (address == NULL)
 		return -EHOSTDOWN;
-	rc = verbs_link_open(l->net, address, VERBS_QUEUE, NULL, 0,
-			     &l->net->node[l->id].state, &w, &l->link);
+	rc = verbs_link_open(verbs_net(l->net), address, VERBS_QUEUE, NULL, 0,
+			     &node_of(l)->n.state, &w, &l->link);
 	free(address);
 	if (rc != 0) {
 		l->link = NULL;
@@ -95,40 +96,41 @@ static int lane_connect(struct verbs_lane *l)
 	}
 	flags = fcntl(l->link->comp->fd, F_GETFL);
 	fcntl(l->link->comp->fd, F_SETFL, flags | O_NONBLOCK);
-	rc = lane_enter(l);
+	queue_lane_on(q, l->id, generation);
+	rc = lane_enter(q, l);
 	if (rc != 0) {
+		queue_lane_off(q, l->id);
 		verbs_link_close(l->link);
 		l->link = NULL;
 	}
 	return rc;
 }
 
-int verbs_lane_get(struct verbs_fab *f, uint8_t id, struct verbs_lane **out)
+int verbs_lane_get(struct part_queue *q, uint8_t id, struct part_lane **out)
 {
-	struct verbs_lane *l = f->lane[id];
+	struct verbs_lane *l = verbs_lane(&q->q, id);
 	int rc;
 
-	if (l == NULL)
-		l = f->lane[id] = lane_new(f, id);
-	if (l == NULL)
-		return -ENOMEM;
-	if (l->link != NULL && !verbs_lane_is_current(l))
-		verbs_lane_fail(f, l);
-	*out = l;
+	if (l == NULL) {
+		l = lane_new(q, id);
+		if (l == NULL)
+			return -ENOMEM;
+		q->lane[id] = &l->lane;
+	}
+	if (l->link != NULL && !queue_lane_is_current(&q->q, id))
+		verbs_lane_fail(&q->q, id);
+	*out = &l->lane;
 	if (l->link != NULL)
 		return 0;
-	rc = lane_connect(l);
-	if (rc != 0)
-		return rc == -ENOMEM ? rc : -EHOSTDOWN;
-	f->lanes |= UINT64_C(1) << id;
-	return 0;
+	rc = lane_connect(&q->q, l);
+	return rc == 0 || rc == -ENOMEM ? rc : -EHOSTDOWN;
 }
 
 /* --- the end -------------------------------------------------------------- */
 
 static void lane_close(struct verbs_lane *l)
 {
-	struct verbs_node *node = &l->net->node[l->id];
+	struct verbs_node *node = node_of(l);
 
 	if (l->link == NULL)
 		return;
@@ -143,10 +145,12 @@ static void lane_close(struct verbs_lane *l)
 	memset(l->call, 0, sizeof(l->call));
 }
 
-void verbs_lane_fail(struct verbs_fab *f, struct verbs_lane *l)
+void verbs_lane_fail(struct queue *q, uint8_t id)
 {
+	struct verbs_lane *l = verbs_lane(q, id);
+
 	lane_close(l);
-	f->lanes &= ~(UINT64_C(1) << l->id);
+	queue_lane_off(q, id);
 	parts_end(&l->lane, -EHOSTDOWN);
 }
 
@@ -192,8 +196,7 @@ static void sent(struct verbs_lane *l, uint64_t upto)
 
 /* --- what comes ----------------------------------------------------------- */
 
-static int answer(struct verbs_fab *f, struct verbs_lane *l,
-		  const struct verbs_msg *m)
+static int answer(struct verbs_lane *l, const struct verbs_msg *m)
 {
 	struct verbs_call *c = &l->call[m->id % VERBS_RECVS];
 	int status = m->status;
@@ -209,7 +212,7 @@ static int answer(struct verbs_fab *f, struct verbs_lane *l,
 		return 0; /* late: its deadline has passed */
 	op = &part->batch->ops[c->op];
 	op->reply_len = m->len;
-	f->fab.count.bytes_called += m->len;
+	l->lane.fab->count.bytes_called += m->len;
 	if (m->len > op->reply_cap)
 		status = status < 0 ? status : -EMSGSIZE;
 	else if (m->len > 0)
@@ -218,8 +221,7 @@ static int answer(struct verbs_fab *f, struct verbs_lane *l,
 	return 0;
 }
 
-static int came(struct verbs_fab *f, struct verbs_lane *l,
-		const struct ibv_wc *wc)
+static int came(struct verbs_lane *l, const struct ibv_wc *wc)
 {
 	unsigned slot = (unsigned)(wc->wr_id & ~VERBS_RECV_ID);
 	const struct verbs_msg *m = (void *)verbs_mem_recv(&l->link->mem, slot);
@@ -228,12 +230,12 @@ static int came(struct verbs_fab *f, struct verbs_lane *l,
 	if (wc->byte_len < sizeof(*m) || m->type != VERBS_ANSWER ||
 	    m->len != wc->byte_len - sizeof(*m))
 		return -EPROTO;
-	rc = answer(f, l, m);
+	rc = answer(l, m);
 	return rc == 0 ? verbs_post_recv(l->link->id->qp, &l->link->mem, slot)
 		       : rc;
 }
 
-bool verbs_lane_poll(struct verbs_fab *f, struct verbs_lane *l)
+bool verbs_lane_poll(struct queue *q, struct verbs_lane *l)
 {
 	struct ibv_wc wc[16];
 	int n, rc = 0;
@@ -243,11 +245,14 @@ bool verbs_lane_poll(struct verbs_fab *f, struct verbs_lane *l)
 		if (wc[i].status != IBV_WC_SUCCESS)
 			rc = -EHOSTDOWN;
 		else if ((wc[i].wr_id & VERBS_RECV_ID) != 0)
-			rc = came(f, l, &wc[i]);
+			rc = came(l, &wc[i]);
 		else
 			sent(l, wc[i].wr_id);
 	}
-	if (rc != 0 || n < 0)
-		verbs_lane_fail(f, l);
+	if (rc != 0 || n < 0) {
+		if (queue_lane_is_current(q, l->id))
+			verbs_suspect(q->net, l->id);
+		verbs_lane_fail(q, l->id);
+	}
 	return n != 0;
 }

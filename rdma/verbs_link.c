@@ -24,7 +24,7 @@ static int wait_event(struct verbs_link *l, enum rdma_cm_event_type want,
 	do {
 		now = fab_clock_now(NULL);
 		slice = now + SLICE_NS < deadline ? now + SLICE_NS : deadline;
-		if (l->state != NULL && atomic_load(l->state) != VERBS_UP)
+		if (l->state != NULL && atomic_load(l->state) != NET_UP)
 			return -EHOSTDOWN;
 		rc = verbs_wait_event(l->id, want, slice, private, len);
 	} while (rc == -ETIMEDOUT && slice < deadline);
@@ -117,7 +117,7 @@ static int wait_comp(struct verbs_link *l, uint64_t deadline)
 
 	if (now >= deadline)
 		return -ETIMEDOUT;
-	if (l->state != NULL && atomic_load(l->state) != VERBS_UP)
+	if (l->state != NULL && atomic_load(l->state) != NET_UP)
 		return -EHOSTDOWN;
 	if (deadline - now > SLICE_NS)
 		deadline = now + SLICE_NS;
@@ -253,7 +253,7 @@ int verbs_link_open(struct verbs_net *net, const char *address,
 	l->said.magic = VERBS_MAGIC;
 	l->said.version = VERBS_VERSION;
 	l->said.kind = kind;
-	memcpy(l->said.token, net->token, sizeof(l->said.token));
+	memcpy(l->said.token, net->net.token, sizeof(l->said.token));
 	rc = establish(net, l, address, hello, len, w);
 	if (rc != 0)
 		verbs_link_close(l);
@@ -264,29 +264,43 @@ int verbs_link_open(struct verbs_net *net, const char *address,
 
 /* --- watching a primary connection ---------------------------------------- */
 
+void verbs_link_fds(const struct verbs_link *l, int fds[2])
+{
+	fds[0] = l->channel->fd;
+	fds[1] = l->comp->fd;
+}
+
 /* A WRITE of no bytes: the other adapter answers it, whatever its host does. */
-static int post_ping(struct verbs_link *l)
+int verbs_link_ping(struct verbs_link *l)
 {
 	struct ibv_send_wr wr = {.wr_id = PING_ID,
 				 .opcode = IBV_WR_RDMA_WRITE,
 				 .send_flags = IBV_SEND_SIGNALED};
 	struct ibv_send_wr *bad;
+	int rc;
 
-	return -ibv_post_send(l->id->qp, &wr, &bad);
+	rc = -ibv_req_notify_cq(l->cq, 0);
+	return rc == 0 ? -ibv_post_send(l->id->qp, &wr, &bad) : rc;
 }
 
-int verbs_link_check(struct verbs_link *l, bool ping, bool *pong)
+/* Once the event is taken, what has not been polled rings no bell. */
+int verbs_link_check(struct verbs_link *l, bool *pong)
 {
-	struct pollfd p = {.fd = l->channel->fd, .events = POLLIN};
+	struct pollfd p[2] = {{.fd = l->channel->fd, .events = POLLIN},
+			      {.fd = l->comp->fd, .events = POLLIN}};
+	struct ibv_cq *cq;
 	struct ibv_wc wc;
+	void *ctx;
 
 	*pong = false;
-	if (poll(&p, 1, 0) > 0)
+	if (poll(p, 2, 0) > 0 && p[0].revents != 0)
 		return -ECONNRESET; /* nothing comes but its end */
+	if (p[1].revents != 0 && ibv_get_cq_event(l->comp, &cq, &ctx) == 0)
+		ibv_ack_cq_events(cq, 1);
 	while (ibv_poll_cq(l->cq, 1, &wc) > 0) {
 		if (wc.status != IBV_WC_SUCCESS || wc.wr_id != PING_ID)
 			return -ECONNRESET;
 		*pong = true;
 	}
-	return ping ? post_ping(l) : 0;
+	return 0;
 }

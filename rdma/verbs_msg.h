@@ -15,11 +15,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "rdma/fabric.h"
+#include "rdma/net.h"
 
 #define VERBS_MAGIC	  0x56435841u /* "AXCV" */
 #define VERBS_VERSION	  1u
-#define VERBS_TOKEN_BYTES 16u
 #define VERBS_NONCE_BYTES 16u
 #define VERBS_PROOF_BYTES 32u
 
@@ -28,7 +27,7 @@ enum verbs_kind { VERBS_PRIMARY = 1, VERBS_QUEUE };
 /* Private data of connect; of accept. */
 struct verbs_connect {
 	uint32_t magic, version, kind, pad;
-	uint8_t token[VERBS_TOKEN_BYTES];
+	uint8_t token[NET_TOKEN_BYTES];
 };
 _Static_assert(sizeof(struct verbs_connect) <= 56, "fits an IB CM request");
 

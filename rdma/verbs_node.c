@@ -5,100 +5,70 @@
  * node: what has not left yet never will. What is on the wire is past it in
  * microseconds; FENCE over the primary connection waits for that, as the node
  * then breaks its ends and answers. A node that does not answer within
- * VERBS_CUT_NS is stopped or out of reach, and out of the view. */
+ * VERBS_CUT_NS is stopped or out of reach, and out of the view.
+ *
+ * Noticing. A process that ends closes its connections: an event. A host that
+ * vanishes says nothing; who has work there sees it fail within a second, and
+ * then the primary connection is asked for a life sign: the answer, or that
+ * there is none, is an event too. So nothing is done while nothing happens. */
 #include <errno.h>
-#include <poll.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "rdma/verbs_impl.h"
 
 #define VERBS_CUT_NS UINT64_C(250000000)
-#define PING_NS	     (VERBS_ALIVE_MS * UINT64_C(1000000))
 
-void verbs_nodes_init(struct verbs_net *net)
+static struct verbs_node *node_of(struct net *net, uint8_t id)
 {
-	for (int i = 0; i <= (int)FAB_NODE_COORD; i++) {
-		pthread_mutex_init(&net->node[i].lock, NULL);
-		pthread_mutex_init(&net->node[i].lanes_lock, NULL);
-		TAILQ_INIT(&net->node[i].lanes);
-	}
+	return &verbs_net(net)->node[id];
 }
 
-static void node_forget(struct verbs_node *node)
+static void verbs_forget(struct net *net, uint8_t id)
 {
+	struct verbs_node *node = node_of(net, id);
+
 	verbs_link_close(node->link);
 	node->link = NULL;
-	free(node->address);
-	node->address = NULL;
-	node->size = 0;
 }
 
 /* --- attaching ------------------------------------------------------------ */
 
-static void wake_monitor(struct verbs_net *net)
+static int verbs_attach(struct net *net, uint8_t id, const void *hello,
+			size_t len)
 {
-	uint64_t one = 1;
-
-	while (write(net->wakefd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
-}
-
-static int attach_locked(struct verbs_net *net, uint8_t id, const char *address,
-			 const void *hello, size_t len)
-{
-	struct verbs_node *node = &net->node[id];
+	struct verbs_node *node = node_of(net, id);
 	struct verbs_welcome w;
 	int rc;
 
-	node->address = strdup(address);
-	if (node->address == NULL)
-		return -ENOMEM;
-	rc = verbs_link_open(net, address, VERBS_PRIMARY, hello, len, NULL, &w,
-			     &node->link);
+	rc = verbs_link_open(verbs_net(net), node->n.address, VERBS_PRIMARY,
+			     hello, len, NULL, &w, &node->link);
 	if (rc != 0) {
 		node->link = NULL;
-		goto err_forget;
+		return rc;
 	}
-	rc = -EPROTO;
-	if ((id != FAB_NODE_COORD) != (w.size != 0))
-		goto err_forget;
-	node->size = w.size;
+	node->n.size = w.size;
 	node->addr = w.addr;
 	node->rkey = w.rkey;
 	node->pinging = false;
-	atomic_fetch_add(&node->generation, 1);
-	atomic_store(&node->state, VERBS_UP);
 	return 0;
-
-err_forget:
-	node_forget(node);
-	return rc;
-}
-
-int verbs_attach(struct fab_net *n, uint8_t id, const char *address,
-		 const void *hello, size_t len)
-{
-	struct verbs_net *net = verbs_net(n);
-	struct verbs_node *node = &net->node[id];
-	int rc = -EALREADY;
-
-	if (atomic_load(&node->state) == VERBS_DOWN)
-		verbs_cut(n, id);
-	pthread_mutex_lock(&node->lock);
-	if (atomic_load(&node->state) == VERBS_ABSENT)
-		rc = attach_locked(net, id, address, hello, len);
-	pthread_mutex_unlock(&node->lock);
-	if (rc == 0)
-		wake_monitor(net); /* it passes over what is locked */
-	return rc;
 }
 
 /* --- cutting -------------------------------------------------------------- */
 
-static void fence(struct verbs_link *l)
+static void break_lanes(struct net *net, uint8_t id)
 {
+	struct verbs_node *node = node_of(net, id);
+	struct verbs_lane *l;
+
+	pthread_mutex_lock(&node->lanes_lock);
+	TAILQ_FOREACH (l, &node->lanes, on)
+		verbs_conn_break(l->link->id->qp);
+	pthread_mutex_unlock(&node->lanes_lock);
+}
+
+static void verbs_fence(struct net *net, uint8_t id)
+{
+	struct verbs_link *l = node_of(net, id)->link;
 	struct verbs_msg *m = (void *)(l->mem.base + l->mem.recv_bytes);
 	unsigned slot;
 
@@ -108,120 +78,49 @@ static void fence(struct verbs_link *l)
 		       fab_clock_now(NULL) + VERBS_CUT_NS, &slot);
 }
 
-static void break_lanes(struct verbs_node *node)
-{
-	struct verbs_lane *l;
-
-	pthread_mutex_lock(&node->lanes_lock);
-	TAILQ_FOREACH (l, &node->lanes, on)
-		verbs_conn_break(l->link->id->qp);
-	pthread_mutex_unlock(&node->lanes_lock);
-}
-
-void verbs_cut(struct fab_net *n, uint8_t id)
-{
-	struct verbs_net *net = verbs_net(n);
-	struct verbs_node *node = &net->node[id];
-	int was;
-
-	pthread_mutex_lock(&node->lock);
-	was = atomic_exchange(&node->state, VERBS_ABSENT);
-	if (was != VERBS_ABSENT) {
-		break_lanes(node);
-		verbs_wake_all(net); /* who waits, need not wait for us */
-		if (was == VERBS_UP)
-			fence(node->link);
-		node_forget(node);
-	}
-	pthread_mutex_unlock(&node->lock);
-}
-
-void verbs_nodes_close(struct verbs_net *net)
-{
-	for (int i = 0; i <= (int)FAB_NODE_COORD; i++) {
-		node_forget(&net->node[i]);
-		pthread_mutex_destroy(&net->node[i].lanes_lock);
-		pthread_mutex_destroy(&net->node[i].lock);
-	}
-}
-
 /* --- noticing its death --------------------------------------------------- */
 
-static bool node_is_dead(struct verbs_node *node, uint64_t now)
+static int verbs_watch(struct net *net, uint8_t id)
 {
-	bool ping = !node->pinging && now - node->pinged >= PING_NS, pong;
+	int fds[2], rc;
 
-	if (verbs_link_check(node->link, ping, &pong) != 0)
-		return true;
-	if (pong)
-		node->pinging = false;
-	if (ping) {
-		node->pinging = true;
-		node->pinged = now;
-	}
-	return node->pinging && now - node->pinged > 4 * PING_NS;
+	verbs_link_fds(node_of(net, id)->link, fds);
+	rc = net_watch(net, id, fds[0]);
+	return rc == 0 ? net_watch(net, id, fds[1]) : rc;
 }
 
-static void look_at(struct verbs_net *net, uint8_t id)
+/* Its descriptors stay readable, so the connection is let go of at once. */
+static bool verbs_lost(struct net *net, uint8_t id)
 {
-	struct verbs_node *node = &net->node[id];
-	void (*down)(void *arg, uint8_t down_id) = NULL;
-	void *arg = NULL;
+	struct verbs_node *node = node_of(net, id);
+	bool pong;
 
-	if (pthread_mutex_trylock(&node->lock) != 0)
-		return; /* being attached or cut */
-	if (atomic_load(&node->state) == VERBS_UP &&
-	    node_is_dead(node, fab_clock_now(NULL))) {
-		atomic_store(&node->state, VERBS_DOWN);
-		break_lanes(node);
-		pthread_mutex_lock(&net->lock);
-		down = net->down;
-		arg = net->down_arg;
-		pthread_mutex_unlock(&net->lock);
-		verbs_wake_all(net);
+	if (verbs_link_check(node->link, &pong) == 0) {
+		node->pinging &= !pong;
+		return false;
 	}
-	pthread_mutex_unlock(&node->lock);
-	if (down != NULL)
-		down(arg, id); /* no lock held: it may cut, or attach */
+	break_lanes(net, id);
+	verbs_forget(net, id);
+	return true;
 }
 
-static nfds_t watched(struct verbs_net *net, struct pollfd *p)
+/* One that is locked is being attached, cut or looked at. */
+void verbs_suspect(struct net *net, uint8_t id)
 {
-	struct verbs_node *node;
-	nfds_t n = 1;
+	struct verbs_node *node = node_of(net, id);
 
-	p[0].fd = net->wakefd;
-	p[0].events = POLLIN;
-	for (int id = 0; id <= (int)FAB_NODE_COORD; id++) {
-		node = &net->node[id];
-		if (pthread_mutex_trylock(&node->lock) != 0)
-			continue;
-		if (atomic_load(&node->state) == VERBS_UP) {
-			p[n].fd = node->link->channel->fd;
-			p[n++].events = POLLIN;
-		}
-		pthread_mutex_unlock(&node->lock);
-	}
-	return n;
+	if (pthread_mutex_trylock(&node->n.lock) != 0)
+		return;
+	if (atomic_load(&node->n.state) == NET_UP && !node->pinging)
+		node->pinging = verbs_link_ping(node->link) == 0;
+	pthread_mutex_unlock(&node->n.lock);
 }
 
-void *verbs_monitor(void *arg)
-{
-	struct pollfd p[FAB_NODE_COORD + 2];
-	struct verbs_net *net = arg;
-	uint64_t n;
-	ssize_t rc;
-
-	while (!atomic_load(&net->stop)) {
-		nfds_t fds = watched(net, p);
-
-		poll(p, fds, fds > 1 ? VERBS_ALIVE_MS / 2 : -1);
-		if (p[0].revents != 0) {
-			rc = read(net->wakefd, &n, sizeof(n));
-			(void)rc; /* woken is woken */
-		}
-		for (int id = 0; id <= (int)FAB_NODE_COORD; id++)
-			look_at(net, (uint8_t)id);
-	}
-	return NULL;
-}
+const struct net_how verbs_how = {
+	.attach = verbs_attach,
+	.watch = verbs_watch,
+	.stop = break_lanes,
+	.fence = verbs_fence,
+	.forget = verbs_forget,
+	.lost = verbs_lost,
+};

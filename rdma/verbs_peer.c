@@ -9,7 +9,7 @@
 
 /* --- connections ---------------------------------------------------------- */
 
-static int open_qp(struct verbs_conn *c)
+static int open_qp(struct verbs_server *s, struct verbs_conn *c)
 {
 	struct ibv_qp_init_attr qa = {.qp_type = IBV_QPT_RC,
 				      .cap = {.max_send_wr = VERBS_RECVS,
@@ -18,14 +18,13 @@ static int open_qp(struct verbs_conn *c)
 					      .max_recv_sge = 1}};
 	int rc;
 
-	c->cq = ibv_create_cq(c->id->verbs, 2 * VERBS_RECVS, c, c->server->comp,
-			      0);
+	c->cq = ibv_create_cq(c->id->verbs, 2 * VERBS_RECVS, c, s->comp, 0);
 	if (c->cq == NULL)
 		return -ENOMEM;
 	qa.send_cq = qa.recv_cq = c->cq;
-	if (rdma_create_qp(c->id, c->server->pd, &qa) != 0)
+	if (rdma_create_qp(c->id, s->pd, &qa) != 0)
 		return -errno;
-	rc = verbs_mem_open(&c->mem, c->server->pd, VERBS_RECVS);
+	rc = verbs_mem_open(&c->mem, s->pd, VERBS_RECVS);
 	for (unsigned i = 0; rc == 0 && i < VERBS_RECVS; i++)
 		rc = verbs_post_recv(c->id->qp, &c->mem, i);
 	return rc == 0 ? -ibv_req_notify_cq(c->cq, 0) : rc;
@@ -38,19 +37,16 @@ struct verbs_conn *verbs_conn_open(struct verbs_server *s,
 
 	if (c == NULL)
 		return NULL;
-	c->server = s;
 	c->id = id;
-	c->born = fab_clock_now(NULL);
-	atomic_init(&c->refs, 1);
 	pthread_mutex_init(&c->lock, NULL);
 	STAILQ_INIT(&c->unsent);
-	if (open_qp(c) != 0 ||
+	if (open_qp(s, c) != 0 ||
 	    getrandom(c->nonce, sizeof(c->nonce), 0) != sizeof(c->nonce)) {
 		c->id = NULL; /* stays the caller's */
 		if (id->qp != NULL)
 			rdma_destroy_qp(id);
-		verbs_conn_shut(c);
-		verbs_conn_put(c);
+		verbs_conn_shut(&c->c);
+		verbs_conn_free(&c->c);
 		return NULL;
 	}
 	return c;
@@ -67,19 +63,20 @@ static void drop_unsent(struct verbs_conn *c)
 	c->unsent_bytes = 0;
 }
 
-void verbs_conn_put(struct verbs_conn *c)
+void verbs_conn_free(struct server_conn *conn)
 {
-	if (atomic_fetch_sub(&c->refs, 1) != 1)
-		return;
+	struct verbs_conn *c = (struct verbs_conn *)conn;
+
 	drop_unsent(c);
-	verbs_peer_put(c->peer);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
 
 /* Its memory's keys die with the queue pair: nothing it sent takes effect. */
-void verbs_conn_shut(struct verbs_conn *c)
+void verbs_conn_shut(struct server_conn *conn)
 {
+	struct verbs_conn *c = (struct verbs_conn *)conn;
+
 	pthread_mutex_lock(&c->lock);
 	c->ended = true;
 	drop_unsent(c);
@@ -95,23 +92,6 @@ void verbs_conn_shut(struct verbs_conn *c)
 	if (c->id != NULL)
 		rdma_destroy_id(c->id);
 	c->id = NULL;
-}
-
-/* --- peers ---------------------------------------------------------------- */
-
-void verbs_peer_put(struct verbs_peer *p)
-{
-	if (p != NULL && atomic_fetch_sub(&p->refs, 1) == 1)
-		free(p);
-}
-
-void verbs_peer_cut(struct fab_peer *peer)
-{
-	struct verbs_peer *p = (struct verbs_peer *)peer;
-
-	atomic_store(&p->gone, true);
-	atomic_store(&p->cut, true);
-	verbs_server_wake(p->server);
 }
 
 /* --- messages ------------------------------------------------------------- */
@@ -190,19 +170,19 @@ void verbs_conn_sent(struct verbs_conn *c)
 void verbs_reply(struct fab_request *rq, int status, const void *data,
 		 size_t len)
 {
-	struct verbs_request *r = (struct verbs_request *)rq;
+	struct server_request *r = (struct server_request *)rq;
 	struct verbs_msg m = {.type = VERBS_ANSWER,
 			      .status = status,
 			      .len = (uint32_t)len,
 			      .id = r->id};
-	struct verbs_conn *c = r->conn;
+	struct verbs_conn *c = (struct verbs_conn *)r->conn;
 
 	if (verbs_conn_send(c, &m, data) != 0)
-		atomic_store(&c->peer->cut, true); /* it must learn of it */
+		atomic_store(&c->c.peer->cut, true); /* it must learn of it */
 	pthread_mutex_lock(&c->lock);
 	if (!c->ended) /* so the server is still there */
-		verbs_server_wake(c->server);
+		server_wake(c->c.server);
 	pthread_mutex_unlock(&c->lock);
-	verbs_conn_put(c);
+	server_conn_put(&c->c);
 	free(r);
 }

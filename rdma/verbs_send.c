@@ -191,8 +191,9 @@ static int ring_doorbell(struct verbs_lane *l, struct chain *c)
 	return -ibv_post_send(l->link->id->qp, c->wr, &bad);
 }
 
-void verbs_lane_send(struct verbs_fab *f, struct verbs_lane *l)
+void verbs_lane_send(struct part_queue *q, struct part_lane *lane)
 {
+	struct verbs_lane *l = (struct verbs_lane *)lane;
 	struct chain c;
 	struct part *part;
 	int rc;
@@ -203,7 +204,7 @@ void verbs_lane_send(struct verbs_fab *f, struct verbs_lane *l)
 		while (rc == 0 && (part = l->lane.sending) != NULL)
 			rc = add_part(l, &c, part);
 		if (c.n > 0 && ring_doorbell(l, &c) != 0) {
-			verbs_lane_fail(f, l);
+			verbs_lane_fail(&q->q, l->id);
 			return;
 		}
 	} while (c.n > 0 && l->lane.sending != NULL);

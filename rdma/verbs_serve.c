@@ -2,78 +2,26 @@
  * sends is input: what breaks the rules ends the connection. */
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "rdma/verbs_serve_impl.h"
-
-#define LOOK_MS 100 /* at strangers */
-
-/* --- the end of connections ----------------------------------------------- */
-
-static void conn_end(struct verbs_server *s, struct verbs_conn *c)
-{
-	if (c->id == NULL)
-		return;
-	verbs_conn_shut(c);
-	TAILQ_REMOVE(&s->conns, c, link_all);
-	TAILQ_INSERT_TAIL(&s->dead, c, link_all);
-	s->n_conns--;
-	s->strangers -= c->peer == NULL;
-}
-
-static void conns_end(struct verbs_server *s, struct verbs_peer *p, bool all)
-{
-	struct verbs_conn *c, *next;
-
-	atomic_store(&p->gone, true);
-	for (c = TAILQ_FIRST(&s->conns); c != NULL; c = next) {
-		next = TAILQ_NEXT(c, link_all);
-		if (c->peer == p && (all || !c->primary))
-			conn_end(s, c);
-	}
-}
-
-static void hang_up(struct verbs_server *s, struct verbs_conn *c)
-{
-	struct verbs_peer *p = c->peer;
-
-	if (c->id == NULL)
-		return;
-	if (!c->primary) {
-		conn_end(s, c);
-		return;
-	}
-	conns_end(s, p, true);
-	if (s->opts.on_gone != NULL)
-		s->opts.on_gone(s->opts.arg, &p->peer);
-}
-
-static void bury(struct verbs_server *s)
-{
-	struct verbs_conn *c;
-
-	while ((c = TAILQ_FIRST(&s->dead)) != NULL) {
-		TAILQ_REMOVE(&s->dead, c, link_all);
-		verbs_conn_put(c);
-	}
-}
 
 /* --- hello ---------------------------------------------------------------- */
 
 static int welcome(struct verbs_conn *c, const struct verbs_auth *au,
 		   int status)
 {
-	struct verbs_server *s = c->server;
-	struct verbs_welcome w = {.size = s->opts.size};
+	struct verbs_server *s = verbs_server(c);
+	struct verbs_welcome w = {.size = s->s.opts.size};
 	struct verbs_msg m = {.type = VERBS_WELCOME, .status = status};
 
 	if (status == 0) {
 		m.len = sizeof(w);
-		w.addr = (uintptr_t)s->opts.region;
+		w.addr = (uintptr_t)s->s.opts.region;
 		w.rkey = s->region != NULL ? s->region->rkey : 0;
 		verbs_prove(&s->key, "node", &c->said, c->nonce, au->nonce,
 			    w.proof);
@@ -81,62 +29,19 @@ static int welcome(struct verbs_conn *c, const struct verbs_auth *au,
 	return verbs_conn_send(c, &m, &w);
 }
 
-static struct verbs_peer *peer_new(struct verbs_conn *c)
-{
-	struct verbs_peer *p = calloc(1, sizeof(*p));
-
-	if (p == NULL)
-		return NULL;
-	p->peer.ops = &verbs_server_ops;
-	p->peer.uid = UINT32_MAX; /* nobody this host knows */
-	p->server = c->server;
-	memcpy(p->token, c->said.token, sizeof(p->token));
-	atomic_init(&p->refs, 1);
-	return p;
-}
-
 static int hello(struct verbs_conn *c, const struct verbs_auth *au, size_t len)
 {
-	struct verbs_server *s = c->server;
-	struct verbs_peer *p = peer_new(c);
-	int rc = 0;
-
-	if (p == NULL)
-		return welcome(c, au, -ENOMEM);
-	if (s->opts.on_hello != NULL)
-		rc = s->opts.on_hello(s->opts.arg, &p->peer, au + 1, len);
-	if (rc != 0) { /* it never was a peer: no on_gone */
-		verbs_peer_put(p);
-		return welcome(c, au, rc);
-	}
-	c->peer = p;
-	c->primary = true;
-	s->strangers--;
-	return welcome(c, au, 0);
-}
-
-static struct verbs_peer *find_peer(struct verbs_server *s,
-				    const uint8_t *token)
-{
-	struct verbs_conn *c;
-
-	TAILQ_FOREACH (c, &s->conns, link_all)
-		if (c->primary && !atomic_load(&c->peer->gone) &&
-		    memcmp(c->peer->token, token, VERBS_TOKEN_BYTES) == 0)
-			return c->peer;
-	return NULL;
+	/* nobody this host knows */
+	return welcome(
+		c, au,
+		server_hello(&c->c, c->said.token, 0, UINT32_MAX, au + 1, len));
 }
 
 static int hello_queue(struct verbs_conn *c, const struct verbs_auth *au)
 {
-	struct verbs_peer *p = find_peer(c->server, c->said.token);
+	int rc = server_hello_more(&c->c, c->said.token);
 
-	if (p == NULL)
-		return -ESTALE; /* cut meanwhile, or never let in */
-	atomic_fetch_add(&p->refs, 1);
-	c->peer = p;
-	c->server->strangers--;
-	return welcome(c, au, 0);
+	return rc == 0 ? welcome(c, au, 0) : rc;
 }
 
 static int stranger(struct verbs_conn *c, const struct verbs_msg *m)
@@ -145,9 +50,9 @@ static int stranger(struct verbs_conn *c, const struct verbs_msg *m)
 
 	if (m->type != VERBS_AUTH || m->len < sizeof(*au))
 		return -EPROTO;
-	if (!verbs_proven(&c->server->key, "client", &c->said, c->nonce,
+	if (!verbs_proven(&verbs_server(c)->key, "client", &c->said, c->nonce,
 			  au->nonce, au->proof)) {
-		atomic_fetch_add(&c->server->malformed, 1);
+		atomic_fetch_add(&c->c.server->malformed, 1);
 		return welcome(c, au, -EACCES);
 	}
 	if (c->said.kind == VERBS_PRIMARY)
@@ -159,30 +64,16 @@ static int stranger(struct verbs_conn *c, const struct verbs_msg *m)
 
 static int call(struct verbs_conn *c, const struct verbs_msg *m)
 {
-	const struct fab_server_opts *o = &c->server->opts;
-	struct verbs_request *r;
-
 	if (m->type != VERBS_CALL || m->len > FAB_CALL_BYTES_MAX)
 		return -EPROTO;
-	if (atomic_load(&c->peer->gone))
-		return 0;
-	r = malloc(sizeof(*r));
-	if (r == NULL)
-		return -ENOMEM;
-	r->rq.ops = &verbs_server_ops;
-	r->rq.peer = &c->peer->peer;
-	r->conn = c;
-	r->id = m->id;
-	atomic_fetch_add(&c->refs, 1);
-	o->on_call(o->arg, &r->rq, m->call, m + 1, m->len);
-	return 0;
+	return server_call(&c->c, m->id, m->call, m + 1, m->len);
 }
 
 static int fence(struct verbs_conn *c)
 {
 	struct verbs_msg m = {.type = VERBS_FENCED};
 
-	conns_end(c->server, c->peer, false);
+	server_fence(c->c.server, c->c.peer);
 	return verbs_conn_send(c, &m, NULL);
 }
 
@@ -194,9 +85,9 @@ static int came(struct verbs_conn *c, const struct ibv_wc *wc)
 
 	if (wc->byte_len < sizeof(*m) || m->len != wc->byte_len - sizeof(*m))
 		rc = -EPROTO;
-	else if (c->peer == NULL)
+	else if (c->c.peer == NULL)
 		rc = stranger(c, m);
-	else if (!c->primary)
+	else if (!c->c.primary)
 		rc = call(c, m);
 	else
 		rc = m->type == VERBS_FENCE ? fence(c) : -EPROTO;
@@ -220,7 +111,7 @@ static int conn_poll(struct verbs_conn *c)
 }
 
 /* What came before the CQ was armed rings no bell: so poll once more. */
-static void conn_turn(struct verbs_server *s, struct verbs_conn *c)
+static void conn_turn(struct verbs_conn *c)
 {
 	int rc;
 
@@ -232,9 +123,9 @@ static void conn_turn(struct verbs_server *s, struct verbs_conn *c)
 	if (rc == 0)
 		rc = verbs_conn_flush(c);
 	if (rc == -EPROTO)
-		atomic_fetch_add(&s->malformed, 1);
-	if (rc != 0 || (c->peer != NULL && atomic_load(&c->peer->cut)))
-		hang_up(s, c);
+		atomic_fetch_add(&c->c.server->malformed, 1);
+	if (rc != 0)
+		server_hang_up(&c->c);
 }
 
 /* --- connecting ----------------------------------------------------------- */
@@ -254,21 +145,19 @@ static int let_in(struct verbs_server *s, struct rdma_cm_id *id,
 	    said->version != VERBS_VERSION || said->kind < VERBS_PRIMARY ||
 	    said->kind > VERBS_QUEUE)
 		return -EPROTO;
-	if (s->n_conns >= VERBS_CONNS_MAX)
+	if (s->s.n_conns >= VERBS_CONNS_MAX)
 		return -EMFILE;
 	c = verbs_conn_open(s, id);
 	if (c == NULL)
 		return -ENOMEM;
 	c->said = *said;
 	id->context = c;
-	TAILQ_INSERT_TAIL(&s->conns, c, link_all);
-	s->n_conns++;
-	s->strangers++;
+	server_conn_add(&s->s, &c->c);
 	memcpy(a.nonce, c->nonce, sizeof(a.nonce));
 	cp.private_data = &a;
 	cp.private_data_len = sizeof(a);
 	if (rdma_accept(id, &cp) != 0)
-		conn_end(s, c); /* and with it @id */
+		server_conn_end(&c->c); /* and with it @id */
 	return 0;
 }
 
@@ -292,7 +181,7 @@ static void on_event(struct verbs_server *s, struct rdma_cm_event *ev)
 		c = NULL;
 	rdma_ack_cm_event(ev); /* before its connection can be destroyed */
 	if (c != NULL)
-		hang_up(s, c);
+		server_hang_up(&c->c);
 }
 
 static void events_turn(struct verbs_server *s)
@@ -314,19 +203,14 @@ static void comp_turn(struct verbs_server *s)
 
 /* --- the thread ----------------------------------------------------------- */
 
-static void conns_turn(struct verbs_server *s)
+static void conns_turn(struct server *s)
 {
-	uint64_t now = fab_clock_now(NULL);
-	struct verbs_conn *c, *next;
+	struct server_conn *c, *next;
 
 	for (c = TAILQ_FIRST(&s->conns); c != NULL; c = next) {
-		conn_turn(s, c);
-		if (c->id != NULL && c->peer == NULL &&
-		    now - c->born > VERBS_HELLO_NS)
-			conn_end(s, c);
+		conn_turn((struct verbs_conn *)c);
 		/* the end of one may be the end of several */
-		next = c->id != NULL ? TAILQ_NEXT(c, link_all)
-				     : TAILQ_FIRST(&s->conns);
+		next = c->over ? TAILQ_FIRST(&s->conns) : TAILQ_NEXT(c, link);
 	}
 }
 
@@ -334,36 +218,26 @@ static void *serve(void *arg)
 {
 	struct verbs_server *s = arg;
 	struct pollfd p[3] = {{.fd = s->channel->fd, .events = POLLIN},
-			      {.fd = s->wakefd, .events = POLLIN},
+			      {.fd = s->s.wakefd, .events = POLLIN},
 			      {.fd = s->comp->fd, .events = POLLIN}};
-	struct verbs_conn *c;
 	uint64_t n;
 	ssize_t rc;
 
-	while (!atomic_load(&s->stop)) {
-		poll(p, 3, s->strangers > 0 ? LOOK_MS : -1);
+	while (!atomic_load(&s->s.stop)) {
+		poll(p, 3, s->s.strangers > 0 ? SERVER_LOOK_MS : -1);
 		if (p[1].revents != 0)
-			rc = read(s->wakefd, &n, sizeof(n));
+			rc = read(s->s.wakefd, &n, sizeof(n));
 		(void)rc; /* woken is woken */
 		if (p[0].revents != 0)
 			events_turn(s);
 		if (p[2].revents != 0)
 			comp_turn(s);
-		conns_turn(s);
-		bury(s);
+		server_cut_turn(&s->s);
+		conns_turn(&s->s);
+		server_rest(&s->s);
 	}
-	while ((c = TAILQ_FIRST(&s->conns)) != NULL)
-		hang_up(s, c);
-	bury(s);
+	server_end_all(&s->s);
 	return NULL;
-}
-
-void verbs_server_wake(struct verbs_server *s)
-{
-	uint64_t one = 1;
-
-	while (write(s->wakefd, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
 }
 
 /* --- its life ------------------------------------------------------------- */
@@ -380,9 +254,8 @@ static void server_free(struct verbs_server *s)
 		rdma_destroy_id(s->listener);
 	if (s->channel != NULL)
 		rdma_destroy_event_channel(s->channel);
-	if (s->wakefd >= 0)
-		close(s->wakefd);
-	memset(&s->key, 0, sizeof(s->key));
+	server_close(&s->s);
+	OPENSSL_cleanse(&s->key, sizeof(s->key));
 	free(s);
 }
 
@@ -390,21 +263,20 @@ static void verbs_server_close(struct fab_server *server)
 {
 	struct verbs_server *s = (struct verbs_server *)server;
 
-	atomic_store(&s->stop, true);
-	verbs_server_wake(s);
-	pthread_join(s->thread, NULL);
+	server_stop(&s->s);
 	server_free(s);
 }
 
-static uint64_t server_malformed(const struct fab_server *server)
-{
-	return atomic_load(&((const struct verbs_server *)server)->malformed);
-}
+static const struct server_how conn_how = {
+	.shut = verbs_conn_shut,
+	.free = verbs_conn_free,
+	.hello_ns = VERBS_HELLO_NS,
+};
 
-const struct fab_server_ops verbs_server_ops = {
+static const struct fab_server_ops verbs_server_ops = {
 	.close = verbs_server_close,
 	.reply = verbs_reply,
-	.peer_cut = verbs_peer_cut,
+	.peer_cut = server_peer_cut,
 	.malformed = server_malformed,
 };
 
@@ -413,7 +285,7 @@ static int listen_at(struct verbs_server *s)
 	struct rdma_addrinfo *ai;
 	int rc;
 
-	rc = verbs_resolve(s->opts.address, true, &ai);
+	rc = verbs_resolve(s->s.opts.address, true, &ai);
 	if (rc != 0)
 		return rc;
 	if (rdma_create_id(s->channel, &s->listener, NULL, RDMA_PS_TCP) != 0 ||
@@ -433,15 +305,15 @@ static int open_device(struct verbs_server *s)
 
 	if (ibv_query_device(s->listener->verbs, &da) != 0)
 		return -ENODEV;
-	if (s->opts.region != NULL && da.atomic_cap == IBV_ATOMIC_NONE)
+	if (s->s.opts.region != NULL && da.atomic_cap == IBV_ATOMIC_NONE)
 		return -EOPNOTSUPP;
 	s->pd = ibv_alloc_pd(s->listener->verbs);
 	s->comp = ibv_create_comp_channel(s->listener->verbs);
 	if (s->pd == NULL || s->comp == NULL)
 		return -ENOMEM;
-	if (s->opts.region == NULL)
+	if (s->s.opts.region == NULL)
 		return 0;
-	s->region = ibv_reg_mr(s->pd, s->opts.region, s->opts.size, all);
+	s->region = ibv_reg_mr(s->pd, s->s.opts.region, s->s.opts.size, all);
 	return s->region != NULL ? 0 : -errno;
 }
 
@@ -452,9 +324,6 @@ static int start(struct verbs_server *s)
 	s->channel = rdma_create_event_channel();
 	if (s->channel == NULL)
 		return errno == ENOENT ? -ENODEV : -errno;
-	s->wakefd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (s->wakefd < 0)
-		return -errno;
 	rc = listen_at(s);
 	if (rc == 0)
 		rc = open_device(s);
@@ -464,7 +333,7 @@ static int start(struct verbs_server *s)
 	fcntl(s->comp->fd, F_SETFL, O_NONBLOCK);
 	if (rdma_listen(s->listener, 64) != 0)
 		return -errno;
-	return fab_thread_start(&s->thread, serve, s);
+	return fab_thread_start(&s->s.thread, serve, s);
 }
 
 int verbs_server_open(const struct fab_server_opts *opts,
@@ -475,18 +344,15 @@ int verbs_server_open(const struct fab_server_opts *opts,
 
 	if (s == NULL)
 		return -ENOMEM;
-	s->server.ops = &verbs_server_ops;
-	s->opts = *opts;
 	if (opts->key != NULL)
 		s->key = *opts->key;
-	s->wakefd = -1;
-	TAILQ_INIT(&s->conns);
-	TAILQ_INIT(&s->dead);
-	rc = start(s);
+	rc = server_open(&s->s, opts, &verbs_server_ops, &conn_how);
+	if (rc == 0)
+		rc = start(s);
 	if (rc != 0) {
 		server_free(s);
 		return rc;
 	}
-	*out = &s->server;
+	*out = &s->s.server;
 	return 0;
 }

@@ -1,23 +1,14 @@
 /* rdma/verbs_serve_impl.h - private to rdma/verbs_serve.c, verbs_peer.c: the
  * node's side of the RDMA transport. Its memory is served by the adapter; one
  * thread answers connections and messages. Answers of other threads are queued
- * and that thread woken. References as in shm_serve_impl.h. */
+ * and that thread woken. */
 #ifndef ACESO_RDMA_VERBS_SERVE_IMPL_H
 #define ACESO_RDMA_VERBS_SERVE_IMPL_H
+#include "rdma/serve.h"
 #include "rdma/verbs_impl.h"
 
 #define VERBS_CONNS_MAX	 1024u
 #define VERBS_UNSENT_MAX (64u << 20) /* bytes of answers waiting, per conn */
-
-struct verbs_server;
-
-struct verbs_peer {
-	struct fab_peer peer;
-	struct verbs_server *server;
-	uint8_t token[VERBS_TOKEN_BYTES];
-	_Atomic(unsigned) refs;
-	_Atomic(bool) gone, cut;
-};
 
 struct verbs_unsent {
 	STAILQ_ENTRY(verbs_unsent) link;
@@ -26,20 +17,15 @@ struct verbs_unsent {
 };
 
 struct verbs_conn {
-	_Atomic(unsigned) refs;
-	struct verbs_server *server;
+	struct server_conn c;
 	/* the server's thread only */
 	struct rdma_cm_id *id; /* NULL: ended */
 	struct ibv_cq *cq;
 	struct verbs_mem mem;
 	struct verbs_connect said;
 	uint8_t nonce[VERBS_NONCE_BYTES];
-	struct verbs_peer *peer; /* NULL until proven */
-	uint64_t born;
-	bool primary;
 	uint64_t sends[VERBS_RECVS]; /* ring ends of messages under way */
 	unsigned sends_at, sends_n;
-	TAILQ_ENTRY(verbs_conn) link_all;
 	/* anyone, under @lock */
 	pthread_mutex_t lock;
 	bool ended;
@@ -47,40 +33,28 @@ struct verbs_conn {
 	size_t unsent_bytes;
 };
 
-TAILQ_HEAD(verbs_conns, verbs_conn);
-
-struct verbs_request {
-	struct fab_request rq;
-	struct verbs_conn *conn;
-	uint64_t id;
-};
-
 struct verbs_server {
-	struct fab_server server;
-	struct fab_server_opts opts;
+	struct server s;
 	struct fab_key key;
 	struct rdma_event_channel *channel;
 	struct rdma_cm_id *listener;
 	struct ibv_comp_channel *comp;
 	struct ibv_pd *pd;
 	struct ibv_mr *region;
-	int wakefd;
-	pthread_t thread;
-	struct verbs_conns conns, dead;
-	unsigned n_conns, strangers;
-	_Atomic(bool) stop;
-	_Atomic(uint64_t) malformed;
 };
 
-extern const struct fab_server_ops verbs_server_ops;
+static inline struct verbs_server *verbs_server(const struct verbs_conn *c)
+{
+	return (struct verbs_server *)c->c.server;
+}
 
 /* --- verbs_peer.c -----------------------------------------------------------
  */
 
 struct verbs_conn *verbs_conn_open(struct verbs_server *s,
 				   struct rdma_cm_id *id);
-void verbs_conn_put(struct verbs_conn *c);
-void verbs_conn_shut(struct verbs_conn *c);
+void verbs_conn_free(struct server_conn *c);
+void verbs_conn_shut(struct server_conn *c);
 /* Queue a message; any thread. -ENOMEM, -ENOBUFS: hang up. */
 int verbs_conn_send(struct verbs_conn *c, const struct verbs_msg *m,
 		    const void *data);
@@ -88,10 +62,7 @@ int verbs_conn_send(struct verbs_conn *c, const struct verbs_msg *m,
 int verbs_conn_flush(struct verbs_conn *c);
 /* A message that was posted has gone. */
 void verbs_conn_sent(struct verbs_conn *c);
-void verbs_peer_put(struct verbs_peer *p);
-void verbs_peer_cut(struct fab_peer *peer);
 void verbs_reply(struct fab_request *rq, int status, const void *data,
 		 size_t len);
-void verbs_server_wake(struct verbs_server *s);
 
 #endif

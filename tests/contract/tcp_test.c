@@ -1,6 +1,7 @@
 /* tests/contract/tcp_test.c - the contract over TCP on loopback, inside TLS,
  * and what only this has: keys, strangers. */
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -115,6 +116,39 @@ static void noise_never_harms_the_node(void **state)
 	assert_true(fab_net_up(x->net, 0));
 }
 
+/* --- connecting ----------------------------------------------------------- */
+
+/* A node that hangs before this queue has connected to it: to post waits for
+ * nothing, and the other node's answer comes at once. (stopped: by SIGSTOP) */
+static void posting_waits_for_no_connection(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t in[2] = {0, 0}, begin;
+	char address[200];
+	struct fab_op ops[2];
+	struct fab_batch b = {.ops = ops, .n = 2}, *done;
+	struct fab *f;
+	pid_t pid = contract_node_spawn(address, sizeof(address));
+
+	contract_attach(x->net, 2, address);
+	assert_int_equal(fab_open(x->net, &f), 0);
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	fab_read(&ops[0], 2, 0, &in[0], 8);
+	fab_read(&ops[1], 0, 0, &in[1], 8);
+	begin = fab_now(f);
+	b.deadline_ns = begin + 5000 * MS;
+	assert_int_equal(fab_post(f, &b), 0);
+	assert_true(fab_now(f) - begin < 1000 * MS);
+	while (ops[1].status == -EINPROGRESS)
+		assert_int_equal(fab_poll(f, &done, 1, 100 * MS), 0);
+	assert_int_equal(ops[1].status, 0);
+	assert_int_equal(ops[0].status, -EINPROGRESS);
+	assert_int_equal(fab_poll(f, &done, 1, 10000 * MS), 1);
+	assert_true(ops[0].status == -EHOSTDOWN || ops[0].status == -ETIMEDOUT);
+	contract_node_kill(pid);
+	fab_close(f);
+}
+
 /* --- addresses ------------------------------------------------------------ */
 
 static void bad_addresses_are_told_apart(void **state)
@@ -145,6 +179,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_short_key_is_no_key),
 		X(a_silent_stranger_is_sent_away),
 		X(noise_never_harms_the_node),
+		X(posting_waits_for_no_connection),
 		cmocka_unit_test(bad_addresses_are_told_apart),
 	};
 	int failed;
