@@ -54,7 +54,7 @@ void server_conn_put(struct server_conn *c)
 
 	if (atomic_fetch_sub(&c->refs, 1) != 1)
 		return;
-	c->server->how->free(c);
+	c->how->free(c); /* the server may be gone */
 	peer_put(p);
 }
 
@@ -166,6 +166,7 @@ void server_end_all(struct server *s)
 void server_conn_add(struct server *s, struct server_conn *c)
 {
 	c->server = s;
+	c->how = s->how;
 	c->born = fab_clock_now(NULL);
 	atomic_init(&c->refs, 1);
 	TAILQ_INSERT_TAIL(&s->conns, c, link);

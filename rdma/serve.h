@@ -27,7 +27,8 @@ struct server_peer {
 /* The first member of a transport's own. */
 struct server_conn {
 	_Atomic(unsigned) refs;
-	struct server *server;
+	const struct server_how *how;
+	struct server *server; /* not once it has ended */
 	/* the server's thread only */
 	struct server_peer *peer; /* NULL until it has said hello */
 	bool primary, over;	  /* over: it has ended */

@@ -336,7 +336,8 @@ static void a_token_of_another_net_is_worth_nothing(void **state)
 	struct shm_frame fr;
 
 	shm_frame_init(&fr, SHM_HELLO_CALLS);
-	memcpy(fr.token, ((struct shm_net *)x->net)->net.token, sizeof(fr.token));
+	memcpy(fr.token, ((struct shm_net *)x->net)->net.token,
+	       sizeof(fr.token));
 	fr.token[3] ^= 1;
 	expect_hang_up(x->node[0].address, &fr, sizeof(fr));
 }
