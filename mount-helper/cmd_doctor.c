@@ -84,7 +84,6 @@ static int print(const struct doctor *d, bool json)
 {
 	bool color = isatty(1) && getenv("NO_COLOR") == NULL;
 	json_t *o;
-	size_t i;
 
 	if (json) {
 		o = json_pack("{sb sO}", "ok", !d->failed, "findings",
@@ -93,7 +92,8 @@ static int print(const struct doctor *d, bool json)
 		json_decref(o);
 		putchar('\n');
 	} else {
-		json_array_foreach(d->findings, i, o) print_one(o, color);
+		for (size_t i = 0; i < json_array_size(d->findings); i++)
+			print_one(json_array_get(d->findings, i), color);
 	}
 	return d->failed ? CMD_FAIL : CMD_OK;
 }

@@ -96,7 +96,7 @@ static void look(struct knock *k)
 /* All at once: a host that is away costs its time only once. */
 static void knock_all(struct knock *k, unsigned n)
 {
-	struct pollfd p[FAB_NODES_MAX + POOLCONF_COORDS_MAX];
+	struct pollfd p[FAB_NODES_MAX + POOLCONF_COORDS_MAX] = {0};
 	int left = CONNECT_MS, open;
 
 	for (unsigned i = 0; i < n; i++)
