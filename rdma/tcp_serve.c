@@ -107,8 +107,9 @@ static void conn_turn(struct tcp_conn *c, bool in)
 
 	if (c->link == NULL)
 		return; /* ended by an earlier event of this turn */
-	if (c->peer != NULL && atomic_load(&c->peer->cut)) {
-		hang_up(s, c); /* nothing of it may take effect any more */
+	if (c->c.peer != NULL && atomic_load(&c->c.peer->cut)) {
+		server_hang_up(
+			&c->c); /* nothing of it may take effect any more */
 		return;
 	}
 	rc = conn_work(c, in);
