@@ -105,6 +105,8 @@ static int session_args(struct mount *m, struct fuse_args *args)
 		rc |= fuse_opt_add_arg(args, "-osubtype=aceso");
 	if (c->allow_other)
 		rc |= fuse_opt_add_arg(args, "-oallow_other");
+	if (kv_is_read_only(m->kv))
+		rc |= fuse_opt_add_arg(args, "-oro");
 	if (c->debug)
 		rc |= fuse_opt_add_arg(args, "-d");
 	return rc != 0 ? -ENOMEM : 0;
@@ -243,6 +245,8 @@ static int open_store(struct mount *m)
 	rc = check_persist(m);
 	if (rc < 0)
 		goto err_kv;
+	/* A reader's key: there is nothing that it could tidy up. */
+	m->conf.fs.check = kv_is_read_only(m->kv);
 	rc = fs_open(m->kv, &m->conf.fs, &m->fs);
 	if (rc < 0) {
 		snprintf(m->error, sizeof(m->error),

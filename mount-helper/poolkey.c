@@ -13,6 +13,7 @@
 #include "mount-helper/poolconf.h"
 
 #define TEXT_BYTES (2 * POOLCONF_KEY_BYTES)
+#define READER	   "reader:" /* before the digits of such a key */
 
 static int fail(char *error, int rc, const char *path, const char *why)
 {
@@ -44,6 +45,9 @@ static int digits(const char *text, struct fab_key *out)
 {
 	unsigned byte;
 
+	out->reader = strncmp(text, READER, strlen(READER)) == 0;
+	if (out->reader)
+		text += strlen(READER);
 	if (strspn(text, "0123456789abcdefABCDEF") != TEXT_BYTES ||
 	    strspn(text + TEXT_BYTES, " \t\r\n") != strlen(text + TEXT_BYTES))
 		return -EINVAL;
@@ -57,7 +61,7 @@ static int digits(const char *text, struct fab_key *out)
 
 int poolkey_read(const char *path, struct fab_key *out, char *error)
 {
-	char text[TEXT_BYTES + 16] = "";
+	char text[TEXT_BYTES + 24] = "";
 	ssize_t n;
 	int fd, rc;
 
@@ -79,6 +83,19 @@ int poolkey_read(const char *path, struct fab_key *out, char *error)
 	}
 	close(fd);
 	explicit_bzero(text, sizeof(text));
+	return rc;
+}
+
+int poolkey_reader_line(const struct fab_key *key,
+			char out[POOLKEY_READER_BYTES])
+{
+	struct fab_key reader;
+	int rc = fab_key_reader(key, &reader);
+	size_t at = strlen(strcpy(out, READER));
+
+	for (size_t i = 0; rc == 0 && i < reader.len; i++)
+		snprintf(out + at + 2 * i, 3, "%02x", reader.bytes[i]);
+	explicit_bzero(&reader, sizeof(reader));
 	return rc;
 }
 
@@ -121,6 +138,8 @@ int poolkey_secret(const struct fab_key *key, const uint8_t uuid[16],
 	uint8_t msg[sizeof(label) + 16], md[EVP_MAX_MD_SIZE];
 	unsigned len = 0;
 
+	if (key->reader)
+		return -EINVAL; /* it is not known to readers */
 	memcpy(msg, label, sizeof(label));
 	memcpy(msg + sizeof(label), uuid, 16);
 	if (HMAC(EVP_sha256(), key->bytes, (int)key->len, msg, sizeof(msg), md,

@@ -10,6 +10,13 @@
  * may read it; -EINVAL it is no key; those of open(2). */
 int poolkey_read(const char *path, struct fab_key *out, char *error);
 
+/* What a host that may only look has in its file instead: the reader's key that
+ * belongs to @key, as a line ("reader:" and digits) into @out. Errors: those of
+ * fab_key_reader(). */
+#define POOLKEY_READER_BYTES 80u
+int poolkey_reader_line(const struct fab_key *key,
+			char out[POOLKEY_READER_BYTES]);
+
 /* A new key in a new file. Errors: -EEXIST; those of open(2), write(2). */
 int poolkey_make(const char *path);
 

@@ -139,6 +139,7 @@ static void set_defaults(struct kv_opts *o)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
+	o->read_only |= o->key != NULL && o->key->reader;
 	o->pool = NULL; /* the caller's */
 	o->key = NULL;
 	if (o->op_timeout_ms == 0)

@@ -333,6 +333,8 @@ int kv_pages_write(struct kv *kv, const void *const *data, size_t n,
 	struct page_io *io;
 	int rc;
 
+	if (kv->opts.read_only)
+		return -EROFS;
 	if (n > KV_PAGES_MAX)
 		return -EINVAL;
 	for (size_t i = 0; i < n; i++)
@@ -395,6 +397,6 @@ void kv_pages_free(struct kv *kv, const struct kv_page *pages, size_t n)
 	struct kv_thread *t = kv_thread(kv);
 
 	/* Without memory for a thread the space is found by fsck. */
-	if (t != NULL)
+	if (t != NULL && !kv->opts.read_only)
 		free_pages(kv, t, pages, n);
 }

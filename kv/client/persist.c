@@ -39,6 +39,11 @@ void persist_hurry(struct kv *kv, struct kv_thread *t)
 	ask(kv, t, false, TELL_NS);
 }
 
+bool kv_is_read_only(const struct kv *kv)
+{
+	return kv->opts.read_only;
+}
+
 bool kv_is_persistent(const struct kv *kv)
 {
 	return kv->persistent;
@@ -53,6 +58,8 @@ int kv_persist(struct kv *kv)
 
 	if (t == NULL)
 		return -ENOMEM;
+	if (kv->opts.read_only)
+		return 0; /* nothing of ours is to be made durable */
 	if (!kv->persistent)
 		return -EOPNOTSUPP;
 	now = fab_now(t->fab);

@@ -174,6 +174,14 @@ static int req_check(const struct kv_req *rq)
 	return rq->kind == KV_PUT_IF && rq->expect == 0 ? -EINVAL : 0;
 }
 
+static int req_allowed(const struct kv *kv, const struct kv_req *rq)
+{
+	int rc = req_check(rq);
+
+	return rc == 0 && rq->kind != KV_GET && kv->opts.read_only ? -EROFS
+								   : rc;
+}
+
 static void enter(struct kv_thread *t)
 {
 	member_enter(t->kv->member, t);
@@ -190,7 +198,7 @@ static int run_req(struct kv *kv, struct kv_req *rq)
 {
 	struct kv_thread *t;
 	struct op *op;
-	int rc = req_check(rq);
+	int rc = req_allowed(kv, rq);
 
 	if (rc != 0)
 		return rc;
@@ -224,7 +232,7 @@ static void begin_all(struct kv *kv, struct kv_thread *t, struct kv_req *reqs,
 	*ops = NULL;
 	for (size_t i = 0; i < n; i++) {
 		all[i] = NULL;
-		reqs[i].status = req_check(&reqs[i]);
+		reqs[i].status = req_allowed(kv, &reqs[i]);
 		if (reqs[i].status != 0)
 			continue;
 		all[i] = op_begin(kv, t, &reqs[i]);
@@ -371,6 +379,8 @@ int kv_txn(struct kv *kv, struct kv_req *reqs, size_t n)
 	struct op *op;
 	int rc = txn_check(reqs, n);
 
+	if (rc == 0 && kv->opts.read_only)
+		rc = -EROFS;
 	if (rc != 0)
 		return rc;
 	t = kv_thread(kv);

@@ -353,6 +353,23 @@ static const struct serve {
 	{PROTO_BEAT, 0, serve_beat},
 };
 
+/* To be a member, and to look. */
+static bool for_readers(uint16_t type)
+{
+	switch (type) {
+	case PROTO_JOIN:
+	case PROTO_REJOIN:
+	case PROTO_WATCH:
+	case PROTO_BEAT:
+	case PROTO_LEAVE:
+	case PROTO_SUSPECT: /* the coordinator looks for itself */
+	case PROTO_STATUS:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void on_call(void *arg, struct fab_request *rq, uint16_t type,
 		    const void *req, size_t len)
 {
@@ -360,6 +377,10 @@ static void on_call(void *arg, struct fab_request *rq, uint16_t type,
 	size_t i;
 
 	a.peer = fab_request_peer(rq);
+	if (fab_peer_reader(a.peer) && !for_readers(type)) {
+		fab_reply(rq, -EROFS, NULL, 0);
+		return;
+	}
 	a.who = fab_peer_get(a.peer);
 	for (i = 0; i < sizeof(serves) / sizeof(serves[0]); i++)
 		if (serves[i].type == type && serves[i].req == len) {

@@ -500,6 +500,12 @@ static const struct serve {
 			 sizeof(struct proto_fence), 0, false, false},
 };
 
+/* What changes nothing that others see. */
+static bool for_readers(uint16_t type)
+{
+	return type == PROTO_STATS || type == PROTO_PING || type == PROTO_WANT;
+}
+
 static int serve_check(const struct serve *s, const struct node_peer *peer,
 		       size_t len)
 {
@@ -532,6 +538,10 @@ static void on_call(void *arg, struct fab_request *rq, uint16_t type,
 	int rc = -EPROTO;
 
 	a.peer = fab_peer_get(fab_request_peer(rq));
+	if (fab_peer_reader(fab_request_peer(rq)) && !for_readers(type)) {
+		fab_reply(rq, -EROFS, NULL, 0);
+		return;
+	}
 	if (type < sizeof(serves) / sizeof(serves[0]) &&
 	    serves[type].fn != NULL)
 		s = &serves[type];
@@ -557,6 +567,9 @@ static int hello_check(struct node *n, struct fab_peer *peer,
 		return -EPROTO;
 	if (h->instance != n->opts.instance)
 		return -ESTALE;
+	/* Orders are not for readers to give, nor what nodes say. */
+	if (fab_peer_reader(peer) && (BIT(h->role) & ANY_USER) == 0)
+		return -EACCES;
 	/* On one host, only the pool's own user gives orders. */
 	if (h->role == PROTO_COORD && fab_peer_pid(peer) != 0 &&
 	    fab_peer_uid(peer) != geteuid())

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "tests/contract/fabric_tcp.h"
 #include "tests/lib/cluster_impl.h"
 
 void cluster_ok(int rc, const char *file, int line)
@@ -56,6 +57,12 @@ static void daemon_rest(struct cluster *c, uint64_t again)
 
 /* --- parts ---------------------------------------------------------------- */
 
+static int open_real(const struct cluster *c, struct fab_net **out)
+{
+	return c->o.key != NULL ? fab_tcp_open(c->o.key, out)
+				: fab_shm_open(out);
+}
+
 static int open_net(void *arg, struct fab_net **out)
 {
 	struct cluster_node *cn = arg;
@@ -63,7 +70,7 @@ static int open_net(void *arg, struct fab_net **out)
 	int rc;
 
 	if (cn->c->sim == NULL)
-		return fab_shm_open(out);
+		return open_real(cn->c, out);
 	snprintf(name, sizeof(name), "node%u", cn->id);
 	rc = sim_net_open(cn->c->sim, name, out);
 	if (rc == 0)
@@ -76,7 +83,7 @@ static int open_coord_net(void *arg, struct fab_net **out)
 	struct cluster *c = arg;
 
 	if (c->sim == NULL)
-		return fab_shm_open(out);
+		return open_real(c, out);
 	return sim_net_open(c->sim, "coord", out);
 }
 
@@ -163,6 +170,8 @@ static void address_of(const struct cluster *c, const char *name, char *out)
 {
 	if (c->sim != NULL)
 		snprintf(out, PROTO_ADDRESS_BYTES, "sim:%s", name);
+	else if (c->o.key != NULL)
+		contract_tcp_address(0, out, PROTO_ADDRESS_BYTES);
 	else
 		snprintf(out, PROTO_ADDRESS_BYTES, "%s/%s.sock", c->dir, name);
 }
@@ -188,6 +197,7 @@ static void start_node(struct cluster *c, uint32_t id)
 	o.region = cn->region;
 	o.region_fd = cn->fd;
 	o.address = cn->address;
+	o.key = c->o.key;
 	o.disk = cn->disk;
 	o.keep = c->o.keep;
 	o.threads = c->sim == NULL;
@@ -211,6 +221,7 @@ static void start_coord(struct cluster *c)
 		.transport = c->sim != NULL ? "sim" : "shm",
 		.super = c->super,
 		.address = c->address,
+		.key = c->o.key,
 		.node_address = address,
 		.lease_ms = c->o.lease_ms,
 		.settle_ms = c->o.settle_ms,
@@ -290,7 +301,7 @@ static void start_world(struct cluster *c)
 	} else {
 		strcpy(c->dir, "/tmp/aceso-cluster-XXXXXX");
 		CLUSTER_OK(mkdtemp(c->dir) != NULL ? 0 : -errno);
-		CLUSTER_OK(fab_shm_open(&c->probe_net));
+		CLUSTER_OK(open_real(c, &c->probe_net));
 	}
 	CLUSTER_OK(fab_open(c->probe_net, &c->probe));
 }
@@ -607,4 +618,9 @@ struct sim *cluster_sim(struct cluster *c)
 const char *cluster_address(struct cluster *c)
 {
 	return c->address;
+}
+
+const char *cluster_node_address(struct cluster *c, uint32_t id)
+{
+	return c->node[id].address;
 }

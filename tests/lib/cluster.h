@@ -36,7 +36,9 @@ enum cluster_mode { CLUSTER_SIM, CLUSTER_SHM };
 
 struct cluster_opts {
 	enum cluster_mode mode;
-	uint64_t seed;	      /* SIM */
+	uint64_t seed; /* SIM */
+	/* SHM: over TCP with this key instead, on loopback; NULL: not */
+	const struct fab_key *key;
 	uint32_t nodes, k, m; /* 0: 5, 3, 2 */
 	uint64_t usable;      /* 0: 32 MiB */
 	uint32_t block_bytes; /* 0: 64 KiB */
@@ -112,7 +114,8 @@ const struct layout *cluster_layout(struct cluster *c);
 const struct layout_super *cluster_super(struct cluster *c);
 struct coord *cluster_coord(struct cluster *c);
 struct sim *cluster_sim(struct cluster *c); /* NULL in SHM */
-/* SHM: the path of the coordinator's socket, for kv_open(). */
+/* SHM: where the coordinator is, for kv_open(); and node @id. */
 const char *cluster_address(struct cluster *c);
+const char *cluster_node_address(struct cluster *c, uint32_t id);
 
 #endif

@@ -63,6 +63,7 @@ struct kv *cluster_client(struct cluster *c)
 		.op_timeout_ms = c->o.op_timeout_ms,
 		.lanes = c->o.lanes,
 		.cache_bytes = c->o.cache_bytes,
+		.key = c->o.key,
 	};
 	struct cluster_kv *ck;
 
