@@ -10,6 +10,8 @@
 
 #include "tests/lib/sim_impl.h"
 
+#define SWEEP_FROM 64u /* cancelled events, at least */
+
 static struct sim *the_sim; /* the one that "sim:" addresses mean */
 
 void *sim_alloc(size_t size)
@@ -131,16 +133,37 @@ struct sim_event *sim_schedule(struct sim *s, uint64_t after,
 	return e;
 }
 
-void sim_cancel(struct sim_event *e)
+/* Most are deadlines that were met, far in the future: let them not pile up.
+ * What remains comes in the same order, whatever the heap looks like. */
+static void sweep_cancelled(struct sim *s)
 {
-	if (e != NULL)
-		e->cancelled = true;
+	size_t n = s->heap_n, kept = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (s->heap[i]->cancelled)
+			free(s->heap[i]);
+		else
+			s->heap[kept++] = s->heap[i];
+	s->cancelled = 0;
+	for (s->heap_n = 0; s->heap_n < kept;)
+		heap_put(s, s->heap[s->heap_n]);
+}
+
+void sim_cancel(struct sim *s, struct sim_event *e)
+{
+	if (e == NULL)
+		return;
+	e->cancelled = true;
+	if (++s->cancelled > SWEEP_FROM && s->cancelled > s->heap_n / 2)
+		sweep_cancelled(s);
 }
 
 static void drop_cancelled(struct sim *s)
 {
-	while (s->heap_n > 0 && s->heap[0]->cancelled)
+	while (s->heap_n > 0 && s->heap[0]->cancelled) {
 		free(heap_take(s));
+		s->cancelled--;
+	}
 }
 
 uint64_t sim_next(struct sim *s)

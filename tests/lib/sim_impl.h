@@ -21,6 +21,7 @@ struct sim {
 	uint64_t now, dice, serial, events, hash;
 	struct sim_event **heap;
 	size_t heap_n, heap_cap;
+	size_t cancelled; /* of those in the heap */
 	struct fab_listener listener;
 	/* Kept until sim_close(), so that late events may look at them. */
 	TAILQ_HEAD(sim_fiber_list, sim_fiber) fibers;
@@ -40,7 +41,7 @@ struct sim {
  * happened. Never NULL. */
 struct sim_event *sim_schedule(struct sim *s, uint64_t after,
 			       void (*fn)(struct sim *s, void *arg), void *arg);
-void sim_cancel(struct sim_event *e); /* NULL is fine */
+void sim_cancel(struct sim *s, struct sim_event *e); /* NULL is fine */
 /* When the next event is due; UINT64_MAX if there is none. */
 uint64_t sim_next(struct sim *s);
 /* A way through the network, one way. */

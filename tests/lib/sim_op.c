@@ -20,7 +20,7 @@ void sim_batch_put(struct sim_batch *sb)
 	if (--sb->refs > 0)
 		return;
 	TAILQ_REMOVE(&sb->net->sim->batches, sb, link);
-	sim_cancel(sb->deadline);
+	sim_cancel(sb->net->sim, sb->deadline);
 	for (uint32_t i = 0; i < sb->n; i++) {
 		free(sb->op[i].data);
 		free(sb->op[i].answer);
@@ -35,7 +35,7 @@ static void batch_complete(struct sim_batch *sb)
 
 	sb->batch = NULL;
 	b->priv = NULL;
-	sim_cancel(sb->deadline);
+	sim_cancel(sb->net->sim, sb->deadline);
 	sb->deadline = NULL;
 	fab_done(&sb->fab->fab, b);
 	sim_poke(s);

@@ -15,8 +15,8 @@
 #include <cmocka.h>
 
 #include "tests/lib/cluster.h"
-#include "tests/lib/effort.h"
 #include "tests/lib/cluster_check.h"
+#include "tests/lib/seeds.h"
 #include "tests/lib/sim.h"
 
 #define WRITERS 3u
@@ -24,7 +24,7 @@
 #define ROUNDS	120u
 #define MS	UINT64_C(1000000)
 
-static uint64_t first_seed = 1, last_seed = 25;
+static struct seeds seeds;
 
 /* What a writer knows of one of its keys. 0: not there. */
 struct truth {
@@ -246,12 +246,12 @@ static void test_stress(void **state)
 {
 	uint64_t seed;
 
-	for (seed = first_seed; seed <= last_seed; seed++) {
+	for (seed = seeds.first; seed <= seeds.last; seed++) {
 		struct cluster_opts o = {.mode = CLUSTER_SIM,
 					 .seed = seed,
 					 .ckpt_ms = (uint32_t)seed % 3 * 10};
 
-		fprintf(stderr, "seed %llu\r", (unsigned long long)seed);
+		seeds_tell(seed);
 		cluster_run(&o, stress, NULL);
 	}
 }
@@ -262,10 +262,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_stress),
 	};
 
-	last_seed = first_seed + effort(last_seed - first_seed + 1) - 1;
-	if (argc > 1)
-		first_seed = last_seed = strtoull(argv[1], NULL, 0);
-	if (argc > 2)
-		last_seed = strtoull(argv[2], NULL, 0);
+	seeds = seeds_of(argc, argv, 25);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

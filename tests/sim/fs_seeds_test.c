@@ -23,6 +23,7 @@
 #include "tests/lib/cluster_check.h"
 #include "tests/lib/fs_own.h"
 #include "tests/lib/fs_tree.h"
+#include "tests/lib/seeds.h"
 #include "tests/lib/sim.h"
 
 #define MOUNTS_MAX 3u
@@ -31,7 +32,7 @@
 #define TIMEOUT_MS 1000u
 #define MS	   UINT64_C(1000000)
 
-static uint64_t first_seed = 1, last_seed = 40 / SIM_SLOWNESS;
+static struct seeds seeds;
 
 static struct {
 	uint64_t nodes, mounts, shared;
@@ -311,7 +312,7 @@ static void run_seed(uint64_t seed)
 	struct world *w = calloc(1, sizeof(*w));
 
 	assert_non_null(w);
-	fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
+	seeds_tell(seed);
 	cluster_run(&o, body, w);
 	free(w);
 }
@@ -319,13 +320,13 @@ static void run_seed(uint64_t seed)
 static void mounts_at_work(void **state)
 {
 	memset(&met, 0, sizeof(met));
-	for (uint64_t seed = first_seed; seed <= last_seed; seed++)
+	for (uint64_t seed = seeds.first; seed <= seeds.last; seed++)
 		run_seed(seed);
 	print_message("%llu shared acts; died: %llu nodes, %llu mounts\n",
 		      (unsigned long long)met.shared,
 		      (unsigned long long)met.nodes,
 		      (unsigned long long)met.mounts);
-	if (last_seed - first_seed >= 20)
+	if (seeds_are_many(seeds))
 		assert_true(met.nodes > 8 && met.mounts > 3 &&
 			    met.shared > 100);
 }
@@ -335,13 +336,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mounts_at_work),
 	};
-	const char *seeds = getenv("SEEDS");
 
-	if (seeds != NULL)
-		last_seed = strtoull(seeds, NULL, 0);
-	if (argc > 1)
-		first_seed = last_seed = strtoull(argv[1], NULL, 0);
-	if (argc > 2)
-		last_seed = strtoull(argv[2], NULL, 0);
+	seeds = seeds_of(argc, argv, 40);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

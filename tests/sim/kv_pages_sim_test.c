@@ -14,9 +14,8 @@
 #include <cmocka.h>
 
 #include "tests/lib/cluster.h"
-#include "tests/lib/effort.h"
+#include "tests/lib/seeds.h"
 
-#define SEEDS	  8u
 #define SETS	  16u /* of pages that live, of each writer */
 #define PAGES_MAX 48u
 #define PAGE	  KV_PAGE_BYTES
@@ -52,6 +51,13 @@ struct world {
 static struct {
 	uint64_t retries, degraded, cut_short;
 } met;
+
+static struct seeds seeds;
+
+static bool seeds_are_some(void)
+{
+	return seeds.last - seeds.first >= 7;
+}
 
 static uint32_t dice(uint64_t *state, uint32_t n)
 {
@@ -259,7 +265,7 @@ static void run(enum cluster_mode mode, uint64_t seed,
 	assert_non_null(w);
 	w->nodes_to_kill = nodes;
 	w->dice = seed * UINT64_C(0x9e3779b97f4a7c15);
-	print_message("seed %llu\n", (unsigned long long)seed);
+	seeds_tell(seed);
 	cluster_run(&o, body, w);
 	free(w);
 }
@@ -268,29 +274,29 @@ static void one_node_dies_at_any_moment(void **state)
 {
 	(void)state;
 	memset(&met, 0, sizeof(met));
-	for (uint64_t seed = 1; seed <= effort(SEEDS); seed++)
+	for (uint64_t seed = seeds.first; seed <= seeds.last; seed++)
 		run(CLUSTER_SIM, seed, nodes_die, 1);
-	assert_true(met.retries > 0 || !effort_is_whole());
-	assert_true(met.degraded > 0 || !effort_is_whole());
+	assert_true(met.retries > 0 || !seeds_are_some());
+	assert_true(met.degraded > 0 || !seeds_are_some());
 }
 
 static void two_nodes_die_at_any_moment(void **state)
 {
 	(void)state;
 	memset(&met, 0, sizeof(met));
-	for (uint64_t seed = 1; seed <= effort(SEEDS); seed++)
-		run(CLUSTER_SIM, 100 + seed, nodes_die, 2);
-	assert_true(met.retries > 0 || !effort_is_whole());
-	assert_true(met.degraded > 0 || !effort_is_whole());
+	for (uint64_t seed = seeds.first; seed <= seeds.last; seed++)
+		run(CLUSTER_SIM, seed, nodes_die, 2);
+	assert_true(met.retries > 0 || !seeds_are_some());
+	assert_true(met.degraded > 0 || !seeds_are_some());
 }
 
 static void a_client_dies_and_then_two_nodes(void **state)
 {
 	(void)state;
 	memset(&met, 0, sizeof(met));
-	for (uint64_t seed = 1; seed <= effort(SEEDS); seed++)
-		run(CLUSTER_SIM, 200 + seed, client_dies, 0);
-	assert_true(met.cut_short > 0 || !effort_is_whole());
+	for (uint64_t seed = seeds.first; seed <= seeds.last; seed++)
+		run(CLUSTER_SIM, seed, client_dies, 0);
+	assert_true(met.cut_short > 0 || !seeds_are_some());
 }
 
 static void threads_and_dying_nodes(void **state)
@@ -300,7 +306,6 @@ static void threads_and_dying_nodes(void **state)
 		run(CLUSTER_SHM, 300 + seed, nodes_die, 2);
 }
 
-/* An argument picks tests by name: "thr*". */
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -310,7 +315,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(threads_and_dying_nodes),
 	};
 
-	if (argc > 1)
-		cmocka_set_test_filter(argv[1]);
+	seeds = seeds_of(argc, argv, 8);
+	if (argc > 1) /* threads know no seeds */
+		cmocka_set_skip_filter("threads*");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,7 @@
  * random, many times what it holds: the space of what was replaced is had again
  * in place (ec/again.h), nothing is lost, and when all is deleted all is free.
  *
- *	kv_reclaim_test [FIRST_SEED [SEEDS]] */
+ *	kv_reclaim_test [FIRST_SEED [LAST]] */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +15,8 @@
 
 #include "tests/lib/cluster.h"
 #include "tests/lib/cluster_check.h"
-#include "tests/lib/effort.h"
+#include "tests/lib/seeds.h"
+#include "tests/lib/sim.h"
 
 #define USABLE	   (6u << 20)
 #define SLOTS	   8192u
@@ -24,7 +25,7 @@
 #define THINGS_MAX 8192u
 #define S	   UINT64_C(1000000000)
 
-static uint64_t seed = 1, seeds = 2;
+static struct seeds seeds;
 
 struct world {
 	struct cluster *c;
@@ -234,7 +235,7 @@ static void play(struct cluster *c, const struct kind *k, uint32_t kill)
 
 	w->c = c;
 	w->kv = cluster_client(c);
-	w->dice = seed;
+	w->dice = sim_dice(cluster_sim(c), UINT64_MAX);
 	w->kill = kill;
 	empty = used(w);
 	fill_up(w, k);
@@ -271,10 +272,8 @@ static void play_records(struct cluster *c, void *arg)
 
 static void each_seed(void (*body)(struct cluster *c, void *arg), uint32_t kill)
 {
-	uint64_t first = seed, n = effort(seeds);
-
-	for (; n > 0; n--, seed++) {
-		fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
+	for (uint64_t seed = seeds.first; seed <= seeds.last; seed++) {
+		seeds_tell(seed);
 		cluster_run(
 			&(struct cluster_opts){
 				.mode = CLUSTER_SIM,
@@ -285,7 +284,6 @@ static void each_seed(void (*body)(struct cluster *c, void *arg), uint32_t kill)
 			},
 			body, &kill);
 	}
-	seed = first;
 }
 
 static void pages_are_overwritten_for_ever(void **state)
@@ -305,9 +303,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(records_are_overwritten_for_ever),
 	};
 
-	if (argc > 1)
-		seed = strtoull(argv[1], NULL, 0);
-	if (argc > 2)
-		seeds = strtoull(argv[2], NULL, 0);
+	seeds = seeds_of(argc, argv, 2);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

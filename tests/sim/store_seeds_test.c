@@ -18,6 +18,7 @@
 
 #include "tests/lib/cluster_check.h"
 #include "tests/lib/player.h"
+#include "tests/lib/seeds.h"
 #include "tests/lib/sim.h"
 
 #define CLIENTS_MAX 4u
@@ -30,7 +31,7 @@
 #define ACT_NS	    UINT64_C(30000) /* about what an act takes */
 #define MS	    UINT64_C(1000000)
 
-static uint64_t first_seed = 1, last_seed = 60 / SIM_SLOWNESS;
+static struct seeds seeds;
 
 /* That things were met, over all seeds. */
 static struct {
@@ -260,7 +261,7 @@ static void run_seed(uint64_t seed)
 		.mode = CLUSTER_SIM, .seed = seed, .op_timeout_ms = TIMEOUT_MS};
 	struct world *w = calloc(1, sizeof(*w));
 
-	fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
+	seeds_tell(seed);
 	assert_non_null(w);
 	if (seed % 3 == 0)
 		o.usable = 4u << 20; /* blocks fill and come back */
@@ -284,7 +285,7 @@ static void run_seed(uint64_t seed)
 static void everything_at_once(void **state)
 {
 	memset(&met, 0, sizeof(met));
-	for (uint64_t seed = first_seed; seed <= last_seed; seed++)
+	for (uint64_t seed = seeds.first; seed <= seeds.last; seed++)
 		run_seed(seed);
 	print_message(
 		"%llu acts, %llu of unknown end; died: %llu nodes, %llu "
@@ -293,7 +294,7 @@ static void everything_at_once(void **state)
 		(unsigned long long)met.nodes, (unsigned long long)met.clients,
 		(unsigned long long)met.pauses,
 		(unsigned long long)met.looked_twice);
-	if (last_seed - first_seed >= 20)
+	if (seeds_are_many(seeds))
 		assert_true(met.nodes > 10 && met.clients > 2 &&
 			    met.unknown > 2 && met.pauses > 5);
 }
@@ -303,13 +304,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(everything_at_once),
 	};
-	const char *seeds = getenv("SEEDS");
 
-	if (seeds != NULL)
-		last_seed = strtoull(seeds, NULL, 0);
-	if (argc > 1)
-		first_seed = last_seed = strtoull(argv[1], NULL, 0);
-	if (argc > 2)
-		last_seed = strtoull(argv[2], NULL, 0);
+	seeds = seeds_of(argc, argv, 60);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
