@@ -175,7 +175,7 @@ int block_mend(struct space *sp, struct kv_thread *t, struct space_block *b,
 	struct mend *m;
 	int rc;
 
-	if (b->units.torn_n == 0 && b->units.free == 0)
+	if (nodes == 0 || (b->units.torn_n == 0 && b->units.free == 0))
 		return 0;
 	m = malloc(sizeof(*m));
 	if (m == NULL)

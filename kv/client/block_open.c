@@ -430,6 +430,7 @@ static void block_init(struct space_block *b, uint32_t lane, unsigned class,
 	b->torn = false;
 	b->tries = 0;
 	b->sealed = 0;
+	b->mended = 0;
 }
 
 /* Remember that there was none, for a moment. */

@@ -4,8 +4,10 @@
  *	   all copies (block_mend.c)
  *	2. MARK the units that hold nothing, then SEAL, to every member that is
  *	   up; a block never written is CANCELed instead
- * A member that could not be told is told again later; all steps bear being
- * repeated. A member that is DOWN has nothing to be told.
+ * A member that could not be told is told again later; messages bear being
+ * repeated, the first step does not: who has heard the seal, though its answer
+ * was lost, may have folded the block since, and given its delta block away.
+ * A member that is DOWN has nothing to be told.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -198,8 +200,11 @@ static int seal_now(struct space *sp, struct kv_thread *t,
 	s.todo = members_up(&s) & ~b->sealed;
 	if (b->units.bump == 0)
 		return seal_empty(&s, &seal);
-	rc = block_mend(sp, t, b, s.todo);
-	return rc != 0 ? rc : seal_written(&s, &seal);
+	rc = block_mend(sp, t, b, s.todo & ~b->mended);
+	if (rc != 0)
+		return rc;
+	b->mended |= s.todo; /* from here on they may have heard the seal */
+	return seal_written(&s, &seal);
 }
 
 /* --- whose turn it is ---------------------------------------------------- */

@@ -79,6 +79,7 @@ struct space_block {
 	bool busy;		    /* SEALING: one thread is at it */
 	uint32_t tries;
 	uint64_t sealed; /* bit per node that has acknowledged */
+	uint64_t mended; /* bit per node whose copy is like the others */
 	struct units units;
 };
 

@@ -311,6 +311,55 @@ static void a_member_that_did_not_hear_is_told_again(void **state)
 	spool_close(&pool);
 }
 
+static int refuse_a_mark(struct space_pool *p, const struct fab_op *op)
+{
+	(void)p;
+	if (op->opcode == FAB_CALL && op->call == PROTO_MARK &&
+	    op->node == deaf && deaf_left > 0) {
+		deaf_left--;
+		return -ESTALE; /* it was in another view, just then */
+	}
+	return 0;
+}
+
+/* Who has heard the seal may have folded the block by now, and given the delta
+ * block to somebody else. (store_seeds_test 1301: live records were zeroed.) */
+static void a_member_that_heard_is_not_written_to(void **state)
+{
+	struct space_spot s, gap, t;
+	struct place p;
+	uint8_t *delta;
+
+	(void)state;
+	spool_open(&pool, &plain);
+	pool.no_fold = true;
+	assert_int_equal(take(SPACE_COLD, 10, &gap), 0);
+	settle(&gap);
+	assert_int_equal(take(SPACE_COLD, UNITS - 10, &s), 0);
+	settle(&s);
+	p = place_of(&s);
+	obsolete(&gap, gap.life); /* MARKed, and zeroed, when it is sealed */
+	assert_int_equal(take(SPACE_COLD, 20, &t), 0); /* closes the first */
+	settle(&t);
+	deaf = spool_node(&pool, p.stripe, 4);
+	assert_int_equal(gap.copy[2].node, deaf);
+	delta = spool_mem(&pool, fab_addr_make(deaf, gap.copy[2].offset));
+	memset(delta, 0x11, 64);
+	deaf_left = 1;
+	pool.before = refuse_a_mark;
+	assert_true(background(false) < 0);
+	assert_int_equal(deaf_left, 0);
+	assert_int_equal(delta[0], 0);
+	assert_int_equal(spool_rec(&pool, deaf, p.stripe, p.role).state,
+			 BLOCK_SEALED);
+	memset(delta, 0x77, 64); /* the next owner's */
+	assert_int_equal(background(false), 1);
+	assert_int_equal(delta[0], 0x77);
+	assert_int_equal(dead_at(&p, deaf), 10);
+	pool.before = NULL;
+	spool_close(&pool);
+}
+
 static void closing_seals_what_was_written_and_frees_the_rest(void **state)
 {
 	struct space_spot s, u;
@@ -493,6 +542,7 @@ int main(void)
 		cmocka_unit_test(copies_are_equal_where_a_write_was_given_up),
 		cmocka_unit_test(blocks_of_an_older_index_version_are_sealed),
 		cmocka_unit_test(a_member_that_did_not_hear_is_told_again),
+		cmocka_unit_test(a_member_that_heard_is_not_written_to),
 		cmocka_unit_test(
 			closing_seals_what_was_written_and_frees_the_rest),
 		cmocka_unit_test(an_unused_block_is_cancelled_after_a_while),
