@@ -30,7 +30,8 @@
  *     rest before they agree: in S1's sums the copies are equal.
  *
  * A5. None begins while a member of its stripe is being rebuilt (rebuild.h),
- *     and what was begun is brought to rest: that reads what is at rest only.
+ *     and what was begun is brought to rest, by its leader, or without one by
+ *     its data node: that reads what is at rest only.
  *
  * One at a time per leader; which kinds are wanted follows from what is asked
  * for when free blocks are few. ROWS stripes become single PAGES blocks when
@@ -107,6 +108,11 @@ void again_forsake(struct alloc *a, uint32_t owner);
 
 /* The set of members has changed: all in stock are to be given up. */
 void again_clear(struct alloc *a);
+
+/* Blocks of this data node that were on their way, and of whose parity nodes
+ * none is up: nobody is left to open them, or to bring them to rest, and those
+ * that come wait for that (rebuild.h). So it is done here. */
+void again_leaderless(struct alloc *a);
 
 /* Give up: RETIRING becomes SEALED with life @life (FOLDED where no byte has
  * left). What has a higher life or is not RETIRING stays as it is. Errors:

@@ -251,6 +251,38 @@ static int resume(struct alloc *a, const struct alloc_at *at, uint32_t life)
 	return 0;
 }
 
+static bool has_leader(const struct alloc *a, uint64_t stripe, uint64_t up)
+{
+	uint32_t node, block;
+	bool any = false;
+
+	for (uint32_t j = 0; j < a->m; j++) {
+		group_member(a->o.group, stripe, a->k + j, &node, &block);
+		any |= (up >> node & 1) != 0;
+	}
+	return any;
+}
+
+void again_leaderless(struct alloc *a)
+{
+	uint64_t up = __atomic_load_n(&a->up, __ATOMIC_RELAXED);
+	struct block_rec rec;
+	struct alloc_at at;
+
+	pthread_mutex_lock(&a->lock);
+	for (uint32_t b = 0; b < a->o.group->blocks; b++) {
+		if (b % a->w >= a->k)
+			continue; /* a parity block */
+		alloc_at_block(a, b, b % a->w, &at);
+		block_load(at.rec, &rec);
+		if (rec.state == BLOCK_RETIRING &&
+		    (rec.flags & (BLOCK_F_AGAIN | BLOCK_F_READY)) != 0 &&
+		    !has_leader(a, at.stripe, up))
+			back(a, &at, &rec, rec.life);
+	}
+	pthread_mutex_unlock(&a->lock);
+}
+
 int again_resume(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life)
 {
 	struct alloc_at at;

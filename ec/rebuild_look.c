@@ -111,6 +111,21 @@ static int check_rows(const struct rebuild *r, struct rebuild_look *l)
 	return 0;
 }
 
+/* Some roles of a ROW stripe have been made PAGES, with the others' data nodes
+ * not told, as only parity nodes have to know (again_split()). */
+static void mend_split(const struct rebuild *r, struct rebuild_look *l)
+{
+	uint32_t k = group_of(r)->k;
+	bool split = false;
+
+	for (uint32_t i = 0; l->leader < 0 && i < k; i++)
+		split |= l->data[i].state != BLOCK_FREE &&
+			 l->data[i].kind == BLOCK_PAGES;
+	for (uint32_t i = 0; split && i < k; i++)
+		if (is_rows(&l->data[i]))
+			l->data[i].kind = BLOCK_PAGES;
+}
+
 /* When the last leader died, data nodes may have been told different things of
  * a ROW stripe: some that it is free, or nothing at all. It is not, as long as
  * one holds it; the others' data are zeros. */
@@ -141,6 +156,7 @@ static int digest(const struct rebuild *r, struct rebuild_look *l)
 
 	if (rc != 0)
 		return rc;
+	mend_split(r, l);
 	mend_rows(r, l);
 	return check_rows(r, l);
 }

@@ -40,6 +40,7 @@ void again_close(struct node *n)
 struct answers {
 	bool all; /* retired */
 	bool freed, ready;
+	bool behind;   /* one has not retired it, and says so */
 	uint32_t life; /* the highest */
 };
 
@@ -51,6 +52,7 @@ static void hear(struct again *g, struct answers *s,
 	s->freed |= one->state == BLOCK_FREE && one->life == g->life;
 	s->ready |= one->ready != 0;
 	s->all &= one->done != 0;
+	s->behind |= one->done == 0;
 }
 
 static void ask_here(struct node *n, struct answers *s)
@@ -293,7 +295,10 @@ static int forward(struct node *n, uint64_t members)
 		into_stock(n);
 		return 1;
 	}
-	if (g->asked > AGAIN_TRIES && !s.ready) {
+	/* If any is READY all had retired it: who has not any more was brought
+	 * to rest, and agreed with the others before (A4). So may they be; if
+	 * the data node has died since, nobody could retire it again. */
+	if (g->asked > AGAIN_TRIES && (!s.ready || s.behind)) {
 		give_up(n, g->life);
 		return 1;
 	}
@@ -341,6 +346,7 @@ static void new_view(struct node *n)
 	g->active = false;
 	pthread_mutex_lock(&n->lock);
 	again_clear(n->alloc);
+	again_leaderless(n->alloc);
 	pthread_mutex_unlock(&n->lock);
 }
 

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "ec/rebuild.h"
 #include "tests/lib/ec_pool.h"
 #include "tests/lib/effort.h"
 
@@ -389,6 +390,81 @@ static void torn_rows_stay_rows(void **state)
 	ec_pool_close(&p);
 }
 
+/* --- all parity nodes die ---------------------------------------------------
+ */
+
+static void bring_back(uint32_t node)
+{
+	struct rebuild_progress sum;
+	struct rebuild *r;
+	int rc, patience = 1000;
+
+	assert_int_equal(rebuild_open(p.a[node], &p.fab, p.up, &r), 0);
+	while ((rc = rebuild_work(r, BLOCK)) != 0)
+		if (rc < 0 && patience-- == 0)
+			fail_msg("node %u waits for ever: %d", node, rc);
+	rebuild_progress(r, &sum);
+	assert_true(sum.done);
+	rebuild_close(r);
+}
+
+/* The parity nodes of stripe 0; in between they are all replaced. */
+static void lose_parities(void)
+{
+	ec_pool_kill(&p, 3);
+	ec_pool_kill(&p, 4);
+	for (uint32_t i = 0; i < 3; i++)
+		again_leaderless(p.a[i]);
+	ec_pool_replace(&p, 3);
+	ec_pool_replace(&p, 4);
+	bring_back(3);
+	bring_back(4);
+	ec_pool_whole(&p, 3);
+	ec_pool_whole(&p, 4);
+	ec_pool_fold(&p);
+	check_all();
+}
+
+/* Its leader is gone, and the next one waits for it to be at rest. */
+static void without_leaders_it_comes_to_rest(void **state)
+{
+	struct ec_block b;
+
+	pool_open();
+	b = half_dead(BLOCK_PAGES);
+	assert_int_equal(b.stripe, 0);
+	make_ready(&b);
+	again_leaderless(p.a[0]); /* there are leaders: nothing happens */
+	assert_true(
+		ec_pool_rec(&p, ec_pool_node(&p, 0, b.role), 0, b.role).flags &
+		BLOCK_F_READY);
+	lose_parities();
+	assert_int_equal(
+		ec_pool_rec(&p, ec_pool_node(&p, 0, b.role), 0, b.role).state,
+		BLOCK_SEALED);
+	assert_int_equal(ec_pool_rec(&p, 3, 0, b.role).dead, UNITS / 2);
+	ec_pool_close(&p);
+}
+
+/* Only one data node has heard that these are rows no longer. What it holds is
+ * no less in use for that. */
+static void rows_half_split_stay_in_use(void **state)
+{
+	struct ec_block b;
+
+	pool_open();
+	b = rows();
+	assert_int_equal(ec_pool_leader(&p, b.stripe), 3);
+	for (uint32_t i = 3; i < 5; i++)
+		assert_int_equal(again_split(p.a[i], b.stripe, 1), 0);
+	assert_int_equal(again_split(p.a[1], b.stripe, 1), 0);
+	lose_parities();
+	for (uint32_t r = 0; r < 3; r++)
+		assert_int_equal(ec_pool_rec(&p, 3, b.stripe, r).dead,
+				 r == 1 ? UNITS / 2 : 0);
+	ec_pool_close(&p);
+}
+
 /* --- at random ------------------------------------------------------------ */
 
 enum { OLD, AWAY, READY, OPENED };
@@ -513,6 +589,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_leader_dies_between_two_that_are_ready),
 		cmocka_unit_test(rows_become_single_blocks),
 		cmocka_unit_test(torn_rows_stay_rows),
+		cmocka_unit_test(without_leaders_it_comes_to_rest),
+		cmocka_unit_test(rows_half_split_stay_in_use),
 		cmocka_unit_test(any_order_of_things),
 	};
 
