@@ -171,11 +171,21 @@ lint-cppcheck:
 bench: all $(BENCH_BIN)
 	@/usr/bin/python3 tests/bench/bench.py $(if $(SHORT),--short)
 
-# Long runs of what check runs shortly. SEEDS=n EFFORT=factor FUZZ_ROUNDS=n
-.PHONY: sim-soak fuzz
+# Long runs of what check runs shortly. FROM=seed SEEDS=n EFFORT=factor
+# FUZZ_ROUNDS=n; SOAK='sim/fs_seeds ...' only some suites.
+.PHONY: sim-soak crash-all fuzz
 SEEDS ?= 1000
-sim-soak: $(B)/tests/sim/store_seeds_test $(B)/tests/sim/fs_seeds_test
-	for t in $^; do SEEDS=$(SEEDS) $$t || exit 1; done
+FROM ?= 1
+SOAK_SUITES := $(addprefix $(B)/tests/,$(addsuffix _test,sim/store_seeds sim/fs_seeds \
+	sim/cluster_stress sim/kv_linear sim/kv_pages_sim sim/kv_reclaim crash/scene_seeds))
+sim-soak: $(SOAK_SUITES)
+	@tests/soak.py --from=$(FROM) --seeds=$(SEEDS) --build=$(B) $(SOAK)
+
+# A death at every remote operation of everything, pairs of deaths: an hour.
+CRASH_ALL := $(addprefix $(B)/tests/crash/,$(addsuffix _test,node_kill fs_kill pair_kill \
+	node_replace node_restore power_loss kv_client_stop kv_fence))
+crash-all: $(CRASH_ALL)
+	@for t in $^; do echo "$$t"; EVERY=1 SAMPLES=200 $$t || exit 1; done
 
 .PHONY: bench-recovery
 bench-recovery: all
@@ -198,7 +208,8 @@ help:
 	@echo 'check [STAGES=...]       all tests: build lint programs mount install rdma asan tsan bench'
 	@echo 'bench [SHORT=1]          ratios to tmpfs and to passthrough_ll, in one run'
 	@echo 'check-rdma               the fabric over real verbs, in a QEMU guest'
-	@echo 'sim-soak [SEEDS=1000]    whole clusters from seeds, with deaths'
+	@echo 'sim-soak [SEEDS=1000]    whole clusters from seeds, with deaths; FROM=1'
+	@echo 'crash-all                a death at every remote operation, and pairs of them'
 	@echo 'bench-recovery           how long until a read, the index, full redundancy'
 	@echo 'chaos [SECONDS=300]      real mounts, nodes and mounts killed and stopped at random'
 	@echo 'fuzz [FUZZ_ROUNDS=n]     every decoder, hostile bytes'

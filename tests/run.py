@@ -22,7 +22,8 @@ NOT_SUITES = ("fs_model_mount", "verbs_test")  # verbs_test: stage rdma
 # Long, and in one thread only: nothing there for the thread sanitizer to see.
 ONE_THREAD = {
     *(f"crash/{name}_test" for name in (
-        "node_kill", "node_replace", "node_restore", "pair_kill", "power_loss")),
+        "fs_kill", "node_kill", "node_replace", "node_restore", "pair_kill", "power_loss",
+        "scene_seeds")),
     *(f"sim/{name}_test" for name in (
         "ckpt_recover", "cluster_stress", "fs_seeds", "kv_check", "kv_linear", "kv_race",
         "kv_reclaim", "kv_reuse", "store_seeds")),

@@ -1,5 +1,8 @@
-/* tests/crash/node_kill_test.c - for each thing a client does, for each node,
- * for n = 1, 2, ...: the node dies just before the n-th remote operation. */
+/* tests/crash/node_kill_test.c - for each thing a client does, for each node
+ * and the client itself, for n = 1, 2, ...: it dies just before the n-th remote
+ * operation. Long scenes in steps, but for EVERY=1.
+ *
+ *   node_kill_test SCENE WHO N: one of them alone; WHO 5: the client */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,45 +14,58 @@
 #include "tests/lib/scenes.h"
 #include "tests/lib/sim.h"
 
-#define NODES 5u
+#define NODES	5u
+#define VICTIMS (NODES + 1) /* the last is the client */
 /* Sanitizers: a share of the moments, other ones for each node. */
 #define SLOW	  (SIM_SLOWNESS > 1 ? 3 * SIM_SLOWNESS : 1)
 #define EACH_NODE (SIM_SLOWNESS > 1 ? 2 : 1)
 
-/* Until the act ends before the strike comes; how many came. */
-static uint32_t every_moment(const struct scene *scene, uint32_t node)
+static struct strike strike_of(uint32_t victim)
 {
-	struct strike st = {.who = node, .hit = true};
-	uint32_t hits = 0, step = scene->step * SLOW;
+	return (struct strike){.who = victim < NODES ? victim : STRIKE_CLIENT};
+}
 
-	for (st.n = 1 + node % step; st.hit; st.n += step) {
+static uint32_t step_of(const struct scene *scene)
+{
+	return getenv("EVERY") != NULL ? 1 : scene->step * SLOW;
+}
+
+/* Until the act ends before the strike comes; how many came. */
+static uint32_t every_moment(const struct scene *scene, uint32_t victim)
+{
+	struct strike st = strike_of(victim);
+	uint32_t hits = 0, step = step_of(scene);
+
+	st.hit = true;
+	for (st.n = 1 + victim % step; st.hit; st.n += step) {
 		st.hit = false;
-		fprintf(stderr, "%s: node %u dies at %u\n", scene->name, node,
-			st.n);
-		scene_play(scene, 1 + node, &st, 1);
+		fprintf(stderr, "%s: %s %u dies at %u\n", scene->name,
+			victim < NODES ? "node" : "client, as", victim, st.n);
+		scene_play(scene, 1 + victim, &st, 1);
 		hits += st.hit;
 	}
 	return hits;
 }
 
-static void node_dies(void **state)
+static void somebody_dies(void **state)
 {
 	const struct scene *scene = *state;
 
-	for (uint32_t node = 0; node < NODES; node += EACH_NODE)
-		assert_true(every_moment(scene, node) >=
+	for (uint32_t i = 0; i < VICTIMS; i += EACH_NODE)
+		assert_true(every_moment(scene, i) >=
 			    (scene->least + SLOW - 1) / SLOW);
 }
 
 /* node_kill_test SCENE NODE N: one of them alone. */
 static int play_one(char **argv)
 {
-	struct strike st = {.who = (uint32_t)atoi(argv[2]),
-			    .n = (uint32_t)atoi(argv[3])};
+	uint32_t victim = (uint32_t)atoi(argv[2]);
+	struct strike st = strike_of(victim);
 
+	st.n = (uint32_t)atoi(argv[3]);
 	for (uint32_t i = 0; i < scenes_n; i++)
 		if (strcmp(scenes[i].name, argv[1]) == 0)
-			scene_play(&scenes[i], 1 + st.who, &st, 1);
+			scene_play(&scenes[i], 1 + victim, &st, 1);
 	return st.hit ? 0 : 1;
 }
 
@@ -62,9 +78,9 @@ int main(int argc, char **argv)
 	for (uint32_t i = 0; i < scenes_n; i++)
 		tests[i] = (struct CMUnitTest){
 			.name = scenes[i].name,
-			.test_func = node_dies,
+			.test_func = somebody_dies,
 			.initial_state = (void *)&scenes[i],
 		};
-	return _cmocka_run_group_tests("a node dies", tests, scenes_n, NULL,
+	return _cmocka_run_group_tests("somebody dies", tests, scenes_n, NULL,
 				       NULL);
 }

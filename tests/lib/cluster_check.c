@@ -91,6 +91,29 @@ static bool all_zero(const char *p, size_t n)
 	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
+/* What the members that are up know of the stripe, unless all is well. */
+static void show_records(const struct check *k, uint64_t s, bool well)
+{
+	if (well)
+		return;
+	for (uint32_t at = 0; at < group_width(k->g); at++)
+		for (uint32_t r = 0; role_up(k, s, at) && r < k->g->k; r++) {
+			struct block_rec rec;
+
+			if (at < k->g->k && at != r)
+				continue;
+			rec = rec_at(k, s, at, r);
+			print_error("at role %u (node %u), of role %u: %s kind "
+				    "%u flags %u owner %u used %u progress %u "
+				    "busy %u delta %u dead %u life %u\n",
+				    at, node_of(k, s, at), r,
+				    block_state_name(rec.state), rec.kind,
+				    rec.flags, rec.owner, rec.used,
+				    rec.progress, rec.busy, rec.delta, rec.dead,
+				    rec.life);
+		}
+}
+
 static void check_data(struct check *k, uint64_t s, uint32_t r)
 {
 	struct block_rec rec;
@@ -124,9 +147,17 @@ static void check_delta(struct check *k, uint64_t s, uint32_t r, uint32_t at,
 		group_delta_off(k->g, rec->delta - 1);
 	data = role_mem(k, s, r);
 	i = first_difference(delta, data, k->g->block_bytes);
+	show_records(k, s, i == k->g->block_bytes);
 	must(i == k->g->block_bytes, "D1: the delta is a full copy", s, r,
 	     "at role %u: %s from byte %zu of %u", at,
 	     block_state_name(rec->state), i, rec->used);
+}
+
+/* A folded ROW is as good as a folded block, and may be one here already
+ * (again_split()). */
+static bool same_kind(uint32_t a, uint32_t b)
+{
+	return a == b || (a != BLOCK_RECORDS && b != BLOCK_RECORDS);
 }
 
 /* Members agree, but for who has folded or freed what others have yet to. */
@@ -134,35 +165,17 @@ static void check_agree(struct check *k, uint64_t s, uint32_t r, uint32_t at,
 			const struct block_rec *rec)
 {
 	struct block_rec own;
+	bool agree;
 
 	if (!role_up(k, s, r))
 		return;
 	own = rec_at(k, s, r, r);
 	if (rec->state == BLOCK_FREE || own.state == BLOCK_FREE)
 		return;
-	must(own.life == rec->life && own.kind == rec->kind, "members agree", s,
-	     r, "life %u %u at role %u", own.life, rec->life, at);
-}
-
-/* What the members that are up know of the stripe. */
-static void show_records(const struct check *k, uint64_t s)
-{
-	for (uint32_t at = 0; at < group_width(k->g); at++)
-		for (uint32_t r = 0; role_up(k, s, at) && r < k->g->k; r++) {
-			struct block_rec rec;
-
-			if (at < k->g->k && at != r)
-				continue;
-			rec = rec_at(k, s, at, r);
-			print_error("at role %u (node %u), of role %u: %s kind "
-				    "%u flags %u owner %u used %u progress %u "
-				    "busy %u delta %u dead %u life %u\n",
-				    at, node_of(k, s, at), r,
-				    block_state_name(rec.state), rec.kind,
-				    rec.flags, rec.owner, rec.used,
-				    rec.progress, rec.busy, rec.delta, rec.dead,
-				    rec.life);
-		}
+	agree = own.life == rec->life && same_kind(own.kind, rec->kind);
+	show_records(k, s, agree);
+	must(agree, "members agree", s, r, "life %u %u kind %u %u at role %u",
+	     own.life, rec->life, own.kind, rec->kind, at);
 }
 
 static void check_sum(struct check *k, uint64_t s, uint32_t at)
@@ -172,7 +185,7 @@ static void check_sum(struct check *k, uint64_t s, uint32_t at)
 
 	if (i == k->g->block_bytes)
 		return;
-	show_records(k, s);
+	show_records(k, s, false);
 	must(false, "S1: the parity is the sum", s, at, "from byte %zu", i);
 }
 

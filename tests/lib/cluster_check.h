@@ -9,8 +9,9 @@
  *  - D1, D2, S1 of ec/block.h hold for every stripe whose data can be seen;
  *  - members of a stripe agree on each block's life and kind;
  *  - every firm slot names a whole record that belongs there, no key has two,
- *    and no slot is tentative (but for those of clients that died, if
- * @some_died: then a record may be PENDING, too, and rows may be torn).
+ *    and no slot is tentative (but for those of clients that died, or of
+ *    operations that ran out of time, if @some_died: then a record may be
+ *    PENDING, too, and rows may be torn).
  * @kv reads what lies on nodes that are down. */
 void cluster_check(struct cluster *c, struct kv *kv, bool some_died);
 

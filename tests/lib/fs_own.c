@@ -203,13 +203,18 @@ static void rename_does(struct fs_own *w, struct at a, struct at b,
 	}
 }
 
-static int act_rename(struct fs *fs, struct fs_own_pair *o, struct at a,
-		      struct at b, char why[160])
+static unsigned some_flags(struct fs_own_pair *o)
 {
 	static const unsigned flag[] = {0, 0, RENAME_NOREPLACE,
 					RENAME_EXCHANGE};
+
+	return flag[roll(o, 4)];
+}
+
+static int act_rename(struct fs *fs, struct fs_own_pair *o, struct at a,
+		      struct at b, unsigned flags, char why[160])
+{
 	struct fs_own *w = &o->now;
-	unsigned flags = flag[roll(o, 4)];
 	int want = rename_says(w, a, b, flags);
 
 	if (a.dir == b.dir && a.name == b.name)
@@ -223,11 +228,9 @@ static int act_rename(struct fs *fs, struct fs_own_pair *o, struct at a,
 }
 
 static int act_write(struct fs *fs, struct fs_own_pair *o, struct at a,
-		     char why[160])
+		     uint64_t off, uint32_t len, char why[160])
 {
 	struct fs_own_file *f = file_at(&o->now, a);
-	uint64_t off = roll(o, roll(o, 2) ? 6000 : FS_OWN_BYTES / 2);
-	uint32_t len = 1 + roll(o, roll(o, 2) ? 3000 : FS_OWN_BYTES / 2);
 	ssize_t n;
 
 	if (f == NULL)
@@ -244,11 +247,19 @@ static int act_write(struct fs *fs, struct fs_own_pair *o, struct at a,
 	return told(why, "write", a, a, (int)n, (int)len);
 }
 
+static int act_write_somewhere(struct fs *fs, struct fs_own_pair *o,
+			       struct at a, char why[160])
+{
+	uint64_t off = roll(o, roll(o, 2) ? 6000 : FS_OWN_BYTES / 2);
+	uint32_t len = 1 + roll(o, roll(o, 2) ? 3000 : FS_OWN_BYTES / 2);
+
+	return act_write(fs, o, a, off, len, why);
+}
+
 static int act_truncate(struct fs *fs, struct fs_own_pair *o, struct at a,
-			char why[160])
+			uint32_t size, char why[160])
 {
 	struct fs_own_file *f = file_at(&o->now, a);
-	uint32_t size = roll(o, FS_OWN_BYTES);
 	struct fs_inode in;
 	int rc;
 
@@ -285,13 +296,91 @@ int fs_own_act(struct fs *fs, struct fs_own_pair *o, char why[160])
 	case 5:
 		return act_link(fs, o, a, b, why);
 	case 6:
-		return act_truncate(fs, o, a, why);
+		return act_truncate(fs, o, a, roll(o, FS_OWN_BYTES), why);
 	case 7:
 	case 8:
-		return act_rename(fs, o, a, b, why);
+		return act_rename(fs, o, a, b, some_flags(o), why);
 	default:
-		return act_write(fs, o, a, why);
+		return act_write_somewhere(fs, o, a, why);
 	}
+}
+
+/* --- acts that are asked for
+ * ------------------------------------------------------------------ */
+
+/* Is there something to do for @kind at @a, and @b? */
+static bool suits(struct fs_own *w, enum fs_own_kind kind, struct at a,
+		  struct at b)
+{
+	const struct fs_own_file *f = file_at(w, a);
+
+	switch (kind) {
+	case FS_OWN_MAKE:
+	case FS_OWN_MKDIR:
+		return *cell(w, a) == 0;
+	case FS_OWN_RMDIR:
+		return *cell(w, a) == FS_OWN_DIR;
+	case FS_OWN_LINK:
+		return f != NULL && *cell(w, b) == 0;
+	case FS_OWN_RENAME:
+		return *cell(w, a) != 0 && *cell(w, b) == 0;
+	case FS_OWN_REPLACE:
+		return f != NULL && file_at(w, b) != NULL && f != file_at(w, b);
+	case FS_OWN_EXCHANGE:
+		return *cell(w, a) != 0 && *cell(w, b) != 0 &&
+		       *cell(w, a) != *cell(w, b);
+	case FS_OWN_CUT:
+		return f != NULL && f->size > 1;
+	default:
+		return f != NULL;
+	}
+}
+
+static int do_at(struct fs *fs, struct fs_own_pair *o, enum fs_own_kind kind,
+		 struct at a, struct at b, char why[160])
+{
+	switch (kind) {
+	case FS_OWN_MAKE:
+	case FS_OWN_MKDIR:
+		return act_make(fs, o, a, kind == FS_OWN_MKDIR, why);
+	case FS_OWN_UNLINK:
+		return act_unlink(fs, o, a, why);
+	case FS_OWN_RMDIR:
+		return act_rmdir(fs, o, a, why);
+	case FS_OWN_LINK:
+		return act_link(fs, o, a, b, why);
+	case FS_OWN_RENAME:
+	case FS_OWN_REPLACE:
+		return act_rename(fs, o, a, b, 0, why);
+	case FS_OWN_EXCHANGE:
+		return act_rename(fs, o, a, b, RENAME_EXCHANGE, why);
+	case FS_OWN_CUT:
+		return act_truncate(fs, o, a, file_at(&o->now, a)->size / 3,
+				    why);
+	case FS_OWN_GROW:
+		return act_truncate(fs, o, a, FS_OWN_BYTES - 1, why);
+	case FS_OWN_WRITE:
+		return act_write(fs, o, a, roll(o, 9000), 1 + roll(o, 3000),
+				 why);
+	default:
+		return act_write(fs, o, a, 0, FS_OWN_BYTES, why);
+	}
+}
+
+int fs_own_do(struct fs *fs, struct fs_own_pair *o, enum fs_own_kind kind,
+	      char why[160])
+{
+	struct at a, b;
+
+	o->before = o->now;
+	for (uint32_t i = 0; i < 1000; i++) {
+		a = somewhere(o);
+		b = somewhere(o);
+		if (suits(&o->now, kind, a, b))
+			return do_at(fs, o, kind, a, b, why);
+	}
+	snprintf(why, 160, "there is nothing to do for kind %u", kind);
+	return -EPROTO;
 }
 
 /* --- looking

@@ -43,6 +43,25 @@ int fs_own_make(struct fs *fs, const char *name, uint64_t seed,
  * @o->before still holds, or half of what lies between. */
 int fs_own_act(struct fs *fs, struct fs_own_pair *o, char why[160]);
 
+/* The same for one kind of act, at names where it has something to do. */
+enum fs_own_kind {
+	FS_OWN_MAKE,
+	FS_OWN_MKDIR,
+	FS_OWN_UNLINK,
+	FS_OWN_RMDIR,
+	FS_OWN_LINK,
+	FS_OWN_RENAME,	 /* to a name that is not there */
+	FS_OWN_REPLACE,	 /* a file by another */
+	FS_OWN_EXCHANGE, /* two names */
+	FS_OWN_CUT,	 /* truncate, to less */
+	FS_OWN_GROW,	 /* truncate, to more */
+	FS_OWN_WRITE,	 /* a few bytes */
+	FS_OWN_FILL,	 /* many pages: whole rows */
+	FS_OWN_KINDS,
+};
+int fs_own_do(struct fs *fs, struct fs_own_pair *o, enum fs_own_kind kind,
+	      char why[160]);
+
 /* Is this what lies there? @half: files may be of the size, and each byte be
  * what it is, in either of the two; NULL: exactly @want. */
 bool fs_own_holds(struct fs *fs, const struct fs_own *want,

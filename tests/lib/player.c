@@ -124,6 +124,8 @@ static int write_pages(struct player *p, struct player_note *n)
 	int rc;
 
 	n->pages = pages_of(n->value);
+	if (n->pages < p->stage->pages_least)
+		n->pages = p->stage->pages_least;
 	for (uint32_t i = 0; i < n->pages; i++) {
 		from[i] = buf + i * KV_PAGE_BYTES;
 		noise(buf + i * KV_PAGE_BYTES, KV_PAGE_BYTES,

@@ -12,7 +12,7 @@
 #include "tests/lib/cluster.h"
 #include "tests/lib/history.h"
 
-#define STAGE_KEYS_MAX	 96u
+#define STAGE_KEYS_MAX	 256u
 #define STAGE_PAGES_FROM 64u /* keys with pages */
 #define STAGE_PAGES_MAX	 16u /* of a value */
 
@@ -20,8 +20,9 @@
 struct stage {
 	struct cluster *c;
 	struct history *h;
-	uint64_t serial;    /* the last value */
-	uint32_t value_max; /* bytes; 0: 1000 */
+	uint64_t serial;      /* the last value */
+	uint32_t value_max;   /* bytes; 0: 1000 */
+	uint32_t pages_least; /* of values that have any */
 	uint32_t refused_for_space;
 	uint32_t looked_twice; /* pages that were gone when they were read */
 };

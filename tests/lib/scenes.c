@@ -8,19 +8,24 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "ec/alloc.h"
+#include "kv/node/node_impl.h"
 #include "kv/proto.h"
 #include "tests/lib/cluster_check.h"
 #include "tests/lib/sim.h"
 
-#define TIMEOUT_MS 1000u
-#define KEYS	   40u
-#define PAGE_KEYS  4u
-#define MS	   UINT64_C(1000000)
-#define FOLD_NS	   (5 * MS)
-#define BIG_VALUES 6000u
-#define IMAGE_NS   (3 * MS) /* for checkpoints, if there are any */
-#define RESPAWN_NS (MS / 2)
-#define NODES	   5u
+#define TIMEOUT_MS  1000u
+#define KEYS	    40u
+#define PAGE_KEYS   4u
+#define MS	    UINT64_C(1000000)
+#define FOLD_NS	    (5 * MS)
+#define BIG_VALUES  6000u
+#define IMAGE_NS    (3 * MS)  /* for checkpoints, if there are any */
+#define REST_NS	    (20 * MS) /* clients have the blocks that they asked for */
+#define RESPAWN_NS  (MS / 2)
+#define NODES	    5u
+#define FULL_KEYS   100u /* with pages, where space is scarce */
+#define FULL_USABLE (2u << 20)
 
 struct play {
 	const struct scene *scene;
@@ -179,6 +184,49 @@ static void blocks_emptied(struct player *p)
 	cluster_sleep(p->stage->c, FOLD_NS);
 }
 
+/* Values of many pages: whole rows, their parity encoded by the writer. */
+static void rows_written(struct player *p)
+{
+	p->stage->pages_least = STAGE_PAGES_MAX;
+	for (uint32_t i = 0; i < PAGE_KEYS && !p->dead; i++)
+		player_do(p, KV_PUT, STAGE_PAGES_FROM + i);
+}
+
+/* Rounds of checkpoints while their slots move. */
+static void changed_for_a_while(struct player *p)
+{
+	for (uint32_t i = 0; i < 20 && !p->dead; i++) {
+		player_do(p, i % 4 == 3 ? KV_DEL : KV_PUT, i % 8);
+		cluster_sleep(p->stage->c, MS / 4);
+	}
+}
+
+/* The last key of FULL_KEYS stays, the others are written again. */
+static void overwrite_some(struct player *p, uint32_t n)
+{
+	struct sim *s = cluster_sim(p->stage->c);
+
+	for (uint32_t i = 0; i < n && !p->dead; i++)
+		player_do(p, KV_PUT,
+			  STAGE_PAGES_FROM + (uint32_t)sim_dice(s, FULL_KEYS));
+}
+
+static void nearly_full(struct player *p)
+{
+	some_keys(p);
+	for (uint32_t i = 0; i < FULL_KEYS; i++)
+		assert_int_equal(player_do(p, KV_INSERT, STAGE_PAGES_FROM + i),
+				 0);
+	overwrite_some(p, FULL_KEYS);
+}
+
+static void overwritten_in_place(struct player *p)
+{
+	overwrite_some(p, FULL_KEYS / 2);
+	kv_sync(p->kv);
+	cluster_sleep(p->stage->c, FOLD_NS);
+}
+
 #define SCENE(what, before, does, ...)                                         \
 	{                                                                      \
 		.name = what, .prepare = before, .act = does, __VA_ARGS__      \
@@ -219,6 +267,11 @@ const struct scene scenes[] = {
 	      .step = 13, .least = 12, .folds = true),
 	SCENE("retire", much, blocks_emptied, .everybodys = true, .step = 31,
 	      .least = 12, .folds = true, .retires = true),
+	SCENE("rows", keys_with_pages, rows_written, .step = 3, .least = 12),
+	SCENE("checkpoint rounds", some_keys, changed_for_a_while,
+	      .everybodys = true, .step = 17, .least = 12, .images = true),
+	SCENE("reopen", nearly_full, overwritten_in_place, .everybodys = true,
+	      .step = 271, .least = 4, .folds = true, .reopens = true),
 };
 const uint32_t scenes_n = sizeof(scenes) / sizeof(scenes[0]);
 
@@ -262,13 +315,18 @@ static void on_effect(void *arg, struct fab_net *net)
  * ---------------------------------------------------------------------------
  */
 
+static uint32_t page_keys(const struct play *y)
+{
+	return y->scene->reopens ? FULL_KEYS : PAGE_KEYS;
+}
+
 static void settle_and_look(struct play *y)
 {
 	struct player other;
 
 	cluster_settle(y->stage.c);
 	player_init(&other, &y->stage, 1);
-	player_read_all(&other, KEYS, PAGE_KEYS);
+	player_read_all(&other, KEYS, page_keys(y));
 	/* Nobody is in the way of who goes on. */
 	player_do(&other, KV_PUT, 3);
 	player_do(&other, KV_PUT, 6);
@@ -276,8 +334,9 @@ static void settle_and_look(struct play *y)
 	cluster_settle(y->stage.c);
 	sim_on_effect(y->sim, NULL, NULL);
 	cluster_settle(y->stage.c);
-	player_read_all(&other, KEYS, PAGE_KEYS);
+	player_read_all(&other, KEYS, page_keys(y));
 	assert_true(history_check(y->stage.h, stderr));
+	cluster_sleep(y->stage.c, REST_NS);
 	cluster_check(y->stage.c, other.kv, y->actor.dead);
 }
 
@@ -292,24 +351,31 @@ static void lose_others(struct play *y)
 	cluster_kill_node(y->stage.c, (first + 1 + first % 3) % NODES);
 	cluster_settle(y->stage.c);
 	player_init(&last, &y->stage, 3);
-	player_read_all(&last, KEYS, PAGE_KEYS);
+	player_read_all(&last, KEYS, page_keys(y));
 	assert_true(history_check(y->stage.h, stderr));
+	cluster_sleep(y->stage.c, REST_NS);
 	cluster_check(y->stage.c, last.kv, y->actor.dead);
 }
 
 struct chores {
-	uint64_t folds, retires;
+	uint64_t folds, retires, images, reopened;
 };
 
 static struct chores chores_done(struct play *y)
 {
 	struct chores sum = {0};
+	struct alloc_usage use;
 	struct proto_stats st;
 
-	for (uint32_t id = 0; id < 5; id++) {
-		node_stats(cluster_node(y->stage.c, id), &st);
+	for (uint32_t id = 0; id < NODES; id++) {
+		struct node *n = cluster_node(y->stage.c, id);
+
+		node_stats(n, &st);
+		alloc_usage(n->alloc, &use);
 		sum.folds += st.folds;
 		sum.retires += st.retires;
+		sum.images += st.ckpt.rounds;
+		sum.reopened += use.reopened;
 	}
 	return sum;
 }
@@ -321,6 +387,8 @@ static void check_chores(struct play *y, const struct chores *before)
 
 	assert_true(!y->scene->folds || now.folds > before->folds);
 	assert_true(!y->scene->retires || now.retires > before->retires);
+	assert_true(!y->scene->images || now.images > before->images + NODES);
+	assert_true(!y->scene->reopens || now.reopened > before->reopened);
 }
 
 /* A client that is dead finds that out too late to be waited for. */
@@ -382,7 +450,8 @@ static void play(const struct scene *scene, uint64_t seed,
 {
 	struct cluster_opts o = {.mode = CLUSTER_SIM,
 				 .seed = seed,
-				 .usable = 4u << 20,
+				 .usable = scene->reopens ? FULL_USABLE
+							  : 4u << 20,
 				 .slots = 1024,
 				 .op_timeout_ms = TIMEOUT_MS,
 				 .clients = 4,
@@ -392,7 +461,9 @@ static void play(const struct scene *scene, uint64_t seed,
 	struct play *y = calloc(1, sizeof(*y));
 
 	assert_non_null(y);
-	o.ckpt_ms = ckpt_ms[(seed + strike[0].n / scene->step) % 4];
+	o.ckpt_ms = scene->images
+			    ? 1
+			    : ckpt_ms[(seed + strike[0].n / scene->step) % 4];
 	y->scene = scene;
 	y->replaced = replaced;
 	y->strike = strike;

@@ -19,6 +19,9 @@ struct scene {
 	uint32_t step;	     /* every so manieth is tried */
 	uint32_t least;	     /* so many must be met, or the test is none */
 	bool folds, retires; /* it makes the nodes do that */
+	bool images;	     /* and that: rounds of checkpoints */
+	bool reopens;	     /* a small pool, nearly full: space comes back
+				from blocks that hold live records, too */
 };
 
 extern const struct scene scenes[];

@@ -1,0 +1,121 @@
+#!/usr/bin/python3
+"""soak.py - the simulator's suites, seed after seed, until one fails.
+
+    tests/soak.py [--from=1] [--seeds=1000] [--build=build/release] [suite ...]
+
+Each suite is called with a first and a last seed, and says which one it plays
+(tests/lib/seeds.h). Slow ones play every so manieth. At the first seed that
+fails its output's end is shown, and how to repeat it; with --go-on it is
+written down, and the rest is played.
+"""
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CHUNK = 50  # seeds that one process plays
+PLAY_S = 120  # longer than any seed takes on a slow machine
+SUITES = {  # one in so many seeds is played
+    "sim/store_seeds": 1, "sim/fs_seeds": 1, "sim/cluster_stress": 1, "sim/kv_linear": 1,
+    "crash/scene_seeds": 1, "sim/kv_pages_sim": 20, "sim/kv_reclaim": 100,
+}
+
+
+class Soak:
+    def __init__(self, args):
+        self.args = args
+        self.begin = time.monotonic()
+        self.said = 0.0
+        self.failed = []
+        self.plays = 0
+
+    def program(self, suite):
+        return os.path.join(self.args.build, "tests", f"{suite}_test")
+
+    def say(self, done, now=False):
+        t = time.monotonic()
+        if not now and t - self.said < (1 if sys.stdout.isatty() else 60):
+            return
+        self.said = t
+        spent = t - self.begin
+        left = spent / done * (self.args.seeds - done) if done else 0
+        line = (f"{done} of {self.args.seeds} seeds, {self.plays} plays, {spent:.0f} s, "
+                f"{left:.0f} s left, {len(self.failed)} failed")
+        print("\r\033[K" + line if sys.stdout.isatty() else line,
+              end="" if sys.stdout.isatty() else "\n", flush=True)
+
+    def play(self, suite, first, last):
+        """Play some seeds. Returns the one that failed, or None, and what was said."""
+        limit = PLAY_S * (last - first + 1)
+        try:
+            p = subprocess.run([self.program(suite), str(first), str(last)], timeout=limit,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT)
+            rc, out = p.returncode, p.stdout
+        except subprocess.TimeoutExpired as e:
+            rc, out = -1, (e.stdout or b"") + b"soak.py: it does not end\n"
+        text = out.decode(errors="replace")
+        told = re.findall(r"^seed (\d+)$", text, re.M)
+        self.plays += len(told)
+        if rc == 0:
+            return None, text
+        return int(told[-1]) if told else first, text
+
+    def note(self, suite, seed, text):
+        tail = [l for l in text.splitlines() if not l.startswith("seed ")][-30:]
+        again = f"{os.path.relpath(self.program(suite), ROOT)} {seed}"
+        self.failed.append(again)
+        print(f"\nFAILED: {suite}, seed {seed}. To repeat it:\n    {again}\n    " +
+              "\n    ".join(tail), flush=True)
+
+    def chunk(self, suite, first, last):
+        every = SUITES[suite]
+        if every > 1:  # spread over all suites' seeds, each alone
+            todo = [(n, n) for n in range(first, last + 1) if n % every == 0]
+        else:
+            todo = [(first, last)]
+        while todo:
+            a, b = todo.pop(0)
+            seed, text = self.play(suite, a, b)
+            if seed is None:
+                continue
+            self.note(suite, seed, text)
+            if not self.args.go_on:
+                return False
+            if seed < b:
+                todo.insert(0, (seed + 1, b))
+        return True
+
+    def run(self):
+        first, end = self.args.first, self.args.first + self.args.seeds
+        while first < end:
+            last = min(first + CHUNK, end) - 1
+            for suite in self.args.suite:
+                if not self.chunk(suite, first, last):
+                    return 1
+                self.say(first - self.args.first)
+            first = last + 1
+        self.say(self.args.seeds, now=True)
+        print()
+        return 1 if self.failed else 0
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("suite", nargs="*", default=list(SUITES))
+    p.add_argument("--from", type=int, default=1, dest="first")
+    p.add_argument("--seeds", type=int, default=1000)
+    p.add_argument("--build", default=os.path.join(ROOT, "build", "release"))
+    p.add_argument("--go-on", action="store_true")
+    args = p.parse_args()
+    for suite in args.suite:
+        if suite not in SUITES:
+            p.error(f"no suite {suite!r}; there are: {' '.join(SUITES)}")
+    return Soak(args).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
