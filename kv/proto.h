@@ -361,16 +361,18 @@ struct proto_watch {
  * said once a second for as long as it lives. Errors: -EAGAIN this is not the
  * coordinator now: ask another; -ESTALE this process was given up, and others
  * may have taken over what it had: it is to end, and another to be started;
- * -EACCES another pool's; -EINVAL another shape. */
+ * -EACCES another pool's; -EINVAL another shape; -EBUSY the coordinator knows
+ * of no pool, and the node does. */
 struct proto_come {
 	uint32_t id;
 	int32_t pid;
 	uint64_t instance;
 	uint8_t uuid[16];
-	uint64_t shape;			   /* layout_sum() */
+	uint64_t shape; /* layout_sum() */
+	uint64_t epoch; /* of the view it goes by; 0: it never had one */
 	char address[PROTO_ADDRESS_BYTES]; /* for views: with the instance */
 	char host[PROTO_WORDS_BYTES];	   /* for people: the host's name */
-	char why[PROTO_WORDS_BYTES];	   /* it has this transport */
+	char why[PROTO_WORDS_BYTES];	   /* its transport is what it is */
 	uint32_t pad;
 };
 

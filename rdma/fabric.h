@@ -293,6 +293,11 @@ int fab_tcp_open(const struct fab_key *key, struct fab_net **out);
  * its descriptor (the adapter would go on with the old pages): pass -1. */
 int fab_verbs_open(const struct fab_key *key, struct fab_net **out);
 
+/* Could a server listen at @address ("verbs:HOST:PORT") and have a region?
+ * Errors: -ENODEV no RDMA device of this host has HOST's address; -EOPNOTSUPP
+ * it has no atomic operations; -EINVAL, -ENOENT the address. */
+int fab_verbs_probe(const char *address);
+
 /* --- any of these two (rdma/any*.c) ----------------------------------------
  */
 

@@ -176,3 +176,40 @@ void verbs_conn_break(struct ibv_qp *qp)
 
 	ibv_modify_qp(qp, &attr, IBV_QP_STATE);
 }
+
+/* --- is there a device? --------------------------------------------------- */
+
+static int probe_device(struct ibv_context *device)
+{
+	struct ibv_device_attr da;
+
+	if (device == NULL || ibv_query_device(device, &da) != 0)
+		return -ENODEV;
+	return da.atomic_cap != IBV_ATOMIC_NONE ? 0 : -EOPNOTSUPP;
+}
+
+int fab_verbs_probe(const char *address)
+{
+	struct rdma_event_channel *channel = rdma_create_event_channel();
+	struct rdma_cm_id *id = NULL;
+	struct rdma_addrinfo *ai;
+	int rc;
+
+	if (channel == NULL)
+		return errno == EMFILE || errno == ENFILE ? -errno : -ENODEV;
+	rc = verbs_resolve(address, true, &ai);
+	if (rc != 0)
+		goto out_channel;
+	if (rdma_create_id(channel, &id, NULL, RDMA_PS_TCP) != 0)
+		rc = -ENODEV;
+	else if (rdma_bind_addr(id, ai->ai_src_addr) != 0)
+		rc = errno == EADDRINUSE ? -EADDRINUSE : -ENODEV;
+	else
+		rc = probe_device(id->verbs);
+	if (id != NULL)
+		rdma_destroy_id(id);
+	rdma_freeaddrinfo(ai);
+out_channel:
+	rdma_destroy_event_channel(channel);
+	return rc;
+}

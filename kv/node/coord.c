@@ -35,12 +35,27 @@ static int last_gone_step(struct coord *c)
 	return emptied;
 }
 
+static bool is_forming(struct coord *c)
+{
+	bool forming;
+
+	pthread_mutex_lock(&c->lock);
+	forming = c->forming;
+	pthread_mutex_unlock(&c->lock);
+	return forming;
+}
+
 static int work(struct coord *c, uint64_t *again, uint64_t wait_ns)
 {
 	uint64_t now = fab_now(c->fab);
 	int did = 0;
 
 	did |= coord_store_step(c, now, again);
+	if (is_forming(c)) {
+		did |= coord_form_step(c);
+		did |= coord_status_step(c, now);
+		return did | coord_calls_run(c, did ? 0 : wait_ns);
+	}
 	did |= coord_ping_step(c, now, again);
 	did |= coord_deaths_step(c, now, again);
 	did |= coord_tell_step(c, now, again);
@@ -128,7 +143,8 @@ static int attach_all(struct coord *c)
 	int rc = 0;
 
 	/* Those that a store names are looked for as suspects are. */
-	for (id = 0; id < c->view.nodes && rc == 0 && !c->restored; id++)
+	for (id = 0;
+	     id < c->view.nodes && rc == 0 && !c->restored && !c->forming; id++)
 		rc = coord_attach(c, id, c->node[id].address);
 	return rc;
 }
@@ -178,7 +194,9 @@ static int copy_opts(struct coord *c, const struct coord_opts *opts)
 	if (c->pool == NULL || c->transport == NULL || c->address == NULL)
 		return -ENOMEM;
 	rc = coord_store_open(c);
-	return rc == 0 ? copy_nodes(c) : rc;
+	if (rc == 0 && !c->restored && opts->node_address == NULL)
+		coord_form_begin(c);
+	return rc == 0 && !c->forming ? copy_nodes(c) : rc;
 }
 
 static void init(struct coord *c)
@@ -219,8 +237,7 @@ static void free_coord(struct coord *c)
 static int check(const struct coord_opts *o)
 {
 	if (o->pool == NULL || o->transport == NULL || o->address == NULL ||
-	    (o->node_address == NULL && o->store == NULL) || o->net == NULL ||
-	    (o->persistent && o->commit == NULL))
+	    o->net == NULL || (o->persistent && o->commit == NULL))
 		return -EINVAL;
 	return group_check(&o->super.layout.group);
 }

@@ -60,7 +60,8 @@ struct coord_opts {
 	struct layout_super super; /* uuid, secret, layout are taken */
 	const char *address;	   /* where clients find it */
 	const struct fab_key *key; /* the pool's; NULL: none. Copied */
-	/* of the layout.group.nodes nodes, by id */
+	/* of the layout.group.nodes nodes, by id. NULL: they report themselves
+	 * (PROTO_COME), and there is no view until all have: coord_form.c */
 	const char *const *node_address;
 	const int32_t *node_pid;
 	uint32_t lease_ms; /* 0: COORD_LEASE_MS */
@@ -117,8 +118,8 @@ struct coord_opts {
 	void (*on_view)(void *arg, const struct view *v); /* a new view holds */
 };
 
-/* Attach to all nodes and serve. Errors: those of fab_net_attach() and
- * fab_server_open(); -EINVAL; -ENOMEM. */
+/* Attach to all nodes that are known and serve. Errors: those of
+ * fab_net_attach() and fab_server_open(); -EINVAL; -ENOMEM. */
 int coord_open(const struct coord_opts *opts, struct coord **out);
 
 /* Hang up on everyone and free; nodes are not told to stop. NULL is fine. */

@@ -60,9 +60,7 @@ static void came_in(struct coord *c, uint32_t id, uint64_t now)
 
 	if (view_node_comes(&c->view, id) != 0)
 		return;
-	memcpy(node->address, node->came_address, PROTO_ADDRESS_BYTES);
-	node->pid = node->came_pid;
-	node->came = false;
+	coord_came(node);
 	node->life++;
 	node->acked = 0;
 	node->telling = node->pinging = node->restoring = false;

@@ -106,8 +106,10 @@ TAILQ_HEAD(coord_clients_head, coord_client);
 struct coord_node {
 	char address[PROTO_ADDRESS_BYTES];
 	int32_t pid;
-	uint64_t acked;	  /* epoch of the view that it goes by */
-	bool telling;	  /* a VIEW is on its way */
+	char host[PROTO_WORDS_BYTES]; /* "": this one */
+	char why[PROTO_WORDS_BYTES];  /* it is reached as it is; or "" */
+	uint64_t acked;		      /* epoch of the view that it goes by */
+	bool telling;		      /* a VIEW is on its way */
 	bool pinging;	  /* is being asked whether it answers at all */
 	uint64_t ping_at; /* no PING before */
 	uint64_t silent;  /* since when it owes an answer; 0: it does not */
@@ -121,6 +123,7 @@ struct coord_node {
 	bool came;
 	char came_address[PROTO_ADDRESS_BYTES];
 	int32_t came_pid;
+	char came_host[PROTO_WORDS_BYTES], came_why[PROTO_WORDS_BYTES];
 	uint64_t came_at; /* not before */
 	unsigned came_tries;
 	/* COMING: */
@@ -243,7 +246,7 @@ struct coord {
 	uint64_t kicks;
 	bool stop;
 	struct view view; /* the newest; coord_told() */
-	bool forming;	  /* there is no view yet */
+	bool forming;	  /* there is no view yet: coord_form.c */
 	bool restored;	  /* goes on from what was stored */
 	struct coord_store store;
 	/* coord_link.c: bit n: node n is to be attached to again */
@@ -383,6 +386,17 @@ int coord_come_step(struct coord *c, uint64_t now, uint64_t *again);
 unsigned coord_away(const struct coord *c);
 /* Locked: all must be in this view before anything else is done. */
 void coord_barrier(struct coord *c, uint64_t now);
+
+/* --- coord_form.c --------------------------------------------------------- */
+
+/* Locked: the answer to COME. */
+int coord_come(struct coord *c, const struct proto_come *rq,
+	       struct proto_came *out);
+/* While it is being opened: there are no nodes yet, and no view to tell. */
+void coord_form_begin(struct coord *c);
+int coord_form_step(struct coord *c); /* not locked */
+/* Locked: who came is the node from now on. */
+void coord_came(struct coord_node *node);
 
 /* --- coord_status.c ------------------------------------------------------- */
 

@@ -336,6 +336,16 @@ static void serve_scrub(struct ask *a)
 	fab_reply(a->rq, rc, &out, rc == 0 ? sizeof(out) : 0);
 }
 
+static void serve_come(struct ask *a)
+{
+	struct proto_came out;
+	int rc = -EPERM;
+
+	if (a->who->role == PROTO_NODE)
+		rc = coord_come(a->c, a->req, &out);
+	fab_reply(a->rq, rc, &out, rc == 0 ? sizeof(out) : 0);
+}
+
 static const struct serve {
 	uint16_t type;
 	size_t req;
@@ -351,6 +361,7 @@ static const struct serve {
 	{PROTO_SCRUB, sizeof(struct proto_scrub), serve_scrub},
 	{PROTO_REJOIN, sizeof(struct proto_rejoin), serve_rejoin},
 	{PROTO_BEAT, 0, serve_beat},
+	{PROTO_COME, sizeof(struct proto_come), serve_come},
 };
 
 /* To be a member, and to look. */
@@ -444,7 +455,8 @@ static int on_hello(void *arg, struct fab_peer *peer, const void *hello,
 	if (len != sizeof(*h) || h->magic != PROTO_MAGIC ||
 	    h->version != PROTO_VERSION)
 		return -EPROTO;
-	if (h->role != PROTO_CLIENT && h->role != PROTO_TOOL)
+	if (h->role != PROTO_CLIENT && h->role != PROTO_TOOL &&
+	    h->role != PROTO_NODE)
 		return -EPROTO;
 	if (!is_zero(h->uuid) &&
 	    memcmp(h->uuid, c->opts.super.uuid, sizeof(h->uuid)) != 0)

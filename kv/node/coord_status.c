@@ -34,12 +34,15 @@ static void add_node(struct sums *sum, const struct proto_stats *s)
 	sum->dead += s->dead_bytes;
 }
 
-static const char *redundancy(const struct view *v)
+static const char *redundancy(const struct coord *c)
 {
+	const struct view *v = &c->view;
 	uint32_t s;
 	unsigned away = v->nodes - (unsigned)__builtin_popcountll(view_up(v));
 	bool full = away == 0;
 
+	if (c->forming)
+		return "forming";
 	for (s = 0; s < v->nodes; s++) {
 		if (v->shard[s] == VIEW_SHARD_LOST)
 			return "lost";
@@ -53,9 +56,11 @@ static const char *redundancy(const struct view *v)
 
 /* --- nodes, shards, clients ----------------------------------------------- */
 
-static const char *node_state(uint8_t state)
+static const char *node_state(const struct coord *c, uint32_t id)
 {
-	switch (state) {
+	if (c->forming && c->node[id].came)
+		return "coming";
+	switch (c->view.node[id]) {
 	case VIEW_NODE_UP:
 		return "up";
 	case VIEW_NODE_COMING:
@@ -63,6 +68,30 @@ static const char *node_state(uint8_t state)
 	default:
 		return "down";
 	}
+}
+
+/* Up to the first colon: "tcp:host:7601#...". A path is shared memory. */
+static json_t *scheme(const char *address)
+{
+	size_t len = strcspn(address, ":");
+
+	if (address[0] == '/' || address[len] == '\0')
+		return json_string("shm");
+	return json_stringn(address, len);
+}
+
+static void put_way(json_t *o, const struct coord_node *node)
+{
+	const char *address = node->came ? node->came_address : node->address;
+
+	json_object_set_new(o, "transport", scheme(address));
+	json_object_set_new(
+		o, "why", json_string(node->came ? node->came_why : node->why));
+	json_object_set_new(
+		o, "host",
+		json_string(node->came ? node->came_host : node->host));
+	json_object_set_new(o, "address",
+			    json_stringn(address, strcspn(address, "#")));
 }
 
 static json_t *node_json(const struct coord *c, uint32_t id)
@@ -74,13 +103,14 @@ static json_t *node_json(const struct coord *c, uint32_t id)
 
 	o = json_pack("{s:i, s:i, s:s, s:b, s:I, s:I, s:I, s:I, s:I}", "id",
 		      (int)id, "pid", (int)node->pid, "state",
-		      node_state(c->view.node[id]), "answers",
+		      node_state(c, id), "answers",
 		      up && !coord_node_silent(c, id, fab_now(c->fab)),
 		      "capacity", (json_int_t)(up ? s->capacity : 0), "used",
 		      (json_int_t)(up ? s->used : 0), "fold_backlog",
 		      (json_int_t)(up ? s->fold_backlog : 0), "dead",
 		      (json_int_t)(up ? s->dead_bytes : 0), "rss_beyond",
 		      (json_int_t)(up ? s->rss_beyond : 0));
+	put_way(o, node);
 	if (c->view.node[id] == VIEW_NODE_COMING)
 		json_object_set_new(o, "recovery", coord_coming_json(c, id));
 	return o;
@@ -246,8 +276,8 @@ static char *status_json(const struct coord *c)
 
 	snprintf(code, sizeof(code), "%u+%u", g->k, g->m);
 	o = json_pack("{s:s, s:s, s:s, s:s, s:s}", "pool", c->pool, "version",
-		      ACESO_VERSION, "code", code, "redundancy",
-		      redundancy(&c->view), "transport", c->transport);
+		      ACESO_VERSION, "code", code, "redundancy", redundancy(c),
+		      "transport", c->transport);
 	put_sums(o, &sum);
 	put_int(o, "block_bytes", g->block_bytes);
 	json_object_set_new(o, "durable", durable_json(c));
