@@ -33,7 +33,7 @@ KV_OBJ := $(filter-out $(B)/fs/%,$(ROOM_OBJ))
 FS_OBJ := $(filter $(B)/fs/%,$(ROOM_OBJ))
 
 # A program is a file of mount-helper/ with a main(); the others are shared.
-MAINS := aceso-fuse aceso-node aceso mount.aceso
+MAINS := aceso-fuse aceso-node aceso-coordinator aceso mount.aceso
 DOOR_SRC := $(filter-out $(MAINS:%=mount-helper/%.c),$(wildcard mount-helper/*.c))
 DOOR_OBJ := $(DOOR_SRC:%.c=$(B)/%.o)
 PROGRAMS := $(foreach m,$(MAINS),$(if $(wildcard mount-helper/$(m).c),$(B)/bin/$(m)))

@@ -67,7 +67,7 @@ install: all $(B)/$(SOLIB) $(MAN) placed
 		$(addprefix $(DESTDIR)$(mandir)/man,1 5 8) $(DESTDIR)$(docdir) \
 		$(addprefix $(DESTDIR)$(systemdlibdir)/,systemd/system sysusers.d tmpfiles.d)
 	$(INSTALL) -m 755 $(B)/bin/aceso-fuse $(B)/bin/aceso-node \
-		$(B)/bin/aceso $(DESTDIR)$(bindir)
+		$(B)/bin/aceso-coordinator $(B)/bin/aceso $(DESTDIR)$(bindir)
 	$(INSTALL) -m 755 $(B)/bin/mount.aceso $(DESTDIR)$(mountsbindir)
 	$(INSTALL) -m 644 $(B)/libaceso.a $(DESTDIR)$(libdir)
 	$(INSTALL) -m 755 $(B)/$(SOLIB) $(DESTDIR)$(libdir)
@@ -86,7 +86,7 @@ ifeq ($(DESTDIR),)
 endif
 
 uninstall:
-	rm -f $(addprefix $(DESTDIR)$(bindir)/,aceso-fuse aceso-node aceso) \
+	rm -f $(addprefix $(DESTDIR)$(bindir)/,aceso-fuse aceso-node aceso-coordinator aceso) \
 		$(DESTDIR)$(mountsbindir)/mount.aceso \
 		$(addprefix $(DESTDIR)$(libdir)/,libaceso.a libaceso.so $(SOLIB)) \
 		$(DESTDIR)$(libdir)/pkgconfig/aceso.pc \

@@ -1,6 +1,6 @@
 /* mount-helper/aceso-node.c - one memory node, or the supervisor of a pool of
- * them. People do not start it by hand: aceso-fuse does. */
-#include <fcntl.h>
+ * them. People do not start it by hand: aceso-fuse does, or aceso pool serve.
+ */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +34,7 @@ static const struct option longs[] = {
 	{"dir", required_argument, NULL, 'P'},
 	{"region", required_argument, NULL, 'R'},
 	{"keep", no_argument, NULL, 'k'},
+	{"hosts", no_argument, NULL, 'H'},
 	{"grace-ms", required_argument, NULL, 'g'},
 	{"respawn", no_argument, NULL, 'r'},
 	{"life", required_argument, NULL, 'l'},
@@ -48,7 +49,8 @@ static void usage(FILE *f)
 {
 	fputs("usage: aceso-node --pool NAME --id N [--life L] "
 	      "[--dir DIR --region FILE [--keep]]\n"
-	      "                  [--ckpt-ms MS] [--foreground]\n"
+	      "                  [--hosts] "
+	      "[--ckpt-ms MS] [--foreground]\n"
 	      "       aceso-node --supervise --pool NAME --size BYTES "
 	      "--code K+M --nodes N\n"
 	      "                  [--pool-dir DIR [--durable-ms MS]] "
@@ -56,7 +58,9 @@ static void usage(FILE *f)
 	      "                  [--respawn] [--ckpt-ms MS] [--foreground]\n"
 	      "One memory node, or the supervisor of a pool of them. Both are "
 	      "started by\naceso-fuse(1), which gives them file 3 to talk "
-	      "over; see aceso-node(8).\n",
+	      "over; see aceso-node(8). Without that it is a node\n"
+	      "of a pool over several hosts, as its file says: "
+	      "pool.conf(5).\n",
 	      f);
 }
 
@@ -113,6 +117,9 @@ static int take(struct args *a, int letter, const char *value)
 		return 0;
 	case 'R':
 		a->node.region = value;
+		return 0;
+	case 'H':
+		a->node.hosts = true;
 		return 0;
 	case 'k':
 		a->node.keep = true;
@@ -177,10 +184,13 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return EXIT_USAGE;
 	}
-	if (fcntl(PROGRAM_LINK_FD, F_SETFD, FD_CLOEXEC) < 0) {
+	a.node.linked = program_is_linked();
+	if (!a.node.linked && a.supervise) {
 		say_err("nobody to talk to: it is aceso-fuse that starts this");
 		return EXIT_USAGE;
 	}
+	if (!a.node.linked) /* by hand, of a pool over several hosts */
+		a.node.hosts = true;
 	program_raise_files();
 	if (!a.super.foreground)
 		say_to_syslog();

@@ -13,6 +13,7 @@
 #include "kv/node/disk.h"
 #include "kv/node/node.h"
 #include "mount-helper/exitcode.h"
+#include "mount-helper/hostnode.h"
 #include "mount-helper/memnode.h"
 #include "mount-helper/pool.h"
 #include "mount-helper/program.h"
@@ -24,13 +25,16 @@
 struct memnode {
 	const struct memnode_opts *opts;
 	struct pool_place place;
-	char address[POOL_PATH_BYTES];
+	char address[PROTO_ADDRESS_BYTES];
 	struct layout_super head;
 	void *region;
 	int region_fd;
 	struct disk_dir disk_dir; /* of a pool with a directory */
 	struct disk disk;
 	struct node *node;
+	struct hostnode host; /* of a pool over several hosts */
+	struct come *come;
+	char error[CONF_ERROR_BYTES_MAX];
 	int sigfd;
 	int stopfd; /* eventfd: asked to stop */
 	int lonelyfd;
@@ -38,7 +42,10 @@ struct memnode {
 
 static int open_net(void *arg, struct fab_net **out)
 {
-	return fab_shm_open(out);
+	struct memnode *m = arg;
+
+	return m->opts->hosts ? fab_any_open(&m->host.conf.key, out)
+			      : fab_shm_open(out);
 }
 
 static void on_lonely(void *arg)
@@ -53,6 +60,28 @@ static void on_stop(void *arg)
 	struct memnode *m = arg;
 
 	eventfd_write(m->stopfd, 1);
+}
+
+static void on_refused(void *arg)
+{
+	struct memnode *m = arg;
+
+	say_err("memory node %u: the pool has given this process up: it ends, "
+		"and another begins",
+		m->opts->id);
+	eventfd_write(m->stopfd, 1);
+}
+
+static void on_answer(void *arg, int rc, const struct proto_came *came)
+{
+	struct memnode *m = arg;
+
+	if (rc == 0)
+		say_info("memory node %u has reported to the coordinator",
+			 m->opts->id);
+	else if (rc != -ESTALE)
+		say_err("memory node %u: no coordinator takes its report: %s",
+			m->opts->id, strerror(-rc));
 }
 
 /* Only root may lower it; others go on without. */
@@ -131,12 +160,15 @@ static int open_node(struct memnode *m)
 	struct node_opts o = {
 		.super = m->head,
 		.region = m->region,
-		.region_fd = m->region_fd,
+		/* what an adapter knows by its pages must keep them */
+		.region_fd = m->host.verbs ? -1 : m->region_fd,
 		.keep = m->opts->keep,
 		.disk = m->opts->dir != NULL ? &m->disk : NULL,
 		.address = m->address,
 		.net = open_net,
 		.arg = m,
+		.key = m->opts->hosts ? &m->host.conf.key : NULL,
+		.instance = m->host.come.instance,
 		.on_lonely = on_lonely,
 		.on_stop = on_stop,
 		.threads = true,
@@ -146,8 +178,8 @@ static int open_node(struct memnode *m)
 	return node_open(&o, &m->node);
 }
 
-/* On error *@what says what could not be done. */
-static int start(struct memnode *m, const char **what)
+/* The supervisor says what it is. */
+static int brief_by_link(struct memnode *m, const char **what)
 {
 	int rc;
 
@@ -156,12 +188,50 @@ static int start(struct memnode *m, const char **what)
 	if (rc < 0)
 		return rc;
 	pool_node_sock(&m->place, m->opts->id, m->opts->life, m->address);
+	*what = "no superblock on its link (it is started by the supervisor)";
+	return read_head(m);
+}
+
+/* The pool's file does. */
+static int brief_by_file(struct memnode *m, const char **what)
+{
+	int rc = hostnode_make(m->opts->pool, m->opts->id, &m->host, m->error);
+
+	*what = m->error;
+	m->head = m->host.super;
+	strcpy(m->address, m->host.listen);
+	return rc;
+}
+
+static int open_come(struct memnode *m)
+{
+	struct come_opts o = {
+		.coords = m->host.coords,
+		.me = m->host.come,
+		.node = m->node,
+		.threads = true,
+		.net = open_net,
+		.arg = m,
+		.on_refused = on_refused,
+		.on_answer = on_answer,
+	};
+	int rc = come_open(&o, &m->come);
+
+	if (rc < 0)
+		node_close(m->node);
+	return rc;
+}
+
+/* On error *@what says what could not be done. */
+static int start(struct memnode *m, const char **what)
+{
+	int rc;
+
 	*what = "signals cannot be set up";
 	rc = make_events(m);
 	if (rc < 0)
 		return rc;
-	*what = "no superblock on its link (it is started by the supervisor)";
-	rc = read_head(m);
+	rc = m->opts->hosts ? brief_by_file(m, what) : brief_by_link(m, what);
 	if (rc < 0)
 		return rc;
 	*what = "its memory cannot be had";
@@ -170,18 +240,29 @@ static int start(struct memnode *m, const char **what)
 		return rc;
 	*what = "it cannot serve";
 	rc = open_node(m);
+	if (rc == 0 && m->opts->hosts)
+		rc = open_come(m);
 	if (rc < 0)
 		fab_region_close(m->region, m->head.layout.size, m->region_fd);
 	return rc;
 }
 
 /* Until it is told to end, or nobody needs it any more. */
+static bool has_ended(struct memnode *m, bool kept, bool lonely)
+{
+	if (m->opts->hosts)
+		return !kept;
+	return node_lonely(m->node) && (lonely || !kept);
+}
+
 static void run(struct memnode *m)
 {
-	struct pollfd p[] = {{m->sigfd, POLLIN, 0},
-			     {m->stopfd, POLLIN, 0},
-			     {m->lonelyfd, POLLIN, 0},
-			     {PROGRAM_LINK_FD, POLLIN, 0}};
+	struct pollfd p[] = {
+		{m->sigfd, POLLIN, 0},
+		{m->stopfd, POLLIN, 0},
+		{m->lonelyfd, POLLIN, 0},
+		{m->opts->linked ? PROGRAM_LINK_FD : -1, POLLIN, 0}};
+	bool kept = true;
 	eventfd_t ignored;
 
 	for (;;) {
@@ -193,31 +274,43 @@ static void run(struct memnode *m)
 			eventfd_read(m->lonelyfd, &ignored);
 		if (p[3].revents != 0)
 			p[3].fd = -1; /* the supervisor is gone */
-		if (node_lonely(m->node) && (p[2].revents != 0 || p[3].fd < 0))
+		kept = p[3].fd >= 0 || !m->opts->linked;
+		if (has_ended(m, kept, p[2].revents != 0))
 			return;
 	}
+}
+
+static void tell(const struct memnode *m, const char *word, const char *text)
+{
+	if (m->opts->linked)
+		program_tell(PROGRAM_LINK_FD, word, text);
 }
 
 int memnode(const struct memnode_opts *opts)
 {
 	struct memnode m = {.opts = opts, .region_fd = -1};
-	char text[PROGRAM_LINE_BYTES_MAX];
-	const char *what;
+	char text[CONF_ERROR_BYTES_MAX];
+	const char *what = "";
 	int rc;
 
 	shield();
 	rc = start(&m, &what);
 	if (rc < 0) {
-		snprintf(text, sizeof(text), "%s: %s", what, strerror(-rc));
-		program_tell(PROGRAM_LINK_FD, "error", text);
+		if (what == m.error)
+			snprintf(text, sizeof(text), "%s", what);
+		else
+			snprintf(text, sizeof(text), "%s: %s", what,
+				 strerror(-rc));
+		tell(&m, "error", text);
 		say_err("%s", text);
 		return EXIT_SYS;
 	}
-	program_tell(PROGRAM_LINK_FD, "ready", m.address);
+	tell(&m, "ready", m.address);
 	run(&m);
+	come_close(m.come);
 	node_close(m.node);
 	fab_region_close(m.region, m.head.layout.size, m.region_fd);
-	if (program_hung_up(PROGRAM_LINK_FD))
+	if (!opts->hosts && program_hung_up(PROGRAM_LINK_FD))
 		pool_sweep(&m.place); /* the supervisor cannot any more */
 	return EXIT_OK;
 }

@@ -14,11 +14,17 @@ struct memnode_opts {
 	bool keep;
 	uint32_t ckpt_ms; /* between checkpoints of a shard; 0: none */
 	bool foreground;  /* say things to stderr, not to syslog */
+	/* Of a pool over several hosts: its file says all, and where it is to
+	 * report. */
+	bool hosts;
+	bool linked; /* there is a PROGRAM_LINK_FD */
 };
 
-/* Read a struct layout_super from PROGRAM_LINK_FD, serve that node, say
- * "ready" or "error CAUSE" there, and run until told to stop or until there is
- * neither a coordinator nor a client. Returns an exit code. */
+/* Read a struct layout_super from PROGRAM_LINK_FD, or the pool's file, serve
+ * that node, say "ready" or "error CAUSE" there, and run until told to stop:
+ * by a signal, by the coordinator, or, of a pool over several hosts, by the end
+ * of whoever started it; else until there is neither a coordinator nor a
+ * client. Returns an exit code. */
 int memnode(const struct memnode_opts *opts);
 
 #endif

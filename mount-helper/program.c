@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -174,6 +175,15 @@ void program_tell(int link, const char *word, const char *text)
 	line[strcspn(line, "\n")] = '\0';
 	strcat(line, "\n");
 	(void)!send(link, line, strlen(line), MSG_NOSIGNAL);
+}
+
+/* Whoever started it may have left something else open there. */
+bool program_is_linked(void)
+{
+	struct stat st;
+
+	return fstat(PROGRAM_LINK_FD, &st) == 0 && S_ISSOCK(st.st_mode) &&
+	       fcntl(PROGRAM_LINK_FD, F_SETFD, FD_CLOEXEC) == 0;
 }
 
 bool program_hung_up(int link)

@@ -28,6 +28,9 @@ int program_line(int link, char line[PROGRAM_LINE_BYTES_MAX], int timeout_ms);
  * may be dead. */
 void program_tell(int link, const char *word, const char *text);
 
+/* Was this program started with a link? It is not handed on then. */
+bool program_is_linked(void);
+
 /* Is the other side of @link gone? */
 bool program_hung_up(int link);
 

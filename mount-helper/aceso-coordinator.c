@@ -1,0 +1,211 @@
+/* mount-helper/aceso-coordinator.c - the coordinator of a pool over several
+ * hosts: aceso-coordinator(8). aceso pool serve starts it. */
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "kv/log.h"
+#include "kv/node/coord.h"
+#include "kv/proto.h"
+#include "mount-helper/exitcode.h"
+#include "mount-helper/poolconf.h"
+#include "mount-helper/program.h"
+#include "mount-helper/say.h"
+#include "mount-helper/size.h"
+
+struct args {
+	const char *pool;
+	uint32_t id;
+	bool foreground, linked;
+};
+
+struct seat {
+	struct poolconf conf;
+	struct coord *coord;
+	char address[PROTO_ADDRESS_BYTES];
+	char error[CONF_ERROR_BYTES_MAX];
+	int sigfd;
+};
+
+static const struct option longs[] = {
+	{"pool", required_argument, NULL, 'p'},
+	{"id", required_argument, NULL, 'i'},
+	{"foreground", no_argument, NULL, 'f'},
+	{"version", no_argument, NULL, 'V'},
+	{"help", no_argument, NULL, 'h'},
+	{NULL, 0, NULL, 0},
+};
+
+static void usage(FILE *f)
+{
+	fputs("usage: aceso-coordinator --pool NAME [--id N] [--foreground]\n"
+	      "Coordinator N (0) of a pool over several hosts, as its file "
+	      "says: pool.conf(5).\naceso pool serve starts it; see "
+	      "aceso-coordinator(8).\n",
+	      f);
+}
+
+static int take(struct args *a, int letter, const char *value)
+{
+	switch (letter) {
+	case 'p':
+		a->pool = value;
+		return conf_check_name(value);
+	case 'i':
+		return size_parse_count(value, 0, POOLCONF_COORDS_MAX - 1,
+					&a->id);
+	case 'f':
+		a->foreground = true;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+static int parse(struct args *a, int argc, char **argv)
+{
+	int letter, at = 0;
+
+	while ((letter = getopt_long(argc, argv, "Vh", longs, &at)) != -1) {
+		if (letter == 'V') {
+			printf("aceso-coordinator %s\n", ACESO_VERSION);
+			exit(EXIT_OK);
+		}
+		if (letter == 'h') {
+			usage(stdout);
+			exit(EXIT_OK);
+		}
+		if (letter == '?')
+			return -EINVAL;
+		if (take(a, letter, optarg) < 0) {
+			say_err("--%s '%s' makes no sense", longs[at].name,
+				optarg);
+			return -EINVAL;
+		}
+	}
+	return optind == argc && a->pool != NULL ? 0 : -EINVAL;
+}
+
+static int open_net(void *arg, struct fab_net **out)
+{
+	struct seat *s = arg;
+
+	return fab_any_open(&s->conf.key, out);
+}
+
+static int block_signals(struct seat *s)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGPIPE);
+	sigprocmask(SIG_BLOCK, &set, NULL); /* in all threads to come */
+	sigdelset(&set, SIGPIPE);
+	s->sigfd = signalfd(-1, &set, SFD_CLOEXEC);
+	return s->sigfd < 0 ? -errno : 0;
+}
+
+static int open_coord(struct seat *s, const struct args *a)
+{
+	struct coord_opts o = {
+		.pool = s->conf.name,
+		.transport = "tcp",
+		.address = s->address,
+		.key = &s->conf.key,
+		.lease_ms = s->conf.lease_ms,
+		.threads = true,
+		.net = open_net,
+		.arg = s,
+	};
+	int rc = poolconf_super(&s->conf, &o.super, s->error);
+
+	if (rc < 0)
+		return rc;
+	poolconf_address("tcp", &s->conf.coord[a->id], s->address,
+			 sizeof(s->address));
+	rc = coord_open(&o, &s->coord);
+	if (rc < 0)
+		snprintf(s->error, sizeof(s->error),
+			 "it cannot serve at %s: %s", s->address,
+			 strerror(-rc));
+	return rc;
+}
+
+static int start(struct seat *s, const struct args *a)
+{
+	int rc = poolconf_load(a->pool, &s->conf, s->error);
+
+	if (rc < 0)
+		return rc;
+	if (a->id >= s->conf.coords) {
+		snprintf(s->error, sizeof(s->error),
+			 "%.300s has no coordinator %u", s->conf.path, a->id);
+		return -ENOENT;
+	}
+	rc = block_signals(s);
+	if (rc < 0) {
+		snprintf(s->error, sizeof(s->error),
+			 "signals cannot be set up: %s", strerror(-rc));
+		return rc;
+	}
+	return open_coord(s, a);
+}
+
+/* Until a signal comes, or who started it is gone. */
+static void run(struct seat *s, const struct args *a)
+{
+	struct pollfd p[] = {{s->sigfd, POLLIN, 0},
+			     {a->linked ? PROGRAM_LINK_FD : -1, POLLIN, 0}};
+
+	while (poll(p, 2, -1) < 0)
+		; /* EINTR */
+}
+
+static void say_log(void *arg, enum log_level level, const char *line)
+{
+	if (level == LOG_ERROR)
+		say_err("%s", line);
+	else
+		say_info("%s", line);
+}
+
+static void tell(const struct args *a, const char *word, const char *text)
+{
+	if (a->linked)
+		program_tell(PROGRAM_LINK_FD, word, text);
+}
+
+int main(int argc, char **argv)
+{
+	static struct seat s;
+	struct args a = {0};
+
+	program_open_std();
+	say_init("aceso-coordinator");
+	if (parse(&a, argc, argv) < 0) {
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	a.linked = program_is_linked();
+	program_raise_files();
+	if (!a.foreground && a.linked)
+		say_to_syslog();
+	log_to(say_log, NULL);
+	if (start(&s, &a) < 0) {
+		tell(&a, "error", s.error);
+		say_err("%s", s.error);
+		return EXIT_SYS;
+	}
+	tell(&a, "ready", s.address);
+	run(&s, &a);
+	coord_close(s.coord);
+	return EXIT_OK;
+}
