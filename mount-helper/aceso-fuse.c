@@ -19,6 +19,7 @@
 #include "mount-helper/exitcode.h"
 #include "mount-helper/mnt.h"
 #include "mount-helper/pool.h"
+#include "mount-helper/pool_hosts.h"
 #include "mount-helper/program.h"
 #include "mount-helper/say.h"
 #include "mount-helper/size.h"
@@ -272,6 +273,21 @@ static void close_store(struct mount *m)
 	kv_close(m->kv);
 }
 
+/* The last mount to leave may just be taking the directory away. */
+static int open_tell(struct mount *m)
+{
+	int rc = -ENOENT;
+
+	if (!m->place.hosts)
+		return tell_open(&m->place, m->dir, m->kv, &m->tell);
+	for (int i = 0; i < 10 && rc == -ENOENT; i++) {
+		rc = pool_hosts_enter(&m->place);
+		if (rc == 0)
+			rc = tell_open(&m->place, m->dir, m->kv, &m->tell);
+	}
+	return rc;
+}
+
 static int serve(struct mount *m)
 {
 	sigset_t old;
@@ -284,7 +300,7 @@ static int serve(struct mount *m)
 	rc = open_session(m);
 	if (rc < 0)
 		goto out_store;
-	rc = tell_open(&m->place, m->dir, m->kv, &m->tell);
+	rc = open_tell(m);
 	if (rc < 0) {
 		snprintf(m->error, sizeof(m->error), "%s cannot be written: %s",
 			 m->place.dir, strerror(-rc));
@@ -300,6 +316,8 @@ static int serve(struct mount *m)
 					  : "the connection to the kernel "
 					    "broke");
 	tell_close(m->tell);
+	if (m->place.hosts)
+		pool_hosts_leave(&m->place);
 out_session:
 	close_session(m);
 out_store:
@@ -326,6 +344,13 @@ static int exit_code(int rc)
 	}
 }
 
+/* A pool of this host comes before one that has a file. */
+static bool is_of_hosts(const struct mount *m)
+{
+	return m->named && poolconf_exists(m->place.name) &&
+	       pool_supervisor(&m->place) == 0;
+}
+
 /* All that can be refused without starting anything. */
 static int check(struct mount *m)
 {
@@ -349,6 +374,8 @@ static int check(struct mount *m)
 			 "no place for pool %s: "
 			 "set ACESO_RUNTIME_DIR to a short path",
 			 p->name);
+	if (rc == 0 && is_of_hosts(m))
+		rc = pool_hosts(&m->place, m->error);
 	return rc;
 }
 

@@ -2,8 +2,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "kv/proto.h"
+#include "kv/hello.h"
 #include "mount-helper/ask.h"
+#include "mount-helper/pool_hosts.h"
 #include "rdma/fabric.h"
 
 #define ASK_TIMEOUT_NS UINT64_C(5000000000)
@@ -27,19 +28,19 @@ static int call(struct fab *f, json_t **out)
 	return rc;
 }
 
-int ask_status(const char *sock, json_t **out)
+/* @who: as kv_opts.pool. */
+static int ask(const char *who, const struct fab_key *key, json_t **out)
 {
-	struct proto_hello hello = {.magic = PROTO_MAGIC,
-				    .version = PROTO_VERSION,
-				    .role = PROTO_TOOL};
+	struct proto_hello hello;
 	struct fab_net *net;
 	struct fab *f;
 	int rc;
 
-	rc = fab_shm_open(&net);
+	rc = hello_net(who, key, &net);
 	if (rc < 0)
 		return rc;
-	rc = fab_net_attach(net, FAB_NODE_COORD, sock, &hello, sizeof(hello));
+	hello_fill(&hello, PROTO_TOOL, NULL);
+	rc = hello_attach_coord(net, who, &hello);
 	if (rc == 0)
 		rc = fab_open(net, &f);
 	if (rc == 0) {
@@ -50,12 +51,17 @@ int ask_status(const char *sock, json_t **out)
 	return rc;
 }
 
+int ask_status(const char *sock, json_t **out)
+{
+	return ask(sock, NULL, out);
+}
+
 int ask_pool(const struct pool_place *p, json_t **out)
 {
 	char public[POOL_PATH_BYTES];
 
 	if (pool_is_ours(p))
-		return ask_status(p->sock, out);
+		return ask(pool_coords(p), pool_key(p), out);
 	pool_public_sock(p, public);
 	return ask_status(public, out);
 }

@@ -7,6 +7,7 @@
 #include "kv/kv.h"
 #include "mount-helper/ask.h"
 #include "mount-helper/cmd.h"
+#include "mount-helper/pool_hosts.h"
 #include "mount-helper/say.h"
 
 int cmd_usage(const char *how)
@@ -18,6 +19,7 @@ int cmd_usage(const char *how)
 /* The running pools: how many, and the last of them. */
 struct running {
 	unsigned n;
+	bool file; /* by their files, not running here */
 	struct pool_place last;
 	char names[256];
 };
@@ -36,6 +38,31 @@ static int count(void *arg, const struct pool_place *p)
 	return 0;
 }
 
+/* A pool over several hosts that this one knows of. */
+static int count_file(void *arg, const char *name)
+{
+	struct running *r = arg;
+	size_t at = strlen(r->names);
+
+	if (pool_place(name, &r->last) < 0)
+		return 0;
+	r->n++;
+	r->file = true;
+	snprintf(r->names + at, sizeof(r->names) - at, "%s%s",
+		 at > 0 ? ", " : "", name);
+	return 0;
+}
+
+static int find_file(struct pool_place *p)
+{
+	char error[CONF_ERROR_BYTES_MAX];
+
+	if (pool_hosts(p, error) == 0)
+		return 0;
+	say_err("%s", error);
+	return CMD_NO_POOL;
+}
+
 static int find_only(struct pool_place *out)
 {
 	struct running r = {0};
@@ -47,11 +74,15 @@ static int find_only(struct pool_place *out)
 		return CMD_NO_POOL;
 	}
 	if (r.n == 0)
+		pool_hosts_each(count_file, &r);
+	if (r.n == 0)
 		say_err("no pool is running: aceso-fuse DIR makes one");
 	else if (r.n > 1)
 		say_err("%u pools are running: say which with -p NAME (%s)",
 			r.n, r.names);
 	*out = r.last;
+	if (r.n == 1 && r.file)
+		return find_file(out);
 	return r.n == 1 ? 0 : CMD_NO_POOL;
 }
 
@@ -65,6 +96,8 @@ int cmd_find_any(const char *name, struct pool_place *out)
 	}
 	if (pool_supervisor(out) != 0)
 		return 0;
+	if (poolconf_exists(name))
+		return find_file(out);
 	if (pool_has_nodes(out))
 		say_err("pool %s has lost its supervisor; its mounts go on. "
 			"Unmount them to end it",
@@ -92,7 +125,11 @@ int cmd_ask(const struct pool_place *p, json_t **out)
 {
 	int rc = ask_pool(p, out);
 
-	if (rc == -EPROTO)
+	if (rc == -EACCES && p->hosts)
+		say_err("pool %s has another key than this host: copy the key "
+			"file from where the pool was made",
+			p->name);
+	else if (rc == -EPROTO)
 		say_err("pool %s is of another version than this aceso (%s): "
 			"use that version's",
 			p->name, ACESO_VERSION);
@@ -104,8 +141,10 @@ int cmd_ask(const struct pool_place *p, json_t **out)
 int cmd_open(const struct pool_place *p, struct kv **out)
 {
 	/* one lane: a tool does one thing at a time */
-	struct kv_opts o = {
-		.pool = p->sock, .lanes = 1, .cache_bytes = 1 << 20};
+	struct kv_opts o = {.pool = pool_coords(p),
+			    .key = pool_key(p),
+			    .lanes = 1,
+			    .cache_bytes = 1 << 20};
 
 	if (kv_open(&o, out) == 0)
 		return 0;

@@ -11,6 +11,7 @@
 #include "mount-helper/ask.h"
 #include "mount-helper/cmd.h"
 #include "mount-helper/mnt.h"
+#include "mount-helper/pool_hosts.h"
 #include "mount-helper/say.h"
 
 #define END_MS	15000 /* how long a pool may take to end */
@@ -35,6 +36,8 @@ static int print_pool(void *arg, const struct pool_place *p)
 	const char *state = "dead", *code = "-";
 	json_t *o = NULL;
 
+	if (pid == 0 && poolconf_exists(p->name))
+		return 0; /* mounts of a pool over several hosts */
 	if (pid != 0 && ask_pool(p, &o) == 0) {
 		state = cmd_text(o, "redundancy");
 		code = cmd_text(o, "code");
@@ -50,13 +53,39 @@ static int print_pool(void *arg, const struct pool_place *p)
 	return 0;
 }
 
+/* A pool over several hosts: no process of this one has it. */
+static int print_hosts(void *arg, const char *name)
+{
+	char error[CONF_ERROR_BYTES_MAX];
+	const char *state = "away", *code = "-";
+	struct pool_place p;
+	json_t *o = NULL;
+
+	if (pool_place(name, &p) < 0 || pool_supervisor(&p) != 0)
+		return 0;
+	if (pool_hosts(&p, error) < 0) {
+		state = "unknown"; /* its file or key cannot be read */
+	} else if (ask_pool(&p, &o) == 0) {
+		state = cmd_text(o, "redundancy");
+		code = cmd_text(o, "code");
+	}
+	printf("%-24s %8s %-6s %-9s", name, "hosts", code, state);
+	pool_each_mount(&p, print_mount, NULL);
+	putchar('\n');
+	json_decref(o);
+	return 0;
+}
+
 int cmd_pools(const char *pool, int argc, char **argv)
 {
 	if (argc > 1)
 		return cmd_usage("pools");
 	printf("%-24s %8s %-6s %-9s %s\n", "pool", "pid", "code", "state",
 	       "mounts");
-	return pool_each(print_pool, NULL) < 0 ? CMD_FAIL : CMD_OK;
+	if (pool_each(print_pool, NULL) < 0)
+		return CMD_FAIL;
+	pool_hosts_each(print_hosts, NULL);
+	return CMD_OK;
 }
 
 /* --- unmounting ----------------------------------------------------- */

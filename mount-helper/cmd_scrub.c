@@ -303,7 +303,7 @@ static int go_behind(void)
 static int begin(struct scrub *s, const struct pool_place *p)
 {
 	struct proto_scrub rq = {.what = PROTO_SCRUB_BEGIN}, answer;
-	int rc = scrub_link_open(p->sock, &s->link);
+	int rc = scrub_link_open(p, &s->link);
 
 	if (rc == 0)
 		rc = scrub_link_call(s->link, &rq, &answer);
@@ -331,7 +331,7 @@ static int want(const struct pool_place *p, uint32_t state, int missing)
 {
 	struct proto_scrub rq = {.what = PROTO_SCRUB_WANT, .wanted = state};
 	struct scrub_link *link;
-	int rc = scrub_link_open(p->sock, &link);
+	int rc = scrub_link_open(p, &link);
 
 	if (rc == 0) {
 		rc = scrub_link_call(link, &rq, &rq);
@@ -350,7 +350,7 @@ static int began(const struct pool_place *p)
 	struct timespec ts = {.tv_nsec = 20000000};
 	struct proto_scrub rq = {.what = PROTO_SCRUB_ASK};
 	struct scrub_link *link;
-	int rc = scrub_link_open(p->sock, &link);
+	int rc = scrub_link_open(p, &link);
 
 	for (unsigned i = 0; rc == 0 && i < 250; i++) {
 		rc = scrub_link_call(link, &rq, &rq);

@@ -24,8 +24,8 @@ static const char *paint(const struct look *l, const char *word)
 		const char *word, *colour;
 	} table[] = {{"full", "\033[32m"},     {"up", "\033[32m"},
 		     {"degraded", "\033[33m"}, {"rebuilding", "\033[33m"},
-		     {"coming", "\033[33m"},   {"lost", "\033[1;31m"},
-		     {"down", "\033[31m"}};
+		     {"coming", "\033[33m"},   {"forming", "\033[33m"},
+		     {"lost", "\033[1;31m"},   {"down", "\033[31m"}};
 
 	if (!l->colour)
 		return "";
@@ -46,7 +46,9 @@ static int code_of(const json_t *o)
 
 	if (strcmp(r, "full") == 0)
 		return CMD_FULL;
-	return strcmp(r, "degraded") == 0 ? CMD_DEGRADED : CMD_LOST;
+	return strcmp(r, "degraded") == 0 || strcmp(r, "forming") == 0
+		       ? CMD_DEGRADED
+		       : CMD_LOST;
 }
 
 /* A pool with a directory: where, and how far behind it is. */
@@ -129,15 +131,27 @@ static void print_bar(const json_t *r)
 	putchar('\n');
 }
 
+/* Of a pool over several hosts: where it is, and over what it is reached. */
+static void print_way(const json_t *n)
+{
+	const char *why = cmd_text(n, "why");
+
+	if (strcmp(why, "?") != 0 && why[0] != '\0')
+		printf("  %s, %s: %s", cmd_text(n, "host"),
+		       cmd_text(n, "transport"), why);
+}
+
 static void print_node(const struct look *l, const json_t *n)
 {
 	char capacity[SIZE_TEXT_BYTES], used[SIZE_TEXT_BYTES];
 	const char *state = cmd_text(n, "state");
 
-	printf("%4u %9d  %s%-10s%s %11s %11s\n", (unsigned)cmd_number(n, "id"),
+	printf("%4u %9d  %s%-10s%s %11s %11s", (unsigned)cmd_number(n, "id"),
 	       (int)cmd_number(n, "pid"), paint(l, state), state, plain(l),
 	       size_text(cmd_number(n, "used"), used),
 	       size_text(cmd_number(n, "capacity"), capacity));
+	print_way(n);
+	putchar('\n');
 	if (json_object_get(n, "recovery") != NULL)
 		print_bar(json_object_get(n, "recovery"));
 }

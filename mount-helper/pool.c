@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "mount-helper/pool.h"
+#include "mount-helper/pool_hosts.h"
 
 #define BASE_BYTES 80
 #define BASE_ROOT  "/run/aceso"
@@ -66,6 +67,7 @@ static int place_in(const char *at, const char *name, struct pool_place *out)
 
 	if (rc < 0)
 		return rc;
+	*out = (struct pool_place){0};
 	strcpy(out->name, name);
 	snprintf(out->dir, sizeof(out->dir), "%s/%s", at, name);
 	if (strlen(out->dir) + sizeof("/mount.4294967295.sock") >
@@ -97,7 +99,7 @@ int pool_find(const char *name, struct pool_place *out)
 
 bool pool_is_ours(const struct pool_place *p)
 {
-	return access(p->dir, R_OK | W_OK) == 0;
+	return p->hosts || access(p->dir, R_OK | W_OK) == 0;
 }
 
 void pool_public_sock(const struct pool_place *p, char out[POOL_PATH_BYTES])
@@ -336,6 +338,21 @@ void pool_sweep(const struct pool_place *p)
 
 	if (pool_take(p, &fd) == 0)
 		pool_remove(p, fd);
+}
+
+/* --- mounts of pools over several hosts ------------------------------ */
+
+int pool_hosts_enter(const struct pool_place *p)
+{
+	int rc = make_base();
+
+	return rc == 0 ? own_directory(p->dir, 0711) : rc;
+}
+
+/* Not if others are there. */
+void pool_hosts_leave(const struct pool_place *p)
+{
+	rmdir(p->dir);
 }
 
 /* --- lists ---------------------------------------------------------- */

@@ -20,6 +20,7 @@
 #include <sys/types.h>
 
 #include "mount-helper/conf.h"
+#include "mount-helper/poolconf.h"
 
 #define POOL_PATH_BYTES 108 /* a socket's name is no longer */
 
@@ -27,6 +28,10 @@ struct pool_place {
 	char name[CONF_POOL_BYTES_MAX + 1];
 	char dir[POOL_PATH_BYTES];
 	char sock[POOL_PATH_BYTES]; /* the coordinator's */
+	/* Of a pool over several hosts instead: pool_hosts.h. */
+	bool hosts;
+	char coords[POOLCONF_LIST_BYTES];
+	struct fab_key key;
 };
 
 /* Where pool @name is, or would be; makes nothing.

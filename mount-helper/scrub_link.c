@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "kv/hello.h"
+#include "mount-helper/pool_hosts.h"
 #include "rdma/fabric.h"
 
 #define CALL_NS UINT64_C(10000000000)
@@ -13,21 +15,19 @@ struct scrub_link {
 	struct fab *f;
 };
 
-int scrub_link_open(const char *sock, struct scrub_link **out)
+int scrub_link_open(const struct pool_place *p, struct scrub_link **out)
 {
-	struct proto_hello hello = {.magic = PROTO_MAGIC,
-				    .version = PROTO_VERSION,
-				    .role = PROTO_TOOL};
+	struct proto_hello hello;
 	struct scrub_link *l = calloc(1, sizeof(*l));
 	int rc;
 
 	if (l == NULL)
 		return -ENOMEM;
-	rc = fab_shm_open(&l->net);
+	rc = hello_net(pool_coords(p), pool_key(p), &l->net);
 	if (rc < 0)
 		goto err_free;
-	rc = fab_net_attach(l->net, FAB_NODE_COORD, sock, &hello,
-			    sizeof(hello));
+	hello_fill(&hello, PROTO_TOOL, NULL);
+	rc = hello_attach_coord(l->net, pool_coords(p), &hello);
 	if (rc == 0)
 		rc = fab_open(l->net, &l->f);
 	if (rc < 0)

@@ -3,11 +3,12 @@
 #ifndef ACESO_MOUNT_HELPER_SCRUB_LINK_H
 #define ACESO_MOUNT_HELPER_SCRUB_LINK_H
 #include "kv/proto.h"
+#include "mount-helper/pool.h"
 
 struct scrub_link;
 
 /* Errors: -ENOENT, -ECONNREFUSED nobody there; -EPROTO; -ENOMEM. */
-int scrub_link_open(const char *sock, struct scrub_link **out);
+int scrub_link_open(const struct pool_place *p, struct scrub_link **out);
 void scrub_link_close(struct scrub_link *l);
 
 /* Ask; @out may be @rq. Errors: what coord_scrub.c says; -ETIMEDOUT. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "mount-helper/memory.h"
+#include "mount-helper/pool_hosts.h"
 #include "mount-helper/pooldir.h"
 #include "mount-helper/program.h"
 #include "mount-helper/start.h"
@@ -22,6 +23,8 @@
 #define ENDING_DURABLE_MS 300000
 #define RETRY_MS	  50
 #define GRACE_MS	  500
+#define HOSTS_MS	  5000 /* for a pool over several hosts to be whole */
+#define HOSTS_RETRY_MS	  250
 
 /* What start_once() returns when it is worth another try. */
 #define AGAIN 1
@@ -38,7 +41,8 @@ static int join(struct start *s, struct kv **out)
 	struct kv_opts o = *s->kv;
 	int rc;
 
-	o.pool = s->place->sock;
+	o.pool = pool_coords(s->place);
+	o.key = pool_key(s->place);
 	rc = kv_open(&o, out);
 	if (rc < 0)
 		snprintf(s->error, s->cap, "%s", kv_error());
@@ -169,6 +173,20 @@ static int make(struct start *s, struct kv **out)
 	return rc;
 }
 
+/* At a boot all hosts begin at once: the pool may be whole in a moment. */
+static int join_hosts(struct start *s, struct kv **out)
+{
+	int rc = join(s, out);
+
+	for (int ms = 0;
+	     ms < HOSTS_MS && (rc == -EAGAIN || rc == -ECONNREFUSED);
+	     ms += HOSTS_RETRY_MS) {
+		sleep_ms(HOSTS_RETRY_MS);
+		rc = join(s, out);
+	}
+	return rc;
+}
+
 static int start_once(struct start *s, struct kv **out)
 {
 	int rc;
@@ -188,6 +206,8 @@ int start_pool(struct start *s, struct kv **out)
 
 	s->error[0] = '\0';
 	s->made = false;
+	if (s->place->hosts)
+		return join_hosts(s, out);
 	for (int ms = 0; rc == AGAIN && ms < ending; ms += RETRY_MS) {
 		rc = start_once(s, out);
 		if (rc == AGAIN)
