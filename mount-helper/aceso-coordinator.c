@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "kv/log.h"
 #include "kv/node/coord.h"
+#include "kv/node/viewstore.h"
 #include "kv/proto.h"
 #include "mount-helper/exitcode.h"
 #include "mount-helper/poolconf.h"
@@ -28,9 +30,11 @@ struct args {
 struct seat {
 	struct poolconf conf;
 	struct coord *coord;
+	struct viewstore *store;
 	char address[PROTO_ADDRESS_BYTES];
 	char error[CONF_ERROR_BYTES_MAX];
 	int sigfd;
+	int deposedfd; /* eventfd: another leads */
 };
 
 static const struct option longs[] = {
@@ -110,7 +114,38 @@ static int block_signals(struct seat *s)
 	sigprocmask(SIG_BLOCK, &set, NULL); /* in all threads to come */
 	sigdelset(&set, SIGPIPE);
 	s->sigfd = signalfd(-1, &set, SFD_CLOEXEC);
-	return s->sigfd < 0 ? -errno : 0;
+	s->deposedfd = eventfd(0, EFD_CLOEXEC);
+	return s->sigfd < 0 || s->deposedfd < 0 ? -errno : 0;
+}
+
+static void on_deposed(void *arg)
+{
+	struct seat *s = arg;
+
+	eventfd_write(s->deposedfd, 1);
+}
+
+/* What it must not forget: $ACESO_STATE_DIR/NAME, /var/lib/aceso/NAME. */
+static int open_store(struct seat *s)
+{
+	const char *base = getenv("ACESO_STATE_DIR");
+	char dir[POOLCONF_PATH_BYTES];
+	int rc = -ENAMETOOLONG;
+
+	if (base == NULL || base[0] != '/')
+		base = "/var/lib/aceso";
+	if (snprintf(dir, sizeof(dir), "%s/%s", base, s->conf.name) <
+	    (int)sizeof(dir))
+		rc = viewstore_file_open(dir, &s->store);
+	if (rc == -EBUSY)
+		snprintf(s->error, sizeof(s->error),
+			 "another coordinator of pool %s runs on this host",
+			 s->conf.name);
+	else if (rc < 0)
+		snprintf(s->error, sizeof(s->error),
+			 "its state cannot be kept in %.200s/%s: %s", base,
+			 s->conf.name, strerror(-rc));
+	return rc;
 }
 
 static int open_coord(struct seat *s, const struct args *a)
@@ -122,6 +157,9 @@ static int open_coord(struct seat *s, const struct args *a)
 		.key = &s->conf.key,
 		.lease_ms = s->conf.lease_ms,
 		.threads = true,
+		.remote = true,
+		.store = s->store,
+		.on_deposed = on_deposed,
 		.net = open_net,
 		.arg = s,
 	};
@@ -156,16 +194,22 @@ static int start(struct seat *s, const struct args *a)
 			 "signals cannot be set up: %s", strerror(-rc));
 		return rc;
 	}
-	return open_coord(s, a);
+	rc = open_store(s);
+	if (rc == 0)
+		rc = open_coord(s, a);
+	if (rc < 0)
+		viewstore_close(s->store);
+	return rc;
 }
 
-/* Until a signal comes, or who started it is gone. */
+/* Until a signal comes, another leads, or who started it is gone. */
 static void run(struct seat *s, const struct args *a)
 {
 	struct pollfd p[] = {{s->sigfd, POLLIN, 0},
+			     {s->deposedfd, POLLIN, 0},
 			     {a->linked ? PROGRAM_LINK_FD : -1, POLLIN, 0}};
 
-	while (poll(p, 2, -1) < 0)
+	while (poll(p, 3, -1) < 0)
 		; /* EINTR */
 }
 
@@ -207,5 +251,6 @@ int main(int argc, char **argv)
 	tell(&a, "ready", s.address);
 	run(&s, &a);
 	coord_close(s.coord);
+	viewstore_close(s.store);
 	return EXIT_OK;
 }

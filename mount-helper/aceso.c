@@ -27,6 +27,7 @@ static const struct command {
 	{"fsck", cmd_fsck, "is the pool sound, and if not: mend it (--repair)"},
 	{"scrub", cmd_scrub, "verify every byte of a pool in use, and mend it"},
 	{"debug", cmd_debug, "harm the pool, to show that it bears it"},
+	{"pool", cmd_pool, "a pool over several hosts: create, serve"},
 	{"pools", cmd_pools, "list the pools of this host"},
 	{"stop", cmd_stop, "unmount a pool everywhere and end it"},
 	{"mount", cmd_mount, "mount a pool, and at each boot (--update-fstab)"},

@@ -30,12 +30,18 @@ int cmd_explain(const char *pool, int argc, char **argv);
 int cmd_fsck(const char *pool, int argc, char **argv);
 int cmd_scrub(const char *pool, int argc, char **argv);
 int cmd_debug(const char *pool, int argc, char **argv);
+int cmd_pool(const char *pool, int argc, char **argv);
 int cmd_pools(const char *pool, int argc, char **argv);
 int cmd_stop(const char *pool, int argc, char **argv);
 int cmd_mount(const char *pool, int argc, char **argv);
 int cmd_umount(const char *pool, int argc, char **argv);
 int cmd_config(const char *pool, int argc, char **argv);
 int cmd_doctor(const char *pool, int argc, char **argv);
+
+/* --- aceso pool: cmd_create.c, cmd_serve.c --------------------------- */
+
+int cmd_pool_create(int argc, char **argv);
+int cmd_pool_serve(int argc, char **argv);
 
 /* --- what they share: cmd_pool.c ------------------------------------ */
 

@@ -12,9 +12,6 @@
 #include "mount-helper/inifile.h"
 #include "mount-helper/size.h"
 
-#define LEASE_MS_MIN 200u
-#define LEASE_MS_MAX 600000u
-
 struct reader {
 	struct poolconf *c;
 	char *error;
@@ -118,7 +115,8 @@ static int set_key(struct reader *r, const char *v)
 
 static int set_lease(struct reader *r, const char *v)
 {
-	return size_parse_count(v, LEASE_MS_MIN, LEASE_MS_MAX, &r->c->lease_ms);
+	return size_parse_count(v, POOLCONF_LEASE_MS_MIN, POOLCONF_LEASE_MS_MAX,
+				&r->c->lease_ms);
 }
 
 static int set_servers(struct reader *r, const char *v)

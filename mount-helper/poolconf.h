@@ -18,6 +18,8 @@
 #define POOLCONF_PORT_COORD    7600u /* where the file names none */
 #define POOLCONF_PORT_NODE     7601u
 #define POOLCONF_KEY_BYTES     32u
+#define POOLCONF_LEASE_MS_MIN  200u
+#define POOLCONF_LEASE_MS_MAX  600000u
 
 enum poolconf_transport { POOLCONF_AUTO, POOLCONF_TCP, POOLCONF_VERBS };
 
