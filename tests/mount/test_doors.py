@@ -139,10 +139,17 @@ def test_without_a_pool_aceso_says_how_to_get_one(env):
     one_line(done, "no aceso file system")
 
 
-def test_a_node_by_hand_is_refused(env):
-    done = do(env, NODE, "--pool", "p", "--id", "0")
+def test_a_supervisor_by_hand_is_refused(env):
+    done = do(env, NODE, "--supervise", "--pool", "p", "--size", "64m", "--code", "3+2",
+              "--nodes", "5")
     assert done.returncode == 1
     one_line(done, "aceso-fuse")
+
+
+def test_a_node_by_hand_is_of_a_pool_with_a_file(env):
+    done = do(env, NODE, "--pool", "nope", "--id", "0", "--foreground")
+    assert done.returncode == 2
+    one_line(done, "nope.conf", "aceso pool create")
 
 
 @pytest.fixture
