@@ -57,10 +57,10 @@ struct fab_op {
 	uint32_t reply_cap; /* CALL: room at reply */
 	void *reply;	    /* CALL: the answer's bytes */
 	uint32_t reply_len; /* CALL: out */
-	uint32_t pad;
-	uint64_t expect; /* CAS */
-	uint64_t arg;	 /* CAS: the new value; FAA: what is added */
-	uint64_t old;	 /* CAS, FAA: out, what was there before */
+	uint32_t under_way; /* the transport's, from post to its end */
+	uint64_t expect;    /* CAS */
+	uint64_t arg;	    /* CAS: the new value; FAA: what is added */
+	uint64_t old;	    /* CAS, FAA: out, what was there before */
 };
 
 struct fab_batch {

@@ -10,6 +10,7 @@ static uint64_t begin(struct fab_batch *b)
 
 	for (uint32_t i = 0; i < b->n; i++) {
 		b->ops[i].status = -EINPROGRESS;
+		b->ops[i].under_way = 1; /* that may be an answer too */
 		b->ops[i].reply_len = 0;
 		nodes |= UINT64_C(1) << b->ops[i].node;
 	}
@@ -63,6 +64,7 @@ err_free:
 static void op_end(struct fab *f, struct fab_batch *b, uint32_t i, int status)
 {
 	b->ops[i].status = status;
+	b->ops[i].under_way = 0;
 	if (status < 0)
 		f->count.failed++;
 	if (--b->left == 0)
@@ -98,8 +100,8 @@ uint32_t part_next(const struct part *part, uint32_t from)
 {
 	const struct fab_batch *b = part->batch;
 
-	while (from < b->n && (b->ops[from].node != part->node ||
-			       b->ops[from].status != -EINPROGRESS))
+	while (from < b->n &&
+	       (b->ops[from].node != part->node || !b->ops[from].under_way))
 		from++;
 	return from;
 }

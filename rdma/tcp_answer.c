@@ -60,8 +60,7 @@ static int frame_begin(struct tcp_lane *l)
 	if (fr->op >= l->in_part->batch->n)
 		return -EPROTO;
 	op = &l->in_part->batch->ops[fr->op];
-	if (op->node != l->id || op->status != -EINPROGRESS ||
-	    fr->op >= l->in_part->next)
+	if (op->node != l->id || !op->under_way || fr->op >= l->in_part->next)
 		return -EPROTO;
 	if (fr->type == TCP_DONE ? !done_fits(l, op) : !answer_fits(l, op))
 		return -EPROTO;

@@ -229,7 +229,8 @@ static int feed(struct tcp_conn *c,
 			return rc;
 	}
 	at = c->in_done - head;
-	c->in_done += take(c, c->payload + at, c->in.len - at);
+	if (c->in.len > 0) /* or there may be no room at all */
+		c->in_done += take(c, c->payload + at, c->in.len - at);
 	if (c->in_done < head + c->in.len)
 		return 0;
 	c->in_done = 0;

@@ -20,10 +20,11 @@ static uint8_t *at(const struct tcp_conn *c)
 
 static int do_word(struct tcp_conn *c, uint64_t *old)
 {
-	uint64_t *w = (uint64_t *)at(c);
+	uint64_t *w;
 
 	if (!within(c, 8) || c->in.offset % 8 != 0)
 		return -EREMOTEIO;
+	w = (uint64_t *)at(c);
 	if (c->in.type == TCP_FAA) {
 		*old = __atomic_fetch_add(w, c->in.arg, __ATOMIC_SEQ_CST);
 		return 0;

@@ -39,6 +39,28 @@ static void the_nodes_status_is_the_operations(void **state)
 			 -ENOSYS);
 }
 
+/* The status of an operation under way may be the node's word too: it has
+ * ended all the same, and ends no second time with what follows it. */
+static void a_call_may_end_with_einprogress(void **state)
+{
+	struct fixture *x = *state;
+	int32_t status = -EINPROGRESS;
+	struct fab_op ops[3];
+	struct fab_batch b = {.ops = ops, .n = 3};
+
+	fab_call(&ops[0], 0, CALL_FAIL, &status, sizeof(status), NULL, 0);
+	fab_call(&ops[1], 0, CALL_HOLD, NULL, 0, NULL, 0);
+	fab_call(&ops[2], 0, CALL_FAIL, &status, sizeof(status), NULL, 0);
+	b.deadline_ns = fab_now(x->f) + 100 * MS;
+	assert_int_equal(fab_run(x->f, &b), 0);
+	assert_int_equal(ops[0].status, -EINPROGRESS);
+	assert_int_equal(ops[1].status, -ETIMEDOUT);
+	assert_int_equal(ops[2].status, -EINPROGRESS);
+	contract_node_release(&x->node[0], 0, NULL, 0);
+	assert_int_equal(
+		fab_call_run(x->f, 0, CALL_ECHO, NULL, 0, NULL, 0, NULL, 0), 0);
+}
+
 static void an_answer_too_long_is_refused_whole(void **state)
 {
 	struct fixture *x = *state;
@@ -478,6 +500,7 @@ int contract_run_calls(void)
 	const struct CMUnitTest tests[] = {
 		T(a_call_brings_bytes_there_and_back),
 		T(the_nodes_status_is_the_operations),
+		T(a_call_may_end_with_einprogress),
 		T(an_answer_too_long_is_refused_whole),
 		T(the_largest_call_works),
 		T(calls_arrive_in_the_order_posted),
