@@ -19,6 +19,9 @@ OPT_release := -O2 -g
 OPT_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 OPT_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer -Wno-tsan
 OPT_cov := -O0 -g --coverage
+# with CC=clang: see fuzz
+OPT_fuzz := -O1 -g -Wno-gnu-variable-sized-type-not-at-end -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS ?=
 ALL_CFLAGS := -std=gnu11 $(OPT_$(MODE)) -Wall -Wextra -Wshadow -Wstrict-prototypes \
 	-Wmissing-prototypes -Wno-unused-parameter -Werror -fvisibility=default \
@@ -51,7 +54,7 @@ TEST_SRC := $(foreach s,$(SUITES),$(wildcard tests/$(s)/*_test.c))
 TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
 FSM_SRC := $(wildcard tests/fsmodel/*.c)
 FSM_BIN := $(FSM_SRC:%.c=$(B)/%)
-BENCH_SRC := $(wildcard tests/bench/*.c)
+BENCH_SRC := $(filter-out tests/bench/netraw.c,$(wildcard tests/bench/*.c))
 BENCH_BIN := $(BENCH_SRC:%.c=$(B)/%)
 
 # One short line a step; V=1 shows the commands.
@@ -115,6 +118,8 @@ $(FSM_BIN): $(B)/%: $(B)/%.o $(B)/tests/lib/kv_model.o $(B)/tests/lib/fs_tree.o 
 	$(call step,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS) -lcmocka
 
+$(B)/tests/bench/netbench: $(B)/tests/bench/netraw.o
+
 $(BENCH_BIN): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libfs.a $(B)/libaceso.a
 	@mkdir -p $(@D)
 	$(call step,LD)
@@ -172,7 +177,7 @@ bench: all $(BENCH_BIN)
 	@/usr/bin/python3 tests/bench/bench.py $(if $(SHORT),--short)
 
 # Long runs of what check runs shortly. FROM=seed SEEDS=n EFFORT=factor
-# FUZZ_ROUNDS=n; SOAK='sim/fs_seeds ...' only some suites.
+# SECONDS=n; SOAK='sim/fs_seeds ...' only some suites.
 .PHONY: sim-soak crash-all fuzz
 SEEDS ?= 1000
 FROM ?= 1
@@ -198,9 +203,23 @@ chaos: all
 	ACESO_BIN=$(CURDIR)/$(B)/bin ACESO_CHAOS_SECONDS=$(SECONDS) /usr/bin/python3 \
 		-m pytest -p no:cacheprovider -q -rP tests/mount/test_chaos.py
 
-FUZZ_ROUNDS ?= 2000000
-fuzz: $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*fuzz*_test.c))
-	for t in $^; do FUZZ_ROUNDS=$(FUZZ_ROUNDS) $$t || exit 1; done
+# Every decoder under libFuzzer, SECONDS each; T=name: one of tests/fuzz/. What
+# is found is kept in build/fuzz/found; FUZZ_FILE=... gives it to the target's
+# test program (tests/unit/), of any MODE.
+FUZZ_NAMES := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+fuzz:
+	@tests/fuzz/run.sh $(SECONDS) $(or $(T),$(FUZZ_NAMES))
+
+.PHONY: fuzz-programs
+fuzz-programs: $(FUZZ_NAMES:%=$(B)/fuzz/%)
+
+$(B)/fuzz/conf $(B)/fuzz/ini: $(DOOR_OBJ)
+
+$(B)/fuzz/%: $(B)/tests/fuzz/%.o $(B)/tests/lib/fuzz_corpus.o $(B)/libtests.a $(B)/libfs.a $(B)/libaceso.a
+	@mkdir -p $(@D)
+	$(call step,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -Wl,--start-group $^ \
+		-Wl,--end-group -o $@ $(LIBS) -lcmocka
 
 help:
 	@echo 'start [DIR=/mnt/aceso]   install packages, build, mount an embedded pool'
@@ -212,7 +231,7 @@ help:
 	@echo 'crash-all                a death at every remote operation, and pairs of them'
 	@echo 'bench-recovery           how long until a read, the index, full redundancy'
 	@echo 'chaos [SECONDS=300]      real mounts, nodes and mounts killed and stopped at random'
-	@echo 'fuzz [FUZZ_ROUNDS=n]     every decoder, hostile bytes'
+	@echo 'fuzz [T=name SECONDS=n]  every decoder, hostile bytes, under libFuzzer'
 	@echo 'install, uninstall       DESTDIR= prefix=/usr/local'
 	@echo 'format lint clean'
 

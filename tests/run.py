@@ -214,13 +214,30 @@ def stage_rdma(tally):
         cmocka)
 
 
+def stage_fuzz(tally):
+    """Each decoder under libFuzzer for a few seconds (make fuzz: for as long as you like)."""
+    names = sorted(os.path.basename(p)[:-2]
+                   for p in glob.glob(os.path.join(ROOT, "tests", "fuzz", "*.c")))
+    script = "tests/fuzz/run.sh"
+    if subprocess.run([script, "0"], cwd=ROOT, stdout=subprocess.DEVNULL).returncode == 77:
+        tally.add(0, 0, len(names))
+        tally.reasons.append("fuzz: no clang with libFuzzer here (scripts/deps.sh test installs it)")
+        return
+
+    def count(text, rc):
+        return (len(re.findall(r"^fuzz \w+: ok", text, re.M)),
+                len(re.findall(r"^fuzz \w+: FAILED", text, re.M)), 0)
+
+    run("fuzz", [script, "3", *names], tally, 900, count)
+
+
 def stage_install(tally):
     run("install", ["tests/install.sh"], tally, 300, one)
 
 
 STAGES = {
     "build": stage_build, "lint": stage_lint, "model": stage_model, "programs": stage_programs,
-    "mount": stage_mount, "install": stage_install, "rdma": stage_rdma,
+    "fuzz": stage_fuzz, "mount": stage_mount, "install": stage_install, "rdma": stage_rdma,
     "asan": stage_asan, "tsan": stage_tsan, "bench": stage_bench,
 }
 

@@ -29,15 +29,13 @@ static void fuzz_again(void)
 	hand_open(pool, &hand);
 }
 
-/* For clang -fsanitize=fuzzer. */
-int LLVMFuzzerInitialize(int *argc, char ***argv);
-
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+/* A fuzzer has no simulator: threads, shared memory. */
+static void fuzz_ready(void)
 {
 	static const struct cluster_opts opts = {.mode = CLUSTER_SHM};
 
-	fuzz_open(cluster_open(&opts));
-	return 0;
+	if (pool == NULL)
+		fuzz_open(cluster_open(&opts));
 }
 
 static void must_live(uint8_t node)
@@ -52,6 +50,71 @@ static void must_live(uint8_t node)
 		abort();
 }
 
+static void seed(uint8_t node, uint8_t type, const void *msg, size_t len)
+{
+	uint8_t all[2 + 4096] = {node, type};
+
+	if (len > 0)
+		memcpy(all + 2, msg, len);
+	fuzz_seed(all, 2 + len);
+}
+
+/* Sizes that some message may have, of messages that say the right epoch. */
+static void of_every_type(uint64_t epoch)
+{
+	static const uint16_t size[] = {0, 8, 16, 24, 32, 40, 64, 136, 1024};
+	uint8_t msg[1024] = {0};
+
+	memcpy(msg, &epoch, sizeof(epoch));
+	for (unsigned type = 1; type < 128; type++)
+		for (size_t i = 0; i < sizeof(size) / sizeof(size[0]); i++)
+			if (type != PROTO_LEAVE)
+				seed(type < PROTO_JOIN ? 2 : 5, (uint8_t)type,
+				     msg, size[i]);
+}
+
+void fuzz_seeds(void)
+{
+	uint64_t epoch = (fuzz_ready(), hand.joined.view.epoch);
+	uint32_t me = hand.joined.client;
+	struct proto_alloc alloc = {
+		.epoch = epoch, .owner = me, .kind = BLOCK_RECORDS};
+	struct proto_open open = {.epoch = epoch,
+				  .stripe = 3,
+				  .opened = 1,
+				  .owner = me,
+				  .life = 1,
+				  .kind = BLOCK_PAGES};
+	struct proto_seal seal = {.epoch = epoch,
+				  .stripe = 3,
+				  .owner = me,
+				  .life = 1,
+				  .used = 64};
+	struct {
+		struct proto_mark head;
+		struct proto_mark_one one[3];
+	} mark = {.head = {.epoch = epoch, .n = 3},
+		  .one = {{.stripe = 3, .life = 1, .at = 4, .len = 9}}};
+	struct proto_watch watch = {.epoch = epoch, .wait_ms = 1};
+	struct proto_suspect suspect = {.epoch = epoch, .node = 2};
+	struct proto_retire retire = {.epoch = epoch, .stripe = 3, .life = 1};
+	struct proto_join join = {.what = "again"};
+
+	seed(0, PROTO_ALLOC, &alloc, sizeof(alloc));
+	seed(1, PROTO_OPEN, &open, sizeof(open));
+	seed(2, PROTO_CANCEL, &seal, sizeof(seal));
+	seed(3, PROTO_SEAL, &seal, sizeof(seal));
+	seed(4, PROTO_MARK, &mark, sizeof(mark));
+	seed(4, PROTO_RETIRE, &retire, sizeof(retire));
+	seed(4, PROTO_FREE, &retire, sizeof(retire));
+	seed(0, PROTO_STOP, NULL, 0);
+	seed(5, PROTO_JOIN, &join, sizeof(join));
+	seed(5, PROTO_WATCH, &watch, sizeof(watch));
+	seed(5, PROTO_SUSPECT, &suspect, sizeof(suspect));
+	seed(5, PROTO_LEAVE, NULL, 0);
+	of_every_type(epoch);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char reply[sizeof(struct proto_joined)];
@@ -60,6 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 2 || size - 2 > MESSAGE_BYTES)
 		return 0;
+	fuzz_ready();
 	node = data[0] % 6 < 5 ? data[0] % 6 : FAB_NODE_COORD;
 	fab_call_run(hand.fab, node, data[1], data + 2, (uint32_t)(size - 2),
 		     reply, sizeof(reply), &len, CALL_NS_MAX);

@@ -13,6 +13,18 @@ static void must(bool truth)
 		abort();
 }
 
+void fuzz_seeds(void)
+{
+#define LINE(text) fuzz_seed(text, sizeof(text) - 1)
+	LINE("-o\0size=1G,code=3+2,nodes=5\0/mnt");
+	LINE("-f\0-d\0-s\0/mnt/aceso\0-o\0allow_other,fsname=a\\,b");
+	LINE("-o\0pool=name,attr_timeout=1.5,cache=auto\0/mnt");
+	LINE("--help");
+	LINE("-V");
+	LINE("-o\0size=50%,max_threads=8,clone_fd,ro,nosuid\0/x");
+#undef LINE
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *argv[WORDS_MAX + 2] = {"aceso-fuse"};

@@ -68,6 +68,41 @@ static void look_cnode(const uint8_t *data, size_t size)
 	must(memcmp(back, data, size) == 0);
 }
 
+static size_t pack_xattr(uint8_t *at, const char *name, uint8_t where,
+			 uint32_t len)
+{
+	size_t n = strlen(name), stored = where ? 8 : len;
+
+	at[0] = (uint8_t)n;
+	at[1] = where;
+	memcpy(at + 2, &len, 4);
+	memcpy(at + 6, name, n);
+	memset(at + 6 + n, 7, stored);
+	return 6 + n + stored;
+}
+
+void fuzz_seeds(void)
+{
+	struct fs_cnode node = {.page[3] = {64, 5}, .page[9] = {4160, 6}};
+	struct fs_inode *in = calloc(1, sizeof(*in));
+	uint8_t buf[FS_INODE_BYTES_MAX], chunk[FS_CNODE_BYTES_MAX];
+
+	if (in == NULL)
+		abort();
+	in->mode = S_IFREG | 0644;
+	in->is_inline = true;
+	in->size = in->data_len = 100;
+	in->xattr_len = pack_xattr(in->body + 100, "user.a", 0, 30);
+	in->xattr_len += pack_xattr(in->body + 100 + in->xattr_len,
+				    "security.capability", 1, 3000);
+	fuzz_seed(buf, fs_inode_encode(in, buf));
+	in->is_inline = false;
+	in->size = 1 << 30;
+	fuzz_seed(buf, fs_inode_encode(in, buf));
+	fuzz_seed(chunk, fs_cnode_encode(&node, chunk));
+	free(in);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	look_inode(data, size);

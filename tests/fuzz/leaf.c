@@ -28,6 +28,29 @@ static void edit(struct fs_node *n, struct fs_dentry d)
 	must(fs_node_check(n) == 0);
 }
 
+void fuzz_seeds(void)
+{
+	struct fs_node *n = malloc(sizeof(*n));
+
+	if (n == NULL)
+		abort();
+	fs_node_init(n, FS_NODE_LEAF, 0);
+	fuzz_seed(n->bytes, n->len);
+	for (uint64_t i = 1; i <= 12; i++) {
+		struct fs_dentry d = {.hash = i / 2 * 1000,
+				      .ino = i,
+				      .name = &"abcdefghijklmnop"[i],
+				      .nlen = (uint8_t)(16 - i),
+				      .type = 8};
+
+		must(fs_leaf_add(n, &d) == 0);
+	}
+	fuzz_seed(n->bytes, n->len);
+	fs_node_init(n, FS_NODE_INNER, 9);
+	fuzz_seed(n->bytes, n->len);
+	free(n);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fs_node *n = malloc(sizeof(*n));

@@ -66,6 +66,21 @@ static void look_view(const uint8_t *data, size_t size)
 	}
 }
 
+void fuzz_seeds(void)
+{
+	struct layout_shape shape = {
+		.nodes = 5, .k = 3, .m = 2, .usable = 64u << 20};
+	struct layout_super super = {.node = 1, .secret = 3};
+	uint8_t region[SUPER_BYTES] = {0};
+	struct view v;
+
+	must(layout_of(&shape, &super.layout) == 0);
+	layout_super_write(region, &super);
+	fuzz_seed(region, 160);
+	view_first(&v, 5, 3, 2);
+	fuzz_seed(&v, sizeof(v));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	look_super(data, size);

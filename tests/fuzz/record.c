@@ -57,6 +57,37 @@ static void mend_crc(uint8_t *data, size_t size)
 	memcpy(data, &crc, sizeof(crc));
 }
 
+static void seed(uint8_t type, const void *val, uint32_t len)
+{
+	struct object o = {.hdr = {.version = 77,
+				   .hash = 5,
+				   .val_len = len,
+				   .key_len = 3,
+				   .type = type,
+				   .life = 2},
+			   .key = "key",
+			   .val = val};
+	uint8_t buf[1024] = {0};
+
+	object_encode(buf, SECRET, ADDR, &o);
+	fuzz_seed(buf, object_units(3, len) * GROUP_UNIT_BYTES);
+}
+
+void fuzz_seeds(void)
+{
+	struct intent in = {.magic = INTENT_MAGIC,
+			    .old_type = OBJECT_PUT,
+			    .new_type = OBJECT_PUT,
+			    .old_len = 20,
+			    .new_len = 30};
+	uint8_t val[600] = {0};
+
+	seed(OBJECT_PUT, val, sizeof(val));
+	seed(OBJECT_TOMB, NULL, 0);
+	memcpy(val, &in, sizeof(in));
+	seed(OBJECT_INTENT, val, sizeof(in) + 50);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t *copy;

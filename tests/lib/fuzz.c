@@ -1,6 +1,7 @@
 /* tests/lib/fuzz.c - see fuzz.h. */
 #include "tests/lib/fuzz.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,21 +96,80 @@ static void change(struct input *in)
 		ways[dice(sizeof(ways) / sizeof(ways[0]))](in);
 }
 
+/* --- seeds ---------------------------------------------------------------- */
+
+struct seed {
+	void *data;
+	size_t size;
+};
+
+static struct seed *seeds;
+static size_t n_seeds;
+
+static void *copy_of(const void *data, size_t size)
+{
+	void *copy = malloc(size > 0 ? size : 1);
+
+	if (copy == NULL)
+		abort();
+	if (size > 0)
+		memcpy(copy, data, size);
+	return copy;
+}
+
+void fuzz_seed(const void *data, size_t size)
+{
+	seeds = realloc(seeds, (n_seeds + 1) * sizeof(*seeds));
+	if (seeds == NULL)
+		abort();
+	seeds[n_seeds++] = (struct seed){copy_of(data, size), size};
+}
+
+static void seeds_free(void)
+{
+	while (n_seeds > 0)
+		free(seeds[--n_seeds].data);
+	free(seeds);
+	seeds = NULL;
+}
+
+static int write_file(const char *dir, size_t i)
+{
+	char path[4096];
+	size_t done;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/seed-%04zu", dir, i);
+	f = fopen(path, "w");
+	if (f == NULL)
+		return -errno;
+	done = fwrite(seeds[i].data, 1, seeds[i].size, f);
+	return fclose(f) == 0 && done == seeds[i].size ? 0 : -EIO;
+}
+
+int fuzz_seeds_write(const char *dir)
+{
+	int rc = 0;
+
+	fuzz_seeds();
+	for (size_t i = 0; i < n_seeds && rc == 0; i++)
+		rc = write_file(dir, i);
+	seeds_free();
+	return rc;
+}
+
 /* --- running -------------------------------------------------------------- */
 
 /* In memory of its very size: whoever reads beyond it is seen by asan. */
 static void give(const void *data, size_t size)
 {
-	uint8_t *exact = malloc(size > 0 ? size : 1);
+	uint8_t *exact = copy_of(data, size);
 
-	if (exact == NULL)
-		abort();
-	memcpy(exact, data, size);
 	LLVMFuzzerTestOneInput(exact, size);
 	free(exact);
 }
 
-static void give_changed(const struct fuzz_sample *s)
+static void give_changed(const struct seed *s)
 {
 	struct input in = {.size = s->size, .room = s->size + GROWS_BY};
 
@@ -122,6 +182,18 @@ static void give_changed(const struct fuzz_sample *s)
 	free(in.data);
 }
 
+static void give_file(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	void *data = malloc(1u << 24);
+
+	if (f == NULL || data == NULL)
+		abort();
+	give(data, fread(data, 1, 1u << 24, f));
+	free(data);
+	fclose(f);
+}
+
 static uint64_t number(const char *name, uint64_t otherwise)
 {
 	const char *v = getenv(name);
@@ -129,14 +201,20 @@ static uint64_t number(const char *name, uint64_t otherwise)
 	return v != NULL ? strtoull(v, NULL, 0) : otherwise;
 }
 
-void fuzz_run(const struct fuzz_sample *samples, size_t n, unsigned rounds)
+void fuzz_run(unsigned rounds)
 {
 	uint64_t more = number("FUZZ_ROUNDS", rounds);
 
+	if (getenv("FUZZ_FILE") != NULL) {
+		give_file(getenv("FUZZ_FILE"));
+		return;
+	}
 	state = number("FUZZ_SEED", 1);
 	printf("FUZZ_SEED=%" PRIu64 " FUZZ_ROUNDS=%" PRIu64 "\n", state, more);
-	for (size_t i = 0; i < n; i++)
-		give(samples[i].data, samples[i].size);
+	fuzz_seeds();
+	for (size_t i = 0; i < n_seeds; i++)
+		give(seeds[i].data, seeds[i].size);
 	while (more-- > 0)
-		give_changed(&samples[dice(n)]);
+		give_changed(&seeds[dice(n_seeds)]);
+	seeds_free();
 }

@@ -11,39 +11,9 @@
 
 #include "tests/fuzz/inode.c"
 
-static size_t pack_xattr(uint8_t *at, const char *name, uint8_t where,
-			 uint32_t len)
-{
-	size_t n = strlen(name), stored = where ? 8 : len;
-
-	at[0] = (uint8_t)n;
-	at[1] = where;
-	memcpy(at + 2, &len, 4);
-	memcpy(at + 6, name, n);
-	memset(at + 6 + n, 7, stored);
-	return 6 + n + stored;
-}
-
 static void inodes_that_are_none(void **state)
 {
-	static uint8_t file[FS_INODE_BYTES_MAX], big[FS_INODE_BYTES_MAX];
-	static struct fs_inode in;
-	uint8_t chunk[FS_CNODE_BYTES_MAX];
-	struct fs_cnode node = {.page[3] = {64, 5}, .page[9] = {4160, 6}};
-	struct fuzz_sample s[3];
-
-	in.mode = S_IFREG | 0644;
-	in.is_inline = true;
-	in.size = in.data_len = 100;
-	in.xattr_len = pack_xattr(in.body + 100, "user.a", 0, 30);
-	in.xattr_len += pack_xattr(in.body + 100 + in.xattr_len,
-				   "security.capability", 1, 3000);
-	s[0] = (struct fuzz_sample){file, fs_inode_encode(&in, file)};
-	in.is_inline = false;
-	in.size = 1 << 30;
-	s[1] = (struct fuzz_sample){big, fs_inode_encode(&in, big)};
-	s[2] = (struct fuzz_sample){chunk, fs_cnode_encode(&node, chunk)};
-	fuzz_run(s, 3, 200000);
+	fuzz_run(200000);
 }
 
 /* Lengths that each fit the body, but not what is done with them. */

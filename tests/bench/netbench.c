@@ -1,0 +1,277 @@
+/* tests/bench/netbench.c - the fabric beside its transports' raw speed.
+ *
+ *     netbench [ROUNDS [MS]]       prints JSON
+ *
+ * For each transport a node in a process of its own; READs and WRITEs of one
+ * size after the other, in rounds that alternate with the same done by a plain
+ * loop (netraw.h; for shared memory: memcpy). Rates are medians of the rounds;
+ * CPU is that of both processes. ACESO_RDMA_ADDRESS: verbs too, without a raw
+ * loop here (tests/bench/net.py uses perftest). */
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "rdma/fabric.h"
+#include "tests/bench/netraw.h"
+
+#define REGION	   (8u << 20)
+#define ROUNDS_MAX 99
+
+static const struct fab_key key = {.len = 32, .bytes = "netbench"};
+
+struct transport {
+	const char *name;
+	char address[128];
+	const struct fab_key *key;
+	int (*net_open)(const struct fab_key *key, struct fab_net **out);
+	int raw; /* 0: memory, 1: socket, 2: TLS, 3: none */
+};
+
+struct pair {
+	const struct transport *t;
+	pid_t node;
+	struct fab_net *net;
+	struct fab *f;
+	struct netraw *raw;
+	uint8_t *buf, *mem; /* mem: of the raw loop over memory */
+};
+
+static void must(int rc, const char *what)
+{
+	if (rc == 0)
+		return;
+	fprintf(stderr, "netbench: %s: %s\n", what, strerror(-rc));
+	exit(1);
+}
+
+/* --- a node --------------------------------------------------------------- */
+
+static void on_call(void *arg, struct fab_request *rq, uint16_t type,
+		    const void *req, size_t len)
+{
+	fab_reply(rq, 0, req, len);
+}
+
+static void serve(const struct transport *t, int ready)
+{
+	struct fab_server_opts o = {.size = REGION,
+				    .address = t->address,
+				    .key = t->key,
+				    .on_call = on_call};
+	struct fab_server *s;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	must(fab_region_open("netbench", REGION, &o.region, &o.region_fd),
+	     "region");
+	memset(o.region, 1, REGION);
+	if (strncmp(t->address, "verbs:", 6) == 0)
+		o.region_fd = -1;
+	must(fab_server_open(&o, &s), t->address);
+	if (write(ready, "r", 1) != 1)
+		exit(1);
+	for (;;)
+		pause();
+}
+
+static pid_t node_start(const struct transport *t)
+{
+	int ready[2];
+	char byte;
+	pid_t pid;
+
+	must(pipe(ready), "pipe");
+	pid = fork();
+	if (pid == 0)
+		serve(t, ready[1]);
+	close(ready[1]);
+	must(read(ready[0], &byte, 1) == 1 ? 0 : -1, "node");
+	close(ready[0]);
+	return pid;
+}
+
+static int shm_open_net(const struct fab_key *k, struct fab_net **out)
+{
+	return fab_shm_open(out);
+}
+
+/* --- work ----------------------------------------------------------------- */
+
+static void fabric_one(struct pair *p, bool reads, uint32_t len)
+{
+	struct fab_op op;
+	struct fab_batch b = {.ops = &op, .n = 1};
+
+	if (reads)
+		fab_read(&op, 0, 4096, p->buf, len);
+	else
+		fab_write(&op, 0, 4096, p->buf, len);
+	must(fab_run(p->f, &b), "run");
+	must(op.status, "operation");
+}
+
+static void raw_one(struct pair *p, bool reads, uint32_t len)
+{
+	if (p->raw == NULL)
+		memcpy(reads ? p->buf : p->mem, reads ? p->mem : p->buf, len);
+	else if (reads)
+		netraw_read(p->raw, p->buf, len);
+	else
+		netraw_write(p->raw, p->buf, len);
+}
+
+static double clock_s(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* Of another process and this one. */
+static double cpu_s(pid_t other)
+{
+	double all = clock_s(CLOCK_PROCESS_CPUTIME_ID);
+	clockid_t id;
+
+	if (other > 0 && clock_getcpuclockid(other, &id) == 0)
+		all += clock_s(id);
+	return all;
+}
+
+struct rate {
+	double per_s, cpu_us;
+};
+
+static struct rate measure(struct pair *p,
+			   void (*one)(struct pair *, bool, uint32_t),
+			   pid_t other, bool reads, uint32_t len, double ms)
+{
+	double begin = clock_s(CLOCK_MONOTONIC), cpu = cpu_s(other), now;
+	long n = 0;
+
+	do {
+		for (int i = 0; i < 8; i++, n++)
+			one(p, reads, len);
+		now = clock_s(CLOCK_MONOTONIC);
+	} while (now - begin < ms / 1000);
+	return (struct rate){.per_s = (double)n / (now - begin),
+			     .cpu_us = (cpu_s(other) - cpu) * 1e6 / (double)n};
+}
+
+static int by_rate(const void *a, const void *b)
+{
+	const struct rate *x = a, *y = b;
+
+	return (x->per_s > y->per_s) - (x->per_s < y->per_s);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static json_t *row(struct pair *p, bool reads, uint32_t len, int rounds,
+		   double ms)
+{
+	struct rate fab[ROUNDS_MAX], raw[ROUNDS_MAX];
+	double ratio[ROUNDS_MAX];
+	json_t *out;
+
+	for (int i = 0; i < rounds; i++) {
+		fab[i] = measure(p, fabric_one, p->node, reads, len, ms);
+		raw[i] = fab[i];
+		if (p->t->raw != 3)
+			raw[i] = measure(p, raw_one,
+					 p->raw ? netraw_pid(p->raw) : 0, reads,
+					 len, ms);
+		ratio[i] = fab[i].per_s / raw[i].per_s;
+	}
+	qsort(fab, (size_t)rounds, sizeof(fab[0]), by_rate);
+	qsort(raw, (size_t)rounds, sizeof(raw[0]), by_rate);
+	qsort(ratio, (size_t)rounds, sizeof(ratio[0]), by_value);
+	out = json_pack("{s:s, s:s, s:i, s:f, s:f}", "transport", p->t->name,
+			"op", reads ? "read" : "write", "bytes", (int)len,
+			"per_second", fab[rounds / 2].per_s, "cpu_us",
+			fab[rounds / 2].cpu_us);
+	if (p->t->raw != 3) {
+		json_object_set_new(out, "raw_per_second",
+				    json_real(raw[rounds / 2].per_s));
+		json_object_set_new(out, "raw_cpu_us",
+				    json_real(raw[rounds / 2].cpu_us));
+		json_object_set_new(out, "ratio", json_real(ratio[rounds / 2]));
+	}
+	return out;
+}
+
+static void bench(const struct transport *t, json_t *rows, int rounds,
+		  double ms)
+{
+	static const uint32_t sizes[] = {8, 4096, 1u << 20};
+	struct pair p = {.t = t, .node = node_start(t)};
+
+	if (t->raw == 1 || t->raw == 2)
+		p.raw = netraw_open(t->raw == 2);
+	p.buf = aligned_alloc(4096, REGION);
+	p.mem = aligned_alloc(4096, REGION);
+	must(p.buf != NULL && p.mem != NULL ? 0 : -ENOMEM, "memory");
+	memset(p.buf, 2, REGION);
+	memset(p.mem, 3, REGION);
+	must(t->net_open(t->key, &p.net), "net");
+	must(fab_net_attach(p.net, 0, t->address, "", 0), t->address);
+	must(fab_open(p.net, &p.f), "queue");
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		for (int reads = 1; reads >= 0; reads--)
+			json_array_append_new(
+				rows, row(&p, reads, sizes[i], rounds, ms));
+	fab_close(p.f);
+	fab_net_close(p.net);
+	kill(p.node, SIGKILL);
+	waitpid(p.node, NULL, 0);
+	if (p.raw != NULL)
+		netraw_close(p.raw);
+	free(p.buf);
+	free(p.mem);
+}
+
+int main(int argc, char **argv)
+{
+	int rounds = argc > 1 ? atoi(argv[1]) : 5;
+	double ms = argc > 2 ? atof(argv[2]) : 200;
+	const char *rdma = getenv("ACESO_RDMA_ADDRESS");
+	int port = 20000 + getpid() % 20000;
+	struct transport t[] = {
+		{"shm", "", NULL, shm_open_net, 0},
+		{"tcp", "", NULL, fab_tcp_open, 1},
+		{"tcp+tls", "", &key, fab_tcp_open, 2},
+		{"verbs", "", &key, fab_verbs_open, 3},
+	};
+	json_t *rows = json_array();
+
+	if (rounds < 1 || rounds > ROUNDS_MAX)
+		rounds = 5;
+	snprintf(t[0].address, sizeof(t[0].address), "/tmp/netbench-%d",
+		 getpid());
+	snprintf(t[1].address, sizeof(t[1].address), "tcp:127.0.0.1:%d", port);
+	snprintf(t[2].address, sizeof(t[2].address), "tcp:127.0.0.1:%d",
+		 port + 1);
+	for (int i = 0; i < 3; i++)
+		bench(&t[i], rows, rounds, ms);
+	unlink(t[0].address);
+	if (rdma != NULL) {
+		snprintf(t[3].address, sizeof(t[3].address), "verbs:%s:%d",
+			 rdma, port + 2);
+		bench(&t[3], rows, rounds, ms);
+	}
+	json_dumpf(json_pack("{s:o}", "rows", rows), stdout, 0);
+	return 0;
+}

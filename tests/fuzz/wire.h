@@ -1,0 +1,71 @@
+/* tests/fuzz/wire.h - what the targets of the transports share: a node whose
+ * region lies between two fences of memory that nobody may touch, and bytes
+ * written to a socket that may be closed at any time. */
+#ifndef ACESO_TESTS_FUZZ_WIRE_H
+#define ACESO_TESTS_FUZZ_WIRE_H
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "rdma/fabric.h"
+
+#define WIRE_REGION (64u << 10)
+
+static inline void must(bool truth)
+{
+	if (!truth)
+		abort();
+}
+
+/* Echoes. */
+static inline void wire_on_call(void *arg, struct fab_request *rq,
+				uint16_t type, const void *req, size_t len)
+{
+	fab_reply(rq, type % 8 == 7 ? -EINVAL : 0, req, len);
+}
+
+/* Any access beyond the region ends the process. */
+static inline void *wire_region(void)
+{
+	uint8_t *all = mmap(NULL, 3 * WIRE_REGION, PROT_NONE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	must(all != MAP_FAILED);
+	must(mprotect(all + WIRE_REGION, WIRE_REGION, PROT_READ | PROT_WRITE) ==
+	     0);
+	return all + WIRE_REGION;
+}
+
+/* Send what the other end takes; it may hang up. Its answers are read along,
+ * so that neither waits for the other. */
+static inline void wire_talk(int sock, const uint8_t *data, size_t size)
+{
+	struct pollfd p = {.fd = sock, .events = POLLIN | POLLOUT};
+	uint8_t in[4096];
+	ssize_t n;
+
+	while (p.events != 0 && poll(&p, 1, 5000) > 0) {
+		if ((p.revents & POLLOUT) != 0 && size > 0) {
+			n = send(sock, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+			size = n < 0 ? 0 : size - (size_t)n;
+			data += n < 0 ? 0 : n;
+		}
+		if (size == 0 && (p.events & POLLOUT) != 0) {
+			shutdown(sock, SHUT_WR);
+			p.events = POLLIN;
+		}
+		if ((p.revents & (POLLIN | POLLHUP | POLLERR)) == 0)
+			continue;
+		n = recv(sock, in, sizeof(in), MSG_DONTWAIT);
+		if (n == 0 || (n < 0 && errno != EAGAIN))
+			p.events = 0;
+	}
+	must(p.events == 0); /* it ended: the node hung up in the end */
+}
+
+#endif

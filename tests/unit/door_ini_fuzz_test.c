@@ -1,0 +1,23 @@
+/* Configuration files that make no sense: tests/fuzz/ini.c, from right ones. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/fuzz/ini.c"
+
+static void files_that_make_no_sense(void **state)
+{
+	fuzz_run(5000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(files_that_make_no_sense),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
