@@ -9,10 +9,13 @@
 #include <signal.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "kv/client/adopt.h"
 #include "kv/client/client.h"
+#include "kv/client/lease.h"
 #include "kv/client/space.h"
+#include "kv/hello.h"
 #include "kv/log.h"
 #include "kv/proto.h"
 
@@ -26,6 +29,13 @@
 #define WORK_IDLE      8u /* rounds with nothing to do, then sleep */
 
 /* --- the view ------------------------------------------------------------- */
+
+static int adopt(struct kv *kv, struct kv_thread *t, struct proto_view_set *set)
+{
+	for (uint32_t i = 0; i < 64; i++)
+		set->address[i][PROTO_ADDRESS_BYTES - 1] = '\0';
+	return member_adopt(kv->member, t, set);
+}
 
 /* Ask for a view newer than ours, @wait_ms long. 1 adopted, 0 none, -errno. */
 static int watch(struct kv *kv, struct kv_thread *t, uint32_t wait_ms,
@@ -44,9 +54,72 @@ static int watch(struct kv *kv, struct kv_thread *t, uint32_t wait_ms,
 		return rc;
 	if (len != sizeof(set))
 		return -EPROTO;
-	for (uint32_t i = 0; i < 64; i++)
-		set.address[i][PROTO_ADDRESS_BYTES - 1] = '\0';
-	return member_adopt(kv->member, t, &set);
+	return adopt(kv, t, &set);
+}
+
+/* --- a coordinator that is lost ------------------------------------------- */
+
+static int say_again(struct kv *kv, struct kv_thread *t,
+		     struct proto_view_set *set)
+{
+	struct proto_rejoin msg = {.epoch = member_settled(kv->member),
+				   .client = kv->id,
+				   .pid = getpid()};
+	uint32_t len = 0;
+	int rc;
+
+	client_what(msg.what, sizeof(msg.what));
+	rc = fab_call_run(t->fab, FAB_NODE_COORD, PROTO_REJOIN, &msg,
+			  sizeof(msg), set, sizeof(*set), &len,
+			  lease_ns(kv->lease));
+	return rc == 0 && len != sizeof(*set) ? -EPROTO : rc;
+}
+
+/* Not with the one that was lost first: it is, or its host may be, gone. */
+static int rejoin(struct kv *kv, struct kv_thread *t)
+{
+	struct client *c = client_of(kv);
+	struct proto_view_set set;
+	struct proto_hello h;
+	int rc;
+
+	fab_net_cut(kv->net, FAB_NODE_COORD);
+	client_next_coord(c);
+	hello_fill(&h, PROTO_CLIENT, c->uuid);
+	h.client = kv->id;
+	h.epoch = member_epoch(kv->member);
+	rc = hello_attach_coord(kv->net, c->coords, &h);
+	if (rc == 0)
+		rc = say_again(kv, t, &set);
+	if (rc == -ESTALE)
+		lease_die(kv->lease);
+	if (rc == 0)
+		rc = adopt(kv, t, &set);
+	return rc;
+}
+
+static bool may_rejoin(struct kv *kv)
+{
+	return kv->lease != NULL && client_of(kv)->coords != NULL &&
+	       !lease_is_dead(kv->lease);
+}
+
+/* The answer to WATCH comes within half a lease, so that there is time to find
+ * another coordinator when it does not. */
+static int watch_once(struct kv *kv, struct kv_thread *t)
+{
+	uint64_t ns = WATCH_MS * UINT64_C(1000000);
+	int rc;
+
+	if (kv->lease == NULL)
+		return watch(kv, t, WATCH_MS, ns + WATCH_GRACE_NS);
+	ns = lease_ns(kv->lease);
+	rc = watch(kv, t, (uint32_t)(ns / 2000000), ns);
+	if (rc == -ESTALE)
+		lease_die(kv->lease);
+	if (rc < 0 && may_rejoin(kv) && !atomic_load(&client_of(kv)->stopping))
+		rc = rejoin(kv, t);
+	return rc;
 }
 
 static void *watcher(void *arg)
@@ -57,8 +130,7 @@ static void *watcher(void *arg)
 	int rc;
 
 	while (t != NULL && !atomic_load(&c->stopping)) {
-		rc = watch(kv, t, WATCH_MS,
-			   WATCH_MS * UINT64_C(1000000) + WATCH_GRACE_NS);
+		rc = watch_once(kv, t);
 		if (rc == 0 &&
 		    member_settled(kv->member) != member_epoch(kv->member))
 			fab_sleep(t->fab, WATCH_OPEN_NS);
@@ -166,9 +238,18 @@ int kv_background(struct kv *kv)
 	if (atomic_exchange(&c->busy, true))
 		return 0;
 	did = watch(kv, t, 0, WATCH_NOW_NS);
+	if (did == -ESTALE)
+		lease_die(kv->lease);
+	else if (did < 0 && may_rejoin(kv))
+		did = rejoin(kv, t);
 	rc = space_background(kv->space, t, false);
 	atomic_store(&c->busy, false);
 	return did > 0 || rc > 0;
+}
+
+int kv_lease_work(struct kv *kv)
+{
+	return lease_work(kv->lease);
 }
 
 int kv_sync(struct kv *kv)
@@ -210,10 +291,20 @@ int background_start(struct kv *kv)
 		return rc;
 	c->threaded = true;
 	rc = start_quiet(&c->watcher, watcher, kv);
-	if (rc != 0) {
-		background_stop_worker(kv);
-		c->threaded = false;
-	}
+	if (rc != 0)
+		goto err_worker;
+	rc = lease_start(kv->lease);
+	if (rc != 0)
+		goto err_watcher;
+	return 0;
+
+err_watcher:
+	background_leaving(kv);
+	background_stop_watcher(kv);
+	c->threaded = true;
+err_worker:
+	background_stop_worker(kv);
+	c->threaded = false;
 	return rc;
 }
 
@@ -241,6 +332,7 @@ void background_stop_watcher(struct kv *kv)
 
 	if (!c->threaded)
 		return;
+	lease_stop(kv->lease);
 	fab_net_cut(kv->net, FAB_NODE_COORD); /* ends its call */
 	pthread_join(c->watcher, NULL);
 	c->threaded = false;

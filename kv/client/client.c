@@ -11,6 +11,7 @@
 #include "kv/client/alone.h"
 #include "kv/client/adopt.h"
 #include "kv/client/background.h"
+#include "kv/client/lease.h"
 #include "kv/client/space.h"
 #include "kv/client/txn.h"
 #include "kv/hello.h"
@@ -38,7 +39,7 @@ const char *kv_error(void)
 
 /* --- joining -------------------------------------------------------------- */
 
-static void what_am_i(char *to, size_t cap)
+void client_what(char *to, size_t cap)
 {
 	snprintf(to, cap, "%s", program_invocation_short_name);
 }
@@ -51,7 +52,7 @@ static int join(struct fab_net *net, struct proto_joined *j)
 	int rc;
 
 	hello_fill(&msg.hello, PROTO_CLIENT, NULL);
-	what_am_i(msg.what, sizeof(msg.what));
+	client_what(msg.what, sizeof(msg.what));
 	rc = fab_open(net, &f);
 	if (rc != 0)
 		return rc;
@@ -133,6 +134,26 @@ static int check_supers(struct fab_net *net, const struct proto_joined *j)
 	return rc;
 }
 
+/* "a,b,c" -> "b,c,a". */
+void client_next_coord(struct client *c)
+{
+	char *comma = strchr(c->coords, ',');
+	size_t len = strlen(c->coords);
+	char *first;
+
+	if (comma == NULL)
+		return;
+	*comma = '\0';
+	first = strdup(c->coords);
+	*comma = ',';
+	if (first == NULL)
+		return; /* the same one again */
+	memmove(c->coords, comma + 1, len - strlen(first));
+	snprintf(c->coords + (len - strlen(first) - 1), strlen(first) + 2,
+		 ",%s", first);
+	free(first);
+}
+
 /* --- parts ---------------------------------------------------------------- */
 
 static void set_defaults(struct kv_opts *o)
@@ -189,6 +210,7 @@ static void client_free(struct client *c)
 static void parts_free(struct kv *kv)
 {
 	client_free(kv->priv);
+	lease_close(kv->lease);
 	cache_close(kv->cache);
 	alone_close(kv->alone);
 	member_close(kv->member);
@@ -222,6 +244,8 @@ static int parts_open(struct kv *kv, const char *pool,
 		rc = alone_open(j->view.clients == 1, &kv->alone);
 	if (rc == 0)
 		rc = member_open(kv, &j->view, &kv->member);
+	if (rc == 0 && j->leased != 0)
+		rc = lease_open(kv, j->lease_ms, &kv->lease);
 	if (rc == 0)
 		rc = kv_thread(kv) != NULL ? 0 : -ENOMEM;
 	if (rc == 0)

@@ -47,6 +47,12 @@ static inline struct client *client_of(struct kv *kv)
 /* There may be background work: wakes the worker if it sleeps. Cheap. */
 void client_kick(struct kv *kv);
 
+/* --- client.c ------------------------------------------------------------- */
+
+void client_what(char *to, size_t cap); /* this program, for people */
+/* The next of the coordinators is tried first from now on. The watcher's. */
+void client_next_coord(struct client *c);
+
 /* --- thread.c ------------------------------------------------------------- */
 
 /* A thread's part in the view; member.c's. */

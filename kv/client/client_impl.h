@@ -14,6 +14,7 @@ struct member; /* this client's place in the view: member.h */
 struct space;  /* blocks and units to write into: space.h */
 struct cache;  /* key -> slot, word, small value: addr_cache.h */
 struct alone;  /* whether it has the pool to itself: alone.h */
+struct lease;  /* whether it is a member still: lease.h */
 
 struct kv {
 	struct kv_opts opts;
@@ -26,6 +27,7 @@ struct kv {
 	struct space *space;
 	struct cache *cache;
 	struct alone *alone;
+	struct lease *lease;	 /* NULL: its process can be ended */
 	_Atomic uint32_t op_seq; /* operation tags: id << 32 | op_seq */
 	bool persistent;	 /* the pool makes durable checkpoints */
 	/* Something was, since the last cut; the coordinator knows of it. */
@@ -55,5 +57,7 @@ int kv_open_on(const struct kv_opts *opts, struct fab_net *net, bool threads,
 /* One round of what background threads do: watch the view (without waiting),
  * open blocks ahead, send marks. Returns 1 if something was done. */
 int kv_background(struct kv *kv);
+/* Likewise, of what keeps its lease; in a fiber of its own. */
+int kv_lease_work(struct kv *kv);
 
 #endif

@@ -254,6 +254,12 @@ static uint32_t fill_fate(struct op *op, const uint64_t *fate)
 	return op->spot.copies;
 }
 
+/* A broken connection to a node of another host is no death of it. */
+static bool may_live(struct op *op, uint32_t node)
+{
+	return op->kv->lease != NULL && member_all(op->kv->member) >> node & 1;
+}
+
 /* How the copies took it: 0 if each did, or is on a node that is down for
  * good; else another try is due. *@up: how many did. */
 static int fate_status(struct op *op, uint32_t *up)
@@ -266,7 +272,7 @@ static int fate_status(struct op *op, uint32_t *up)
 
 		if (rc == 0)
 			(*up)++;
-		else if (rc != -EHOSTDOWN)
+		else if (rc != -EHOSTDOWN || may_live(op, op->ops[i].node))
 			bad = rc;
 	}
 	return bad;

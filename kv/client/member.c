@@ -21,6 +21,7 @@
 #include "kv/client/alone.h"
 #include "kv/client/client.h"
 #include "kv/client/addr_cache.h"
+#include "kv/client/lease.h"
 #include "kv/client/persist.h"
 #include "kv/client/space.h"
 #include "kv/hello.h"
@@ -244,6 +245,8 @@ int member_wait(struct member *m, struct kv_thread *t, uint64_t epoch,
 	uint64_t ns = WAIT_FIRST_NS;
 
 	while (member_epoch(m) <= epoch) {
+		if (lease_is_dead(m->kv->lease))
+			return -ETIMEDOUT; /* there will be none */
 		if (fab_now(t->fab) >= deadline_ns)
 			return -ETIMEDOUT;
 		/* Without background threads nobody else would look. */
@@ -290,10 +293,22 @@ static int attach(struct member *m, uint32_t id)
 	return hello_attach(m->kv->net, (uint8_t)id, m->address[id], &h);
 }
 
+/* On another host, a connection that broke says nothing of the node. */
+static void look_for_broken(struct member *m)
+{
+	uint64_t all = member_all(m);
+
+	for (uint32_t i = 0; all >> i != 0; i++)
+		if (all >> i & 1 && !fab_net_up(m->kv->net, (uint8_t)i))
+			m->absent |= UINT64_C(1) << i;
+}
+
 void member_attach(struct member *m, struct kv_thread *t)
 {
 	int rc;
 
+	if (m->kv->lease != NULL)
+		look_for_broken(m);
 	for (uint32_t i = 0; m->absent >> i != 0; i++) {
 		if (!(m->absent >> i & 1))
 			continue;

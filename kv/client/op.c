@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kv/client/alone.h"
+#include "kv/client/lease.h"
 #include "kv/client/member.h"
 #include "kv/client/txn.h"
 #include "kv/hash.h"
@@ -221,6 +222,9 @@ int op_end(struct op *op, int status)
 	op_release(op);
 	if (op->txn != NULL)
 		op_txn_abandon(op);
+	if ((status == -ETIMEDOUT || status == -EIO) &&
+	    lease_is_dead(op->kv->lease))
+		status = -ENOTCONN;
 	op->status = status;
 	op->rq->status = status;
 	if (!is_part(op)) {
@@ -251,7 +255,7 @@ bool op_late(struct op *op)
 	if (op->deadline == 0)
 		op->deadline =
 			now + op->kv->opts.op_timeout_ms * UINT64_C(1000000);
-	return now >= op->deadline;
+	return now >= op->deadline || lease_is_dead(op->kv->lease);
 }
 
 uint64_t op_slice(struct op *op)

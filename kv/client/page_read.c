@@ -9,6 +9,7 @@
 
 #include "ec/crc.h"
 #include "kv/client/degraded.h"
+#include "kv/client/lease.h"
 #include "kv/client/member.h"
 #include "kv/client/pages.h"
 #include "kv/stats.h"
@@ -212,6 +213,8 @@ int kv_pages_read(struct kv *kv, const struct kv_page *pages, size_t n,
 	r.t = kv_thread(kv);
 	if (r.t == NULL)
 		return -ENOMEM;
+	if (lease_is_dead(kv->lease))
+		return -ENOTCONN;
 	r.io = page_io_get(kv->space);
 	if (r.io == NULL)
 		return -ENOMEM;
@@ -220,6 +223,8 @@ int kv_pages_read(struct kv *kv, const struct kv_page *pages, size_t n,
 	rc = read_pages(&r);
 	if (rc != 0)
 		stat_add(&r.t->stats.page_read.errors, 1);
+	if (rc != 0 && lease_is_dead(kv->lease))
+		rc = -ENOTCONN;
 	page_io_put(kv->space, r.io);
 	return rc;
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "ec/crc.h"
+#include "kv/client/lease.h"
 #include "kv/client/member.h"
 #include "kv/stats.h"
 
@@ -82,7 +83,7 @@ int pages_wait(struct kv *kv, struct kv_thread *t, uint64_t deadline_ns)
 	uint64_t now = fab_now(t->fab);
 	uint64_t until = now + WAIT_NS;
 
-	if (now >= deadline_ns)
+	if (now >= deadline_ns || lease_is_dead(kv->lease))
 		return -ETIMEDOUT;
 	member_leave(kv->member, t);
 	member_wait(kv->member, t, epoch,
@@ -345,6 +346,8 @@ int kv_pages_write(struct kv *kv, const void *const *data, size_t n,
 	t = kv_thread(kv);
 	if (t == NULL)
 		return -ENOMEM;
+	if (lease_is_dead(kv->lease))
+		return -ENOTCONN;
 	io = page_io_get(kv->space);
 	if (io == NULL)
 		return -ENOMEM;
@@ -356,6 +359,8 @@ int kv_pages_write(struct kv *kv, const void *const *data, size_t n,
 	member_leave(kv->member, t);
 	if (rc != 0)
 		stat_add(&t->stats.page_write.errors, 1);
+	if (rc != 0 && lease_is_dead(kv->lease))
+		rc = -ENOTCONN;
 	page_io_put(kv->space, io);
 	return rc;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kv/client/client.h"
+#include "kv/client/lease.h"
 #include "kv/client/member.h"
 #include "kv/client/op.h"
 #include "kv/client/txn.h"
@@ -36,6 +37,18 @@ static void post_failed(struct fab_batch *b, int rc)
 	b->left = 0;
 }
 
+/* L1: nothing of @b counts before this client is sure to be a member. */
+static void hold(struct kv_thread *t, struct op *op, struct fab_batch *b)
+{
+	struct lease *l = t->kv->lease;
+
+	if (l == NULL)
+		return;
+	op_late(op); /* it has a deadline from now on */
+	if (lease_hold(l, t, op->deadline) != 0)
+		post_failed(b, -ETIMEDOUT);
+}
+
 static void run_one(struct kv_thread *t, struct op *op)
 {
 	struct fab_batch *b;
@@ -46,6 +59,7 @@ static void run_one(struct kv_thread *t, struct op *op)
 			rc = fab_run(t->fab, b);
 			if (rc != 0)
 				post_failed(b, rc);
+			hold(t, op, b);
 		} else {
 			wait_out(t, op, verdict);
 		}
@@ -115,8 +129,11 @@ static void run_poll(struct run *r)
 	size_t n = fab_poll(r->t->fab, done, 16, OP_SLICE_NS);
 
 	for (size_t i = 0; i < n; i++) {
+		struct op *op = done[i]->user;
+
 		r->in_flight--;
-		run_step(r, done[i]->user);
+		hold(r->t, op, done[i]);
+		run_step(r, op);
 	}
 }
 
@@ -205,6 +222,8 @@ static int run_req(struct kv *kv, struct kv_req *rq)
 	t = kv_thread(kv);
 	if (t == NULL)
 		return -ENOMEM;
+	if (lease_is_dead(kv->lease))
+		return -ENOTCONN;
 	op = op_begin(kv, t, rq);
 	if (op == NULL)
 		return -ENOMEM;
@@ -261,6 +280,8 @@ int kv_run(struct kv *kv, struct kv_req *reqs, size_t n)
 	t = kv_thread(kv);
 	if (t == NULL)
 		return -ENOMEM;
+	if (lease_is_dead(kv->lease))
+		return -ENOTCONN;
 	begin_all(kv, t, reqs, n, all, &ops);
 	enter(t);
 	run_ops(t, ops);
@@ -386,6 +407,8 @@ int kv_txn(struct kv *kv, struct kv_req *reqs, size_t n)
 	t = kv_thread(kv);
 	if (t == NULL)
 		return -ENOMEM;
+	if (lease_is_dead(kv->lease))
+		return -ENOTCONN;
 	op = op_txn_begin(kv, t, reqs, (uint32_t)n);
 	if (op == NULL)
 		return -ENOMEM;

@@ -15,6 +15,7 @@
 
 #include "tests/contract/fabric_tcp.h"
 #include "tests/lib/cluster_impl.h"
+#include "tests/lib/mem_store.h"
 
 void cluster_ok(int rc, const char *file, int line)
 {
@@ -81,10 +82,14 @@ static int open_net(void *arg, struct fab_net **out)
 static int open_coord_net(void *arg, struct fab_net **out)
 {
 	struct cluster *c = arg;
+	int rc;
 
 	if (c->sim == NULL)
 		return open_real(c, out);
-	return sim_net_open(c->sim, "coord", out);
+	rc = sim_net_open(c->sim, "coord", out);
+	if (rc == 0)
+		c->coord_net = *out;
+	return rc;
 }
 
 static bool node_is_alive(void *arg, uint32_t id)
@@ -139,12 +144,22 @@ static void coord_fiber(void *arg)
 	struct cluster *c = arg;
 	uint64_t again;
 
-	while (!c->stopping)
+	while (!c->stopping && !c->coord_stop)
 		if (coord_work(c->coord, &again) == 0)
 			daemon_rest(c, again);
 		else
 			sim_pause(c->sim, 0);
 	c->coord_ended = 1;
+}
+
+static void link_fiber(void *arg)
+{
+	struct cluster *c = arg;
+
+	while (!c->stopping && !c->coord_stop)
+		if (coord_link_work(c->coord) == 0)
+			sim_pause(c->sim, CLUSTER_TICK_NS);
+	c->link_ended = 1;
 }
 
 static void region_open(struct cluster *c, struct cluster_node *cn)
@@ -231,8 +246,16 @@ static void start_coord(struct cluster *c)
 		.node_is_alive = node_is_alive,
 		.kill_node = end_node,
 		.kill_client = kill_client,
+		.remote = c->o.remote,
 	};
 	uint32_t id;
+
+	c->coord_stop = false;
+	c->coord_ended = 0;
+	c->link_ended = !c->o.remote;
+	if (c->o.store != NULL)
+		CLUSTER_OK(mem_store_open(c->o.store, &c->store));
+	o.store = c->store;
 
 	for (id = 0; id < c->o.nodes; id++)
 		address[id] = c->node[id].address;
@@ -246,6 +269,16 @@ static void start_coord(struct cluster *c)
 	CLUSTER_OK(coord_open(&o, &c->coord));
 	if (c->sim != NULL)
 		cluster_daemon(c, "coord", coord_fiber, c);
+	if (c->o.remote)
+		cluster_daemon(c, "link", link_fiber, c);
+}
+
+static void end_coord(struct cluster *c)
+{
+	coord_close(c->coord);
+	viewstore_close(c->store);
+	c->coord = NULL;
+	c->store = NULL;
 }
 
 /* --- open and close ------------------------------------------------------- */
@@ -332,6 +365,7 @@ static void await_daemons(struct cluster *c)
 
 	cluster_await(c, &c->respawn_ended);
 	cluster_await(c, &c->coord_ended);
+	cluster_await(c, &c->link_ended);
 	for (id = 0; id < c->o.nodes; id++)
 		cluster_await(c, &c->node[id].ended);
 }
@@ -372,7 +406,7 @@ void cluster_close(struct cluster *c)
 	c->stopping = true;
 	if (c->sim != NULL)
 		await_daemons(c);
-	coord_close(c->coord);
+	end_coord(c);
 	for (id = 0; id < c->o.nodes; id++)
 		free_node(c, &c->node[id]);
 	end_world(c);
@@ -463,7 +497,24 @@ void cluster_kill_node(struct cluster *c, uint32_t id)
 	} else {
 		free_node(c, cn);
 	}
-	coord_node_died(c->coord, id);
+	if (!c->o.remote)
+		coord_node_died(c->coord, id);
+}
+
+void cluster_kill_coord(struct cluster *c)
+{
+	assert_true(c->o.remote && c->coord != NULL);
+	sim_server_kill(c->sim, c->address);
+	sim_net_kill(c->sim, c->coord_net);
+	c->coord_stop = true;
+	cluster_await(c, &c->coord_ended);
+	cluster_await(c, &c->link_ended);
+	end_coord(c);
+}
+
+void cluster_start_coord(struct cluster *c)
+{
+	start_coord(c);
 }
 
 void cluster_replace_node(struct cluster *c, uint32_t id)
@@ -479,6 +530,10 @@ void cluster_replace_node(struct cluster *c, uint32_t id)
 	cn->life++;
 	start_node(c, id);
 	__atomic_store_n(&cn->killed, false, __ATOMIC_RELEASE);
+	if (c->coord == NULL)
+		return;
+	if (c->o.remote) /* as PROTO_COME has it: the last one is dead */
+		coord_node_died(c->coord, id);
 	coord_node_came(c->coord, id, cn->address, 0);
 }
 

@@ -30,6 +30,7 @@
 #include "kv/node/node.h"
 
 struct cluster;
+struct mem_disk; /* tests/lib/mem_store.h */
 struct sim;
 
 enum cluster_mode { CLUSTER_SIM, CLUSTER_SHM };
@@ -55,6 +56,10 @@ struct cluster_opts {
 	uint64_t cache_bytes;	/* 0: the default */
 	uint32_t slow_permille; /* SIM: as of sim_opts */
 	uint64_t respawn_ns;	/* SIM: dead nodes are replaced after; 0: no */
+	/* SIM: as of coord_opts: nobody sees who dies, clients are fenced by
+	 * nodes; and what the coordinator keeps; NULL: nothing. */
+	bool remote;
+	struct mem_disk *store;
 	/* A pool with durable checkpoints: where node @id keeps its own, and
 	 * its memory, which the caller gives and has zeroed or restarted
 	 * (@keep). NULL: none. */
@@ -94,7 +99,12 @@ struct fab_net *cluster_client_net(struct cluster *c, struct kv *kv);
 
 /* SIM: the node stays as it is, but answers nothing any more. */
 void cluster_hang_node(struct cluster *c, uint32_t id);
-/* The node is gone, with its memory. The coordinator is told. */
+/* SIM: the coordinator is gone; nothing else is. */
+void cluster_kill_coord(struct cluster *c);
+/* Another takes its place, and goes on from the store. */
+void cluster_start_coord(struct cluster *c);
+/* The node is gone, with its memory. The coordinator is told, if there is one
+ * and it is not remote. */
 void cluster_kill_node(struct cluster *c, uint32_t id);
 /* A new one, with zeroed memory, takes the place of a node that was killed. The
  * coordinator is told. */

@@ -32,6 +32,16 @@ static void client_fiber(void *arg)
 	ck->ended = 1;
 }
 
+static void lease_fiber(void *arg)
+{
+	struct cluster_kv *ck = arg;
+
+	while (!ck->leaving && !ck->killed)
+		if (kv_lease_work(ck->kv) == 0)
+			sim_pause(ck->c->sim, CLUSTER_TICK_NS / 5);
+	ck->lease_ended = 1;
+}
+
 static void attach_coord(struct cluster *c, struct fab_net *net)
 {
 	struct proto_hello hello = {
@@ -54,6 +64,10 @@ static void open_sim(struct cluster *c, struct cluster_kv *ck,
 	attach_coord(c, ck->net);
 	CLUSTER_OK(kv_open_on(o, ck->net, false, &ck->kv));
 	cluster_daemon(c, name, client_fiber, ck);
+	if (c->o.remote)
+		cluster_daemon(c, name, lease_fiber, ck);
+	else
+		ck->lease_ended = 1;
 }
 
 struct kv *cluster_client(struct cluster *c)
@@ -75,7 +89,7 @@ struct kv *cluster_client(struct cluster *c)
 	} else {
 		CLUSTER_OK(kv_open(&o, &ck->kv));
 		ck->net = ck->kv->net;
-		ck->ended = 1;
+		ck->ended = ck->lease_ended = 1;
 	}
 	return ck->kv;
 }
@@ -86,6 +100,7 @@ static void close_one(struct cluster *c, struct cluster_kv *ck)
 		return;
 	ck->leaving = true;
 	cluster_await(c, &ck->ended);
+	cluster_await(c, &ck->lease_ended);
 	kv_close(ck->kv);
 	ck->kv = NULL;
 }

@@ -31,7 +31,7 @@ struct cluster_kv {
 	struct fab_net *net;
 	bool leaving; /* SIM: its fiber is to end */
 	bool killed;
-	int ended;
+	int ended, lease_ended;
 };
 
 struct cluster_actor {
@@ -48,7 +48,11 @@ struct cluster {
 	struct sim *sim;
 	char dir[64];
 	char address[PROTO_ADDRESS_BYTES]; /* of the coordinator */
-	struct coord *coord;
+	struct coord *coord;		   /* NULL: killed */
+	struct fab_net *coord_net;
+	struct viewstore *store; /* the coordinator's */
+	bool coord_stop;
+	int link_ended;
 	struct fab_net *probe_net; /* the cluster's own clock */
 	struct fab *probe;
 	bool stopping;

@@ -92,6 +92,13 @@ void sim_drop(struct sim *s, uint32_t permille, const char *whose);
  * it is. It may kill, but not wait. NULL: no more. */
 void sim_on_effect(struct sim *s, void (*fn)(void *arg, struct fab_net *net),
 		   void *arg);
+/* From now on fn(arg, net, server) says whether anything passes between a net
+ * and a server (of these names) now; asked for each way, when it would be
+ * there. What does not pass is lost; that an end has gone is learnt later, when
+ * the link is whole again. NULL: everything passes. */
+void sim_on_link(struct sim *s,
+		 bool (*fn)(void *arg, const char *net, const char *server),
+		 void *arg);
 /* How many events there were, and a hash of them all, in order. */
 uint64_t sim_events(struct sim *s);
 uint64_t sim_hash(struct sim *s);

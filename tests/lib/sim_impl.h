@@ -16,6 +16,8 @@ struct sim_event {
 	bool owns_arg; /* free(arg) if it never happens */
 };
 
+#define SIM_LINK_NS UINT64_C(10000000) /* a link that is cut is tried again */
+
 struct sim {
 	struct sim_opts o;
 	uint64_t now, dice, serial, events, hash;
@@ -35,6 +37,8 @@ struct sim {
 	char drop_of[16];
 	void (*on_effect)(void *arg, struct fab_net *net);
 	void *on_effect_arg;
+	bool (*on_link)(void *arg, const char *net, const char *server);
+	void *on_link_arg;
 };
 
 /* Do fn(s, arg) in @after. The event is the caller's to cancel until it has
@@ -184,6 +188,8 @@ struct sim_batch {
 	struct sim_op op[];
 };
 
+/* Does anything pass between them now? */
+bool sim_passes(const struct sim_net *net, const struct sim_server *v);
 /* Is this CALL of @net's, or its answer, lost? */
 bool sim_loses(const struct sim_net *net);
 int sim_post(struct fab *f, struct fab_batch *b); /* sim_op.c */

@@ -8,6 +8,7 @@
 #include "tests/lib/sim_impl.h"
 
 #define WALL_AT_0 UINT64_C(1700000000000000000)
+#define ATTACH_NS UINT64_C(1000000000) /* to somebody out of reach */
 
 static struct sim_net *sim_net(struct fab_net *n)
 {
@@ -33,14 +34,12 @@ struct down {
 	struct sim_peer *peer;
 };
 
-static void down_event(struct sim *s, void *arg)
+static void down_now(struct sim *s, struct down d)
 {
-	struct down d = *(struct down *)arg;
 	struct sim_node *node = &d.net->node[d.peer->id];
 	uint8_t id = d.peer->id;
 	bool meant = node->peer == d.peer && node->up;
 
-	free(arg);
 	sim_peer_put(d.peer);
 	if (!meant || d.net->killed || d.net->closed)
 		return;
@@ -49,6 +48,19 @@ static void down_event(struct sim *s, void *arg)
 	sim_ops_end(d.net, node->server, -EHOSTDOWN, false);
 	if (d.net->down != NULL)
 		d.net->down(d.net->down_arg, id);
+}
+
+static void down_event(struct sim *s, void *arg)
+{
+	struct down d = *(struct down *)arg;
+
+	if (d.net->node[d.peer->id].peer == d.peer && !d.net->closed &&
+	    !d.net->killed && !sim_passes(d.net, d.peer->server)) {
+		sim_schedule(s, SIM_LINK_NS, down_event, arg)->owns_arg = true;
+		return;
+	}
+	down_now(s, d);
+	free(arg);
 }
 
 void sim_net_down(struct sim_net *net, struct sim_server *v, uint64_t after)
@@ -111,6 +123,11 @@ static struct sim_peer *hello(struct sim_net *net, struct sim_server *v,
 	return p;
 }
 
+static bool never(void *arg)
+{
+	return false;
+}
+
 static int net_attach(struct fab_net *n, uint8_t id, const char *address,
 		      const void *data, size_t len)
 {
@@ -123,6 +140,10 @@ static int net_attach(struct fab_net *n, uint8_t id, const char *address,
 		return -EALREADY;
 	if (v == NULL || net->killed)
 		return -ENOENT;
+	if (!sim_passes(net, v)) {
+		sim_wait_for(net->sim, never, NULL, net->sim->now + ATTACH_NS);
+		return -ETIMEDOUT;
+	}
 	if ((v->o.region == NULL) != (id == FAB_NODE_COORD))
 		return -EPROTO;
 	forget(net, id, 0);

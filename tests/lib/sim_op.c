@@ -95,7 +95,7 @@ static void op_return(struct sim *s, void *arg)
 {
 	struct sim_op *o = arg;
 
-	if (!o->ended)
+	if (!o->ended && sim_passes(o->batch->net, o->server))
 		sim_op_end(o, o->status);
 	sim_batch_put(o->batch);
 }
@@ -189,7 +189,8 @@ static void deliver(struct sim *s, struct sim_op *o)
 
 static bool takes_effect(const struct sim_op *o)
 {
-	return !o->voided && !o->server->dead;
+	return !o->voided && !o->server->dead &&
+	       sim_passes(o->batch->net, o->server);
 }
 
 static void effect(struct sim *s, void *arg)
@@ -225,6 +226,22 @@ void sim_drop(struct sim *s, uint32_t permille, const char *whose)
 {
 	s->o.drop_permille = permille;
 	snprintf(s->drop_of, sizeof(s->drop_of), "%s", whose);
+}
+
+bool sim_passes(const struct sim_net *net, const struct sim_server *v)
+{
+	const struct sim *s = net->sim;
+
+	return s->on_link == NULL ||
+	       s->on_link(s->on_link_arg, net->name, v->address);
+}
+
+void sim_on_link(struct sim *s,
+		 bool (*fn)(void *arg, const char *net, const char *server),
+		 void *arg)
+{
+	s->on_link = fn;
+	s->on_link_arg = arg;
 }
 
 void sim_on_effect(struct sim *s, void (*fn)(void *arg, struct fab_net *net),

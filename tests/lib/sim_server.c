@@ -177,7 +177,7 @@ static void answer_return(struct sim *s, void *arg)
 	struct fab_op *op = o->op;
 	int status = o->status;
 
-	if (!o->ended) {
+	if (!o->ended && sim_passes(o->batch->net, o->server)) {
 		op->reply_len = (uint32_t)o->answer_len;
 		if (o->answer_len > op->reply_cap)
 			status = -EMSGSIZE;
@@ -220,6 +220,12 @@ static void gone_event(struct sim *s, void *arg)
 {
 	struct sim_peer *p = arg;
 
+	/* A server that has hung up itself need not be told. */
+	if (!p->cut && !p->server->dead && !p->server->closing &&
+	    !sim_passes(p->net, p->server)) {
+		sim_schedule(s, SIM_LINK_NS, gone_event, p);
+		return;
+	}
 	sim_server_send(p->server, sim_msg_new(SIM_GONE, p, NULL, 0));
 	sim_peer_put(p);
 }

@@ -4,6 +4,9 @@
  * Lowe's memory of what was tried). An operation that ended with an error that
  * says nothing (-ETIMEDOUT) may have happened at any later time, or never.
  *
+ * The same over several hosts: links are cut, some clients and nodes are left
+ * on the wrong side, the coordinator dies and another takes its place.
+ *
  * And transfers: transactions move money between accounts; whoever reads all
  * of them in one transaction of checks sees the right sum.
  *
@@ -18,7 +21,10 @@
 
 #include <cmocka.h>
 
+#include "kv/client/client_impl.h"
+#include "kv/client/lease.h"
 #include "tests/lib/cluster.h"
+#include "tests/lib/mem_store.h"
 #include "tests/lib/seeds.h"
 #include "tests/lib/sim.h"
 
@@ -170,12 +176,18 @@ static void the_checker_tells_right_from_wrong(void **state)
 	assert_false(is_linearizable(&h)); /* of what never was */
 }
 
+struct outcome {
+	bool remote;
+	unsigned known, fenced;
+};
+
 /* --- clients at work ------------------------------------------------------ */
 
 struct world {
 	struct cluster *c;
 	struct sim *s;
-	bool one; /* client, of several callers: it is alone */
+	bool one;	   /* client, of several callers: it is alone */
+	uint64_t pause_ns; /* between two operations, at most; sometimes */
 	struct history h[KEYS];
 	uint32_t values;
 	struct worker {
@@ -188,7 +200,7 @@ struct world {
 
 static bool says_nothing(int rc)
 {
-	return rc == -ETIMEDOUT || rc == -EIO;
+	return rc == -ETIMEDOUT || rc == -EIO || rc == -ENOTCONN;
 }
 
 static int call(struct worker *k, unsigned key, struct event *e)
@@ -262,8 +274,10 @@ static void worker_main(void *arg)
 			continue;
 		idle = 0;
 		do_one(k, key);
+		if (lease_is_dead(k->kv->lease))
+			return; /* fenced: the others go on */
 		if (sim_dice(w->s, 4) == 0)
-			cluster_sleep(w->c, sim_dice(w->s, MS));
+			cluster_sleep(w->c, sim_dice(w->s, w->pause_ns));
 	}
 }
 
@@ -293,13 +307,77 @@ static void tell(const struct history *h)
 			    h->e[i].status);
 }
 
+/* --- links that are cut ----------------------------------------------------
+ */
+
+static struct {
+	char far[128]; /* names on the other side, each with a space behind */
+	bool on;
+} cut;
+
+static bool is_far(const char *name)
+{
+	char word[48];
+
+	snprintf(word, sizeof(word), "%s ", name);
+	return strstr(cut.far, word) != NULL;
+}
+
+static bool passes(void *arg, const char *net, const char *server)
+{
+	return !cut.on || is_far(net) == is_far(server);
+}
+
+static void far_add(const char *format, unsigned i)
+{
+	size_t len = strlen(cut.far);
+
+	snprintf(cut.far + len, sizeof(cut.far) - len, format, i, i);
+}
+
+/* One or two nodes, some clients, and sometimes the coordinator. */
+static void choose_sides(struct world *w)
+{
+	uint32_t first = (uint32_t)sim_dice(w->s, 5);
+
+	strcpy(cut.far, " ");
+	if (sim_dice(w->s, 4) != 0)
+		far_add("node%u sim:n%u ", first);
+	if (sim_dice(w->s, 2) != 0)
+		far_add("node%u sim:n%u ", (first + 2) % 5);
+	for (unsigned i = 1; i <= CLIENTS; i++)
+		if (sim_dice(w->s, 2) != 0)
+			far_add("kv%u ", i);
+	if (sim_dice(w->s, 4) == 0)
+		far_add("coord sim:pool ", 0);
+}
+
+static void cut_links(struct world *w)
+{
+	choose_sides(w);
+	sim_on_link(w->s, passes, NULL);
+	for (unsigned i = 0; i < 2; i++) {
+		cluster_sleep(w->c, sim_dice(w->s, 100 * MS));
+		cut.on = true;
+		if (sim_dice(w->s, 3) == 0) {
+			cluster_sleep(w->c, sim_dice(w->s, 300 * MS));
+			cluster_kill_coord(w->c);
+			cluster_sleep(w->c, sim_dice(w->s, 300 * MS));
+			cluster_start_coord(w->c);
+		}
+		cluster_sleep(w->c, sim_dice(w->s, 1500 * MS));
+		cut.on = false;
+	}
+}
+
 static void race(struct cluster *c, void *arg)
 {
 	struct world *w = calloc(1, sizeof(*w));
-	unsigned *known = arg;
+	struct outcome *out = arg;
 
 	w->c = c;
 	w->s = cluster_sim(c);
+	w->pause_ns = out->remote ? 100 * MS : MS;
 	w->one = sim_dice(w->s, 3) == 0;
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		w->worker[i].w = w;
@@ -307,11 +385,16 @@ static void race(struct cluster *c, void *arg)
 			i > 0 && w->one ? w->worker[0].kv : cluster_client(c);
 		cluster_spawn(c, worker_main, &w->worker[i]);
 	}
-	kill_two(w);
+	if (out->remote)
+		cut_links(w);
+	else
+		kill_two(w);
 	cluster_join(c);
+	for (unsigned i = 0; i < CLIENTS; i++)
+		out->fenced += lease_is_dead(w->worker[i].kv->lease);
 	for (unsigned i = 0; i < KEYS; i++) {
 		for (unsigned j = 0; j < w->h[i].n; j++)
-			*known += w->h[i].e[j].status != UNKNOWN;
+			out->known += w->h[i].e[j].status != UNKNOWN;
 		if (!is_linearizable(&w->h[i])) {
 			tell(&w->h[i]);
 			fail_msg("the history of key %u has no explanation", i);
@@ -322,7 +405,8 @@ static void race(struct cluster *c, void *arg)
 
 static void every_history_has_an_explanation(void **state)
 {
-	unsigned known = 0, all = 0;
+	struct outcome out = {.remote = false};
+	unsigned all = 0;
 
 	for (uint64_t seed = seeds.first; seed <= seeds.last; seed++) {
 		struct cluster_opts o = {.mode = CLUSTER_SIM,
@@ -331,11 +415,38 @@ static void every_history_has_an_explanation(void **state)
 					 .ckpt_ms = (uint32_t)seed % 4};
 
 		seeds_tell(seed);
-		cluster_run(&o, race, &known);
+		cluster_run(&o, race, &out);
 		all += KEYS * (PER_KEY - CLIENTS);
 	}
 	if (seeds_are_many(seeds)) /* it was about something */
-		assert_true(known > all * 9 / 10);
+		assert_true(out.known > all * 9 / 10);
+}
+
+static void so_it_has_when_links_are_cut(void **state)
+{
+	static struct mem_disk disk;
+	struct outcome out = {.remote = true};
+	/* They are long. */
+	unsigned every = seeds_are_many(seeds) ? 4 : 1;
+
+	for (uint64_t seed = seeds.first; seed <= seeds.last; seed += every) {
+		struct cluster_opts o = {.mode = CLUSTER_SIM,
+					 .seed = seed,
+					 .slots = 400,
+					 .remote = true,
+					 .store = &disk,
+					 .lease_ms = 100,
+					 .op_timeout_ms = 3000,
+					 .ckpt_ms = (uint32_t)seed % 4};
+
+		memset(&disk, 0, sizeof(disk));
+		seeds_tell(seed);
+		cluster_run(&o, race, &out);
+	}
+	if (!seeds_are_many(seeds))
+		return;
+	assert_true(out.fenced > 0 &&
+		    out.fenced < CLIENTS * (seeds.last - seeds.first + 1));
 }
 
 /* --- transfers ------------------------------------------------------------ */
@@ -492,6 +603,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_checker_tells_right_from_wrong),
 		cmocka_unit_test(every_history_has_an_explanation),
+		cmocka_unit_test(so_it_has_when_links_are_cut),
 		cmocka_unit_test(no_money_is_made_or_lost),
 	};
 

@@ -1,0 +1,239 @@
+/* Pools over several hosts, where nobody can be ended by a signal [I6]: clients
+ * and nodes that are cut off, clients that are held up, coordinators that die.
+ * What a client was told is true, and what was acknowledged is found. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "kv/client/client_impl.h"
+#include "kv/client/lease.h"
+#include "kv/client/member.h"
+#include "tests/lib/cluster.h"
+#include "tests/lib/mem_store.h"
+#include "tests/lib/sim.h"
+
+#define MS    UINT64_C(1000000)
+#define LEASE 400u
+
+static struct mem_disk disk;
+
+/* Two sides: whose name is in @far on one, all others on the other. */
+struct cut {
+	const char *far; /* names, each with a space behind */
+	bool on;
+};
+
+static struct cut cut; /* outlives the bodies */
+
+static bool is_far(const char *name)
+{
+	char word[32];
+
+	snprintf(word, sizeof(word), "%s ", name);
+	return strstr(cut.far, word) != NULL;
+}
+
+static bool passes(void *arg, const char *net, const char *server)
+{
+	return !cut.on || is_far(net) == is_far(server);
+}
+
+/* Who is on the other side, once it is cut. */
+static void side(struct cluster *c, const char *far)
+{
+	cut = (struct cut){.far = far};
+	sim_on_link(cluster_sim(c), passes, NULL);
+}
+
+static void run(void (*body)(struct cluster *c, void *arg), void *arg,
+		uint64_t seed, uint32_t op_timeout_ms)
+{
+	struct cluster_opts o = {.mode = CLUSTER_SIM,
+				 .seed = seed,
+				 .remote = true,
+				 .store = &disk,
+				 .op_timeout_ms = op_timeout_ms,
+				 .lease_ms = LEASE};
+
+	memset(&disk, 0, sizeof(disk));
+	cluster_run(&o, body, arg);
+}
+
+static int put(struct kv *kv, char key, const char *val)
+{
+	return kv_put(kv, &key, 1, val, strlen(val), NULL);
+}
+
+static int get(struct kv *kv, char key, char val[16])
+{
+	size_t len = 0;
+	int rc = kv_get(kv, &key, 1, val, 15, &len, NULL);
+
+	val[rc == 0 ? len : 0] = '\0';
+	return rc;
+}
+
+static void put_all(struct kv *kv, const char *val)
+{
+	for (char key = 'a'; key <= 'z'; key++) /* on every shard */
+		assert_int_equal(put(kv, key, val), 0);
+}
+
+static void all_are(struct kv *kv, const char *want)
+{
+	char val[16];
+
+	for (char key = 'a'; key <= 'z'; key++) {
+		assert_int_equal(get(kv, key, val), 0);
+		assert_string_equal(val, want);
+	}
+}
+
+/* --- a client that is cut off from everybody -------------------------------
+ */
+
+static void cut_client(struct cluster *c, void *arg)
+{
+	struct kv *a = cluster_client(c), *b = cluster_client(c);
+	char val[16];
+
+	side(c, "kv2 ");
+	put_all(a, "1");
+	put_all(b, "2");
+	cut.on = true;
+	cluster_kill_node(c, 3);
+	put_all(a, "3"); /* waits until b is fenced */
+	assert_int_equal(coord_clients(cluster_coord(c)), 1);
+	cut.on = false;
+	/* It comes back, and is told; not a word of it counts. */
+	assert_int_equal(put(b, 'a', "lost"), -ENOTCONN);
+	assert_true(lease_is_dead(b->lease));
+	assert_int_equal(get(b, 'a', val), -ENOTCONN);
+	all_are(a, "3");
+	cluster_client_close(c, b); /* ends */
+	all_are(a, "3");
+}
+
+static void test_cut_client(void **state)
+{
+	for (uint64_t seed = 1; seed <= 3; seed++)
+		run(cut_client, NULL, seed, 0);
+}
+
+/* --- a client that is held up (SIGSTOP) and goes on ------------------------
+ */
+
+/* Nothing of it is on its way; it knows of nothing when it goes on. */
+static void stopped_client(struct cluster *c, void *arg)
+{
+	struct kv *a = cluster_client(c), *b = cluster_client(c);
+	char val[16];
+
+	side(c, "kv2 ");
+	put_all(b, "1");
+	cut.on = true; /* nothing comes, nothing goes */
+	cluster_kill_node(c, 1);
+	put_all(a, "2");
+	cut.on = false;
+	/* It may have no more than what it had: an error, never "1". */
+	for (char key = 'a'; key <= 'z'; key++)
+		assert_int_equal(get(b, key, val), -ENOTCONN);
+	all_are(a, "2");
+}
+
+static void test_stopped_client(void **state)
+{
+	run(stopped_client, NULL, 1, 0);
+}
+
+/* --- client and node together on the wrong side ----------------------------
+ */
+
+struct reader {
+	struct cluster *c;
+	struct kv *kv;
+	uint64_t over; /* when the first put of the others was done */
+	unsigned old, held, dead;
+	bool stop;
+};
+
+/* Reads on, and notes when it still was told what was there before. */
+static void reader_main(void *arg)
+{
+	struct reader *r = arg;
+	uint64_t from;
+	char val[16];
+	int rc;
+
+	while (!r->stop) {
+		from = sim_now(cluster_sim(r->c));
+		rc = get(r->kv, 'c', val);
+		if (rc == 0 && strcmp(val, "1") == 0) {
+			r->old++;
+			/* Never after somebody else's put was over. */
+			assert_true(r->over == 0 || from < r->over);
+		} else if (rc == -ENOTCONN) {
+			r->dead++;
+		} else if (rc != 0) {
+			r->held++;
+		}
+		cluster_sleep(r->c, MS / 2);
+	}
+}
+
+static uint32_t host_of(struct kv *kv, char key)
+{
+	struct kv_where w;
+
+	assert_int_equal(kv_where(kv, &key, 1, &w), 0);
+	return w.host;
+}
+
+/* The reader and the node that has its key's slot are cut off together: all
+ * that it asks is answered, by one whose place was taken over. */
+static void cut_together(struct cluster *c, void *arg)
+{
+	struct kv *a = cluster_client(c), *b = cluster_client(c);
+	struct reader r = {.c = c, .kv = b};
+	static char far[64];
+	char val[16];
+	uint32_t host;
+
+	put_all(a, "1");
+	host = host_of(a, 'c');
+	snprintf(far, sizeof(far), "kv2 node%u sim:n%u ", host, host);
+	side(c, far);
+	cluster_spawn(c, reader_main, &r);
+	cluster_sleep(c, 20 * MS);
+	assert_true(r.old > 0);
+	cut.on = true;
+	assert_int_equal(put(a, 'c', "2"), 0);
+	r.over = sim_now(cluster_sim(c));
+	cluster_sleep(c, 2 * LEASE * MS);
+	r.stop = true;
+	assert_int_equal(get(a, 'c', val), 0);
+	assert_string_equal(val, "2");
+	cluster_join(c);
+}
+
+static void test_cut_together(void **state)
+{
+	for (uint64_t seed = 1; seed <= 5; seed++)
+		run(cut_together, NULL, seed, 2000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cut_client),
+		cmocka_unit_test(test_stopped_client),
+		cmocka_unit_test(test_cut_together),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
