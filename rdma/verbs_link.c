@@ -253,6 +253,7 @@ int verbs_link_open(struct verbs_net *net, const char *address,
 	l->said.magic = VERBS_MAGIC;
 	l->said.version = VERBS_VERSION;
 	l->said.kind = kind;
+	l->said.reader = net->key.reader;
 	memcpy(l->said.token, net->net.token, sizeof(l->said.token));
 	rc = establish(net, l, address, hello, len, w);
 	if (rc != 0)

@@ -9,7 +9,8 @@
  *
  * The proofs are HMAC-SHA256 with the pool's key over both nonces, the token
  * and who speaks; without a key they are not looked at. The memory's key
- * (rkey) is told to nobody before. */
+ * (rkey) is told to nobody before. Who has the reader's key is connected to a
+ * protection domain of its own, where the memory can be read and no more. */
 #ifndef ACESO_RDMA_VERBS_MSG_H
 #define ACESO_RDMA_VERBS_MSG_H
 #include <stddef.h>
@@ -18,7 +19,7 @@
 #include "rdma/net.h"
 
 #define VERBS_MAGIC	  0x56435841u /* "AXCV" */
-#define VERBS_VERSION	  1u
+#define VERBS_VERSION	  2u
 #define VERBS_NONCE_BYTES 16u
 #define VERBS_PROOF_BYTES 32u
 
@@ -26,7 +27,8 @@ enum verbs_kind { VERBS_PRIMARY = 1, VERBS_QUEUE };
 
 /* Private data of connect; of accept. */
 struct verbs_connect {
-	uint32_t magic, version, kind, pad;
+	uint32_t magic, version, kind;
+	uint32_t reader; /* 1: it will prove the reader's key, not the pool's */
 	uint8_t token[NET_TOKEN_BYTES];
 };
 _Static_assert(sizeof(struct verbs_connect) <= 56, "fits an IB CM request");

@@ -16,28 +16,32 @@ static int open_qp(struct verbs_server *s, struct verbs_conn *c)
 					      .max_recv_wr = VERBS_RECVS,
 					      .max_send_sge = 1,
 					      .max_recv_sge = 1}};
+	struct ibv_pd *pd = c->said.reader ? s->reader_pd : s->pd;
 	int rc;
 
 	c->cq = ibv_create_cq(c->id->verbs, 2 * VERBS_RECVS, c, s->comp, 0);
 	if (c->cq == NULL)
 		return -ENOMEM;
 	qa.send_cq = qa.recv_cq = c->cq;
-	if (rdma_create_qp(c->id, s->pd, &qa) != 0)
+	if (rdma_create_qp(c->id, pd, &qa) != 0)
 		return -errno;
-	rc = verbs_mem_open(&c->mem, s->pd, VERBS_RECVS);
+	rc = verbs_mem_open(&c->mem, pd, VERBS_RECVS);
 	for (unsigned i = 0; rc == 0 && i < VERBS_RECVS; i++)
 		rc = verbs_post_recv(c->id->qp, &c->mem, i);
 	return rc == 0 ? -ibv_req_notify_cq(c->cq, 0) : rc;
 }
 
 struct verbs_conn *verbs_conn_open(struct verbs_server *s,
-				   struct rdma_cm_id *id)
+				   struct rdma_cm_id *id,
+				   const struct verbs_connect *said)
 {
 	struct verbs_conn *c = calloc(1, sizeof(*c));
 
 	if (c == NULL)
 		return NULL;
 	c->id = id;
+	c->said = *said;
+	c->c.reader = said->reader != 0;
 	pthread_mutex_init(&c->lock, NULL);
 	STAILQ_INIT(&c->unsent);
 	if (open_qp(s, c) != 0 ||

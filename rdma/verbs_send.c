@@ -13,13 +13,15 @@ struct chain {
 	unsigned n;
 };
 
-static bool within(const struct verbs_lane *l, const struct fab_op *op)
+static bool allowed(const struct verbs_lane *l, const struct fab_op *op)
 {
 	bool atomic = op->opcode == FAB_CAS || op->opcode == FAB_FAA;
 	uint64_t len = atomic ? 8 : op->len;
 
 	if (op->opcode == FAB_CALL)
 		return true;
+	if (op->opcode != FAB_READ && verbs_net(l->net)->key.reader)
+		return false;
 	if (atomic && op->offset % 8 != 0)
 		return false;
 	return op->offset <= l->size && len <= l->size - op->offset;
@@ -152,7 +154,7 @@ static int add_piece(struct verbs_lane *l, struct chain *c, struct part *part,
  * end of the connection. */
 static bool refuse(struct verbs_lane *l, struct part *part, uint32_t i)
 {
-	if (within(l, &part->batch->ops[i]))
+	if (allowed(l, &part->batch->ops[i]))
 		return false;
 	if (!part_end(&l->lane, part, i, -EREMOTEIO))
 		part_end_all(&l->lane, part, i + 1, -ECANCELED);

@@ -12,18 +12,42 @@
 
 /* --- hello ---------------------------------------------------------------- */
 
+static const struct fab_key *key_of(struct verbs_conn *c)
+{
+	struct verbs_server *s = verbs_server(c);
+
+	return c->said.reader ? &s->reader : &s->key;
+}
+
+/* The memory as @c may reach it, once it has proved its key. */
+static struct ibv_mr *region_of(struct verbs_conn *c)
+{
+	struct verbs_server *s = verbs_server(c);
+
+	if (!c->said.reader || s->region == NULL)
+		return s->region;
+	if (s->reader_region == NULL)
+		s->reader_region =
+			ibv_reg_mr(s->reader_pd, s->s.opts.region,
+				   s->s.opts.size, IBV_ACCESS_REMOTE_READ);
+	return s->reader_region;
+}
+
 static int welcome(struct verbs_conn *c, const struct verbs_auth *au,
 		   int status)
 {
 	struct verbs_server *s = verbs_server(c);
 	struct verbs_welcome w = {.size = s->s.opts.size};
 	struct verbs_msg m = {.type = VERBS_WELCOME, .status = status};
+	struct ibv_mr *region = status == 0 ? region_of(c) : NULL;
 
+	if (status == 0 && s->region != NULL && region == NULL)
+		return -ENOMEM; /* no more memory can be registered */
 	if (status == 0) {
 		m.len = sizeof(w);
 		w.addr = (uintptr_t)s->s.opts.region;
-		w.rkey = s->region != NULL ? s->region->rkey : 0;
-		verbs_prove(&s->key, "node", &c->said, c->nonce, au->nonce,
+		w.rkey = region != NULL ? region->rkey : 0;
+		verbs_prove(key_of(c), "node", &c->said, c->nonce, au->nonce,
 			    w.proof);
 	}
 	return verbs_conn_send(c, &m, &w);
@@ -50,8 +74,8 @@ static int stranger(struct verbs_conn *c, const struct verbs_msg *m)
 
 	if (m->type != VERBS_AUTH || m->len < sizeof(*au))
 		return -EPROTO;
-	if (!verbs_proven(&verbs_server(c)->key, "client", &c->said, c->nonce,
-			  au->nonce, au->proof)) {
+	if (!verbs_proven(key_of(c), "client", &c->said, c->nonce, au->nonce,
+			  au->proof)) {
 		atomic_fetch_add(&c->c.server->malformed, 1);
 		return welcome(c, au, -EACCES);
 	}
@@ -143,14 +167,14 @@ static int let_in(struct verbs_server *s, struct rdma_cm_id *id,
 
 	if (p->private_data_len < sizeof(*said) || said->magic != VERBS_MAGIC ||
 	    said->version != VERBS_VERSION || said->kind < VERBS_PRIMARY ||
-	    said->kind > VERBS_QUEUE)
+	    said->kind > VERBS_QUEUE ||
+	    said->reader > (s->key.len > 0 ? 1u : 0u))
 		return -EPROTO;
 	if (s->s.n_conns >= VERBS_CONNS_MAX)
 		return -EMFILE;
-	c = verbs_conn_open(s, id);
+	c = verbs_conn_open(s, id, said);
 	if (c == NULL)
 		return -ENOMEM;
-	c->said = *said;
 	id->context = c;
 	server_conn_add(&s->s, &c->c);
 	memcpy(a.nonce, c->nonce, sizeof(a.nonce));
@@ -244,6 +268,10 @@ static void *serve(void *arg)
 
 static void server_free(struct verbs_server *s)
 {
+	if (s->reader_region != NULL)
+		ibv_dereg_mr(s->reader_region);
+	if (s->reader_pd != NULL)
+		ibv_dealloc_pd(s->reader_pd);
 	if (s->region != NULL)
 		ibv_dereg_mr(s->region);
 	if (s->pd != NULL)
@@ -256,6 +284,7 @@ static void server_free(struct verbs_server *s)
 		rdma_destroy_event_channel(s->channel);
 	server_close(&s->s);
 	OPENSSL_cleanse(&s->key, sizeof(s->key));
+	OPENSSL_cleanse(&s->reader, sizeof(s->reader));
 	free(s);
 }
 
@@ -309,7 +338,8 @@ static int open_device(struct verbs_server *s)
 		return -EOPNOTSUPP;
 	s->pd = ibv_alloc_pd(s->listener->verbs);
 	s->comp = ibv_create_comp_channel(s->listener->verbs);
-	if (s->pd == NULL || s->comp == NULL)
+	s->reader_pd = ibv_alloc_pd(s->listener->verbs);
+	if (s->pd == NULL || s->comp == NULL || s->reader_pd == NULL)
 		return -ENOMEM;
 	if (s->s.opts.region == NULL)
 		return 0;
@@ -346,6 +376,11 @@ int verbs_server_open(const struct fab_server_opts *opts,
 		return -ENOMEM;
 	if (opts->key != NULL)
 		s->key = *opts->key;
+	rc = s->key.len > 0 ? fab_key_reader(&s->key, &s->reader) : 0;
+	if (rc != 0) {
+		free(s);
+		return rc;
+	}
 	rc = server_open(&s->s, opts, &verbs_server_ops, &conn_how);
 	if (rc == 0)
 		rc = start(s);

@@ -35,12 +35,13 @@ struct verbs_conn {
 
 struct verbs_server {
 	struct server s;
-	struct fab_key key;
+	struct fab_key key, reader; /* len 0: none */
 	struct rdma_event_channel *channel;
 	struct rdma_cm_id *listener;
 	struct ibv_comp_channel *comp;
-	struct ibv_pd *pd;
+	struct ibv_pd *pd, *reader_pd;
 	struct ibv_mr *region;
+	struct ibv_mr *reader_region; /* made when the first one comes */
 };
 
 static inline struct verbs_server *verbs_server(const struct verbs_conn *c)
@@ -52,7 +53,8 @@ static inline struct verbs_server *verbs_server(const struct verbs_conn *c)
  */
 
 struct verbs_conn *verbs_conn_open(struct verbs_server *s,
-				   struct rdma_cm_id *id);
+				   struct rdma_cm_id *id,
+				   const struct verbs_connect *said);
 void verbs_conn_free(struct server_conn *c);
 void verbs_conn_shut(struct server_conn *c);
 /* Queue a message; any thread. -ENOMEM, -ENOBUFS: hang up. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rdma/verbs_impl.h"
 #include "tests/contract/fabric_contract.h"
 
 static const struct fab_key key = {.len = 32,
@@ -24,6 +25,7 @@ static void address(unsigned n, char *out, size_t cap)
 static const struct contract_transport verbs = {
 	.name = "verbs",
 	.net_open = net_open,
+	.net_open_with = fab_verbs_open,
 	.address = address,
 	.key = &key,
 	.absent = -ECONNREFUSED,
@@ -47,12 +49,52 @@ static void another_key_is_refused(void **state)
 	assert_int_equal(fab_server_malformed(x->node[0].server), 1);
 }
 
+#define X(fn)                                                                  \
+	cmocka_unit_test_setup_teardown(fn, contract_setup, contract_teardown)
+
+/* Whatever a reader's own library does: its adapter is told no. */
+static void the_adapter_refuses_a_readers_write(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t seven = 7, word = 9;
+	struct fab_key reader;
+	struct fab_net *net;
+	struct fab_op op;
+	struct fab *f;
+
+	memcpy(x->node[0].region + 64, &seven, sizeof(seven));
+	assert_int_equal(fab_key_reader(&key, &reader), 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(fab_verbs_open(&reader, &net), 0);
+		assert_int_equal(
+			fab_net_attach(net, 0, x->node[0].address, "", 0), 0);
+		assert_int_equal(fab_open(net, &f), 0);
+		fab_read(&op, 0, 64, &word, sizeof(word));
+		contract_ops(f, &op, 1);
+		assert_int_equal(op.status, 0);
+		assert_int_equal(word, 7);
+		word = 9;
+		fab_write(&op, 0, 64, &word, sizeof(word));
+		if (i == 1)
+			fab_cas(&op, 0, 64, 7, 9);
+		if (i == 2)
+			fab_faa(&op, 0, 64, 1);
+		((struct verbs_net *)net)->key.reader = false;
+		contract_ops(f, &op, 1);
+		assert_int_not_equal(op.status, 0);
+		assert_memory_equal(x->node[0].region + 64, &seven, 8);
+		fab_close(f);
+		fab_net_close(net);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(another_key_is_refused,
-						contract_setup,
-						contract_teardown),
+		X(another_key_is_refused),
+		X(contract_a_reader_only_looks),
+		X(contract_keys_are_of_one_kind),
+		X(the_adapter_refuses_a_readers_write),
 	};
 	int failed;
 
