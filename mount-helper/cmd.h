@@ -37,6 +37,7 @@ int cmd_mount(const char *pool, int argc, char **argv);
 int cmd_umount(const char *pool, int argc, char **argv);
 int cmd_config(const char *pool, int argc, char **argv);
 int cmd_doctor(const char *pool, int argc, char **argv);
+int cmd_pool_key(int argc, char **argv); /* of aceso pool */
 
 /* --- aceso pool: cmd_create.c, cmd_serve.c --------------------------- */
 

@@ -6,8 +6,9 @@
 
 #include "rdma/fabric.h"
 
-/* @error (CONF_ERROR_BYTES_MAX) has a line for people. Errors: -EPERM others
- * may read it; -EINVAL it is no key; those of open(2). */
+/* The key in @path; or in the file of that name that systemd has handed to this
+ * service. @error (CONF_ERROR_BYTES_MAX) has a line for people. Errors: -EPERM
+ * others may read it; -EINVAL it is no key; those of open(2). */
 int poolkey_read(const char *path, struct fab_key *out, char *error);
 
 /* What a host that may only look has in its file instead: the reader's key that

@@ -167,6 +167,17 @@ def test_a_key_that_is_none(host, ports, key, mode, mend):
     assert found["verdict"] == "fail" and mend in found["mend"], found
 
 
+def test_a_key_that_systemd_has_handed_over(host, ports, tmp_path):
+    host.pool(ports, [free_port()], key=None)
+    handed = tmp_path / "handed"
+    handed.mkdir()
+    (handed / "far.key").write_text(KEY)
+    os.chmod(handed / "far.key", 0o440)  # as systemd does it, with an ACL
+    assert host.ask("--pool", "far")["key"]["verdict"] == "fail"
+    host.env["CREDENTIALS_DIRECTORY"] = str(handed)
+    assert host.ask("--pool", "far")["key"]["verdict"] == "ok"
+
+
 def test_hosts_that_do_not_answer(host, ports):
     host.pool(ports, [free_port()])
     found = host.ask("--pool", "far")

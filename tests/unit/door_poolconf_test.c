@@ -150,6 +150,29 @@ static void a_key_is_for_its_owner_only(void **state)
 	assert_int_equal(poolkey_read(at("p.key"), &key, error), -ENOENT);
 }
 
+static void a_readers_key_has_a_file_of_its_own(void **state)
+{
+	struct fab_key key, want, got;
+	char line[POOLKEY_READER_BYTES];
+	uint8_t uuid[16] = {1};
+	uint64_t secret;
+
+	make_key();
+	assert_int_equal(poolkey_read(at("p.key"), &key, error), 0);
+	assert_false(key.reader);
+	assert_int_equal(poolkey_reader_line(&key, line), 0);
+	unlink(at("p.key"));
+	put("p.key", line, 0600);
+	assert_int_equal(poolkey_read(at("p.key"), &got, error), 0);
+	assert_int_equal(fab_key_reader(&key, &want), 0);
+	assert_true(got.reader && got.len == want.len);
+	assert_memory_equal(got.bytes, want.bytes, want.len);
+	/* it is the end of the line: nothing else follows from it */
+	assert_int_equal(poolkey_reader_line(&got, line), -EINVAL);
+	assert_int_equal(poolkey_secret(&got, uuid, &secret), -EINVAL);
+	unlink(at("p.key"));
+}
+
 /* Every host makes the same of the same file and key. */
 static void superblocks_follow_from_file_and_key(void **state)
 {
@@ -181,6 +204,7 @@ int main(void)
 		cmocka_unit_test(a_whole_file_is_read),
 		cmocka_unit_test(each_fault_is_named),
 		cmocka_unit_test(a_key_is_for_its_owner_only),
+		cmocka_unit_test(a_readers_key_has_a_file_of_its_own),
 		cmocka_unit_test(superblocks_follow_from_file_and_key),
 	};
 
