@@ -53,7 +53,11 @@ struct kv_check_sum {
 };
 
 struct kv_check_opts {
-	bool mend;	/* write */
+	bool mend; /* write right bytes over wrong ones */
+	/* Empty slots that are wrong, or set them right; nobody else may have
+	 * the pool open then (they are told of, and left, while somebody has).
+	 * For a repair that was asked for, not for a scrub. */
+	bool slots;
 	bool drop_lost; /* a slot whose record is lost is emptied */
 	bool space;	/* note what is named, for kv_check_space() */
 	uint64_t rate;	/* bytes a second; 0: no limit */

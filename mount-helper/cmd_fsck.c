@@ -120,6 +120,7 @@ static int run(struct fsck *f, struct kv_check_sum *kvs,
 	       struct fs_fsck_sum *fss)
 {
 	struct kv_check_opts ko = {.mend = f->repair,
+				   .slots = f->repair,
 				   .drop_lost = f->repair,
 				   .space = true,
 				   .damage = on_damage,

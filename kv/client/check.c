@@ -10,6 +10,7 @@
 #include "kv/client/check_impl.h"
 #include "kv/client/client.h"
 #include "kv/client/member.h"
+#include "kv/proto.h"
 
 /* --- one operation ---------------------------------------------------------
  */
@@ -32,6 +33,16 @@ int check_read(struct kv_check *c, uint8_t node, uint64_t off, void *buf,
 		return -EHOSTDOWN;
 	fab_read(&op, node, off, buf, len);
 	return run_one(c, &op);
+}
+
+bool check_answers(struct kv_check *c, uint8_t node)
+{
+	struct proto_stats st;
+	uint32_t len = 0;
+
+	return fab_call_run(c->t->fab, node, PROTO_STATS, NULL, 0, &st,
+			    sizeof(st), &len, CHECK_ASK_NS) == 0 &&
+	       member_up(c->kv->member) >> node & 1;
 }
 
 int check_write(struct kv_check *c, uint8_t node, uint64_t off, const void *buf,

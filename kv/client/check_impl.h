@@ -16,6 +16,7 @@
 #define CHECK_LOOKS   5u		   /* before something is damaged */
 #define CHECK_LOOK_NS UINT64_C(20000000)   /* between two of them */
 #define CHECK_OP_NS   UINT64_C(5000000000) /* for one read or so */
+#define CHECK_ASK_NS  UINT64_C(1000000000) /* for a node to answer */
 #define CHECK_SLICE   (256u * 1024)	   /* bytes between looks at the rate */
 
 struct check_doubt {  /* to be looked at again at the end */
@@ -84,6 +85,11 @@ int check_read(struct kv_check *c, uint8_t node, uint64_t off, void *buf,
 	       uint32_t len);
 int check_write(struct kv_check *c, uint8_t node, uint64_t off, const void *buf,
 		uint32_t len);
+
+/* Is what was read from @node a moment ago what all see there? Not if its
+ * process is dead: its memory may still be read by those who have not heard of
+ * that, but others put nothing there any more. */
+bool check_answers(struct kv_check *c, uint8_t node);
 
 /* The record of (stripe, role) at the member of role @at, now. */
 int check_rec(struct kv_check *c, uint64_t stripe, uint32_t role, uint32_t at,

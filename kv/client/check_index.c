@@ -84,6 +84,15 @@ static int swing(struct slot_look *l, uint64_t byte, uint64_t from, uint64_t to)
 	return rc;
 }
 
+/* A lost record is of no use to anyone: its slot need not wait. */
+static bool may_swing(const struct slot_look *l)
+{
+	const struct kv_check_opts *o = &l->c->o;
+
+	return o->mend && o->slots &&
+	       (kv_clients(l->c->kv) <= 1 || l->o.key == NULL);
+}
+
 /* Tell of a slot, and set its word to @right if that is allowed. */
 static void slot_wrong(struct slot_look *l, enum kv_damage_kind kind,
 		       uint64_t right, const char *what)
@@ -92,7 +101,7 @@ static void slot_wrong(struct slot_look *l, enum kv_damage_kind kind,
 	bool known = l->o.key != NULL;
 	int rc;
 
-	if (l->c->o.mend) {
+	if (may_swing(l)) {
 		rc = swing(l, 0, l->slot.word, right);
 		if (rc == -ESTALE)
 			return;
@@ -224,6 +233,47 @@ static uint64_t right_word(const struct slot_look *l)
 			 l->o.hdr.version, hash_print(l->o.hdr.hash), flags);
 }
 
+/* The slot was read where all others look for it. */
+static bool host_answers(const struct slot_look *l)
+{
+	int host = member_host(l->c->kv->member, l->shard);
+
+	return host >= 0 && check_answers(l->c, (uint8_t)host);
+}
+
+/* The record lies on its own node as it was judged, all of it, and the slot
+ * names it. */
+static bool seen_again(struct slot_look *l)
+{
+	fab_addr addr = slot_addr(l->slot.word);
+	struct check_object o = {.len = l->len};
+	struct object now;
+
+	return check_read(l->c, fab_addr_node(addr), fab_addr_offset(addr),
+			  l->c->copy, o.len) == 0 &&
+	       object_decode(l->c->copy, o.len, l->c->kv->secret, addr, &now) ==
+		       0 &&
+	       now.hdr.crc == l->o.hdr.crc &&
+	       now.hdr.version == l->o.hdr.version &&
+	       hash_of(now.key, now.hdr.key_len) == l->o.hdr.hash &&
+	       slot_still(l) == 1 && check_answers(l->c, fab_addr_node(addr));
+}
+
+/* Nobody is told of a wrong slot, and none is changed, but for what two looks
+ * agree on, a while apart, in one view, at nodes that live: whoever has not
+ * heard of a death yet may read what a dead node's memory was, and a decoded
+ * record may be what lay in its units before. */
+static bool surely(struct slot_look *l)
+{
+	struct member *m = l->c->kv->member;
+	uint64_t epoch = member_epoch(m);
+
+	if (!seen_again(l))
+		return false;
+	fab_sleep(l->c->t->fab, CHECK_LOOK_NS);
+	return seen_again(l) && host_answers(l) && member_epoch(m) == epoch;
+}
+
 /* The hint follows the word a little later, and may stay one behind where its
  * writer died: but it is never ahead. */
 static void check_hint(struct slot_look *l)
@@ -239,6 +289,8 @@ static void check_hint(struct slot_look *l)
 		if (read_slots(l->c, l->shard, l->at, 1, &now) != 0)
 			return;
 	}
+	if (!surely(l))
+		return;
 	if (l->c->o.mend) {
 		rc = swing(l, 8, now.version, l->o.hdr.version);
 		if (rc == -ESTALE)
@@ -315,22 +367,6 @@ static int note_key(struct slot_look *l)
 	return 0;
 }
 
-/* The record is there as it was judged, on its own node: a decoded one may be
- * an earlier use of its units, if another copy has not got the last one. No
- * slot is changed for the sake of such a look. */
-static bool seen_itself(struct slot_look *l)
-{
-	fab_addr addr = slot_addr(l->slot.word);
-	struct object_hdr h;
-
-	return check_read(l->c, fab_addr_node(addr), fab_addr_offset(addr), &h,
-			  sizeof(h)) == 0 &&
-	       h.crc == l->o.hdr.crc && h.version == l->o.hdr.version &&
-	       h.hash == l->o.hdr.hash &&
-	       hash_of(l->o.key, l->o.hdr.key_len) == l->o.hdr.hash &&
-	       slot_still(l) == 1;
-}
-
 static int judge(struct slot_look *l)
 {
 	uint64_t right = right_word(l);
@@ -338,14 +374,14 @@ static int judge(struct slot_look *l)
 
 	check_name(l->c, slot_addr(l->slot.word), l->o.hdr.units);
 	if (!in_place(l)) {
-		if (seen_itself(l))
+		if (surely(l))
 			slot_wrong(l, KV_DAMAGE_PLACE, 0,
 				   "names a record of a key that is not looked "
 				   "for there");
 		return 0;
 	}
 	if (right != l->slot.word) {
-		if (seen_itself(l))
+		if (surely(l))
 			slot_wrong(l, KV_DAMAGE_WORD, right,
 				   "tells something else than its record");
 		return 0;
@@ -422,6 +458,8 @@ static void check_pair(struct kv_check *c, const struct check_key *a,
 			return;
 		fab_sleep(c->t->fab, CHECK_LOOK_NS);
 	}
+	if (!surely(&x) || !surely(&y))
+		return;
 	if (x.o.hdr.version < y.o.hdr.version)
 		slot_wrong(&x, KV_DAMAGE_TWICE, 0,
 			   "is a second one of its key, and older");
@@ -471,7 +509,9 @@ static void check_doubt(struct kv_check *c, const struct check_doubt *d)
 		check_txn(&l);
 		return;
 	}
-	if (c->o.mend && kv_clients(c->kv) <= 1)
+	if (!host_answers(&l))
+		return;
+	if (c->o.mend && c->o.slots && kv_clients(c->kv) <= 1)
 		slot_wrong(&l, KV_DAMAGE_TENTATIVE, 0,
 			   "belongs to an insert that nobody goes on with");
 	else

@@ -7,6 +7,7 @@
  * What is written back is what is named right before and after: a block that is
  * open uses its units again, but never those that a slot or a node names. */
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "ec/crc.h"
@@ -35,6 +36,8 @@ static int look_well(struct kv_check *c, struct check_object *o)
 		fab_sleep(c->t->fab, CHECK_LOOK_NS / 4);
 		rc = look(c, o);
 	}
+	if (rc == 0 && !check_answers(c, fab_addr_node(o->addr)))
+		return -EHOSTDOWN;
 	return rc;
 }
 
@@ -117,9 +120,12 @@ static uint64_t copy_at(struct kv_check *c, const struct check_object *o,
 	return group_delta_off(c->g, rec->delta - 1) + at;
 }
 
+/* A record's CRC is right for whatever lay there before, too. */
 static bool is_same(const struct check_object *o, const void *copy)
 {
-	return o->right(o->arg, copy);
+	return o->right(o->arg, copy) &&
+	       (o->kind != KV_DAMAGE_RECORD ||
+		memcmp(copy, o->buf, offsetof(struct object_hdr, magic)) == 0);
 }
 
 /* Still the same copy, and still wrong, each time. */
@@ -141,7 +147,7 @@ static bool copy_wrong(struct kv_check *c, struct check_object *o, uint32_t j)
 			return false;
 		fab_sleep(c->t->fab, CHECK_LOOK_NS / 4);
 	}
-	return true;
+	return check_answers(c, node);
 }
 
 static int check_copy(struct kv_check *c, struct check_object *o, uint32_t j)

@@ -68,6 +68,8 @@ static int take_spot(struct op *op, op_state *again)
 	return OP_AGAIN;
 }
 
+static op_state fate_start, fate_done, kill_start, kill_done;
+
 static void encode(struct op *op)
 {
 	struct kv *kv = op->kv;
@@ -104,8 +106,11 @@ int op_record(struct op *op, uint64_t version, uint32_t at, uint32_t *n,
 			return rc;
 	}
 	op->version = version;
+	if (!space_trim(op->kv->space, &op->spot)) {
+		op->kill_then = again; /* what an earlier try wrote, if any */
+		return kill_start(op);
+	}
 	encode(op);
-	space_trim(op->kv->space, &op->spot);
 	*n = op->spot.copies;
 	for (uint32_t i = 0; i < *n; i++)
 		fab_write(&op->ops[at + i], op->spot.copy[i].node,
@@ -241,8 +246,6 @@ static int undone(struct op *op)
 }
 
 /* --- 3: the fate ---------------------------------------------------------- */
-
-static op_state fate_start, fate_done, kill_start, kill_done;
 
 static uint32_t fill_fate(struct op *op, const uint64_t *fate)
 {

@@ -58,6 +58,17 @@ bool space_member_holds(struct space *sp, const struct space_block *b,
 	return member_holds(sp->kv->member, b->member[i].node, b->epoch);
 }
 
+/* What is named in it is at home there still: see space_trim(). */
+static bool has_home(struct space *sp, const struct space_block *b)
+{
+	uint32_t n = b->kind == BLOCK_ROWS ? space_group(sp)->k : 1;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (!space_member_holds(sp, b, i))
+			return false;
+	return true;
+}
+
 static bool is_member(const struct space_block *b, uint32_t node)
 {
 	for (uint32_t i = 0; i < b->members; i++)
@@ -137,7 +148,8 @@ static bool shelf_take(struct space *sp, struct space_shelf *sh, uint32_t min,
 
 	for (i = 0; i < 2; i++) {
 		b = sh->open[i];
-		if (b != NULL && units_take(&b->units, min, want, &run))
+		if (b != NULL && has_home(sp, b) &&
+		    units_take(&b->units, min, want, &run))
 			break;
 	}
 	if (i == 2)

@@ -9,7 +9,9 @@
  *     operation sees the new view, or whoever adopts it waits for it.
  * M3. Nothing is written to a place that was given by a process before the one
  *     that a node is now: operations of older views are over before this client
- *     attaches to it, and those of newer ones ask member_holds(). */
+ *     attaches to it, and those of newer ones ask member_holds().
+ * M4. Nor is anything new named on a node that is dead here: clients that have
+ *     not adopted the view yet may read what its memory was (space_trim()). */
 #include "kv/client/member.h"
 
 #include <errno.h>

@@ -257,11 +257,13 @@ static int delta_try(struct kv *kv, struct kv_thread *t, struct page_io *io,
 	if (rc != 0)
 		goto err_abandon;
 	for (uint32_t i = 0; i < io->nspots; i++) {
-		space_trim(kv->space, &io->spot[i]);
+		if (!space_trim(kv->space, &io->spot[i]))
+			rc = -EAGAIN;
 		nops += spot_ops(&io->spot[i], data + page, io->ops + nops);
 		page += io->spot[i].units / PAGE_UNITS;
 	}
-	rc = pages_post(kv, t, io->ops, nops, deadline_ns);
+	if (rc == 0)
+		rc = pages_post(kv, t, io->ops, nops, deadline_ns);
 	if (rc == 0 && !all_kept(kv, io))
 		rc = -EAGAIN; /* of these copies none is left: elsewhere */
 	if (rc != 0)

@@ -126,6 +126,15 @@ static bool is_there(const struct rows *w, uint32_t r)
 	return space_member_holds(w->kv->space, w->spot.block, r);
 }
 
+/* As space_trim() says. */
+static bool have_homes(const struct rows *w)
+{
+	for (uint32_t c = 0; c < w->k; c++)
+		if (!is_there(w, c))
+			return false;
+	return true;
+}
+
 static uint32_t row_ops(const struct rows *w)
 {
 	struct fab_op *ops = w->io->ops;
@@ -202,6 +211,8 @@ static int write_piece(struct rows *w, struct kv_page *out,
 {
 	int rc = parity_room(w);
 
+	if (rc == 0 && !have_homes(w))
+		rc = -EAGAIN;
 	if (rc == 0) {
 		encode(w);
 		rc = pages_post(w->kv, w->t, w->io->ops, row_ops(w),

@@ -153,7 +153,7 @@ int space_take(struct space *sp, struct kv_thread *t, enum space_class class,
 	return lane_take(sp, t, class, units, units, urgent, deadline_ns, out);
 }
 
-void space_trim(struct space *sp, struct space_spot *spot)
+bool space_trim(struct space *sp, struct space_spot *spot)
 {
 	uint8_t n = 0;
 
@@ -162,6 +162,7 @@ void space_trim(struct space *sp, struct space_spot *spot)
 				 spot->epoch))
 			spot->copy[n++] = spot->copy[i];
 	spot->copies = n;
+	return n > 0 && spot->copy[0].node == fab_addr_node(spot->addr);
 }
 
 void space_settle(struct space *sp, const struct space_spot *spot)

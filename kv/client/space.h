@@ -52,8 +52,12 @@ int space_take(struct space *sp, struct kv_thread *t, enum space_class class,
 	       struct space_spot *out);
 
 /* Forget those copies of @spot that are gone with their node: what is written
- * there now is another's. Inside member_enter(), before every write to it. */
-void space_trim(struct space *sp, struct space_spot *spot);
+ * there now is another's. Inside member_enter(), before every write to it.
+ *
+ * False: the node that the spot's address names is gone. Then nothing new may
+ * be named there: others, who have not heard of its death yet, may still read
+ * that node's memory (it is shared), and would meet what lay there before. */
+bool space_trim(struct space *sp, struct space_spot *spot);
 
 /* The write to @spot is complete in all copies (its fate too, if a record). */
 void space_settle(struct space *sp, const struct space_spot *spot);

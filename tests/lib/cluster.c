@@ -325,7 +325,8 @@ static void start_world(struct cluster *c)
 {
 	struct sim_opts so = {.seed = c->o.seed,
 			      .slow_permille = c->o.slow_permille,
-
+			      .down_ns = c->o.down_ns,
+			      .mapped = c->o.mapped,
 			      .trace = getenv("SIM_TRACE") != NULL};
 
 	if (c->o.mode == CLUSTER_SIM) {

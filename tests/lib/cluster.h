@@ -55,6 +55,8 @@ struct cluster_opts {
 	uint32_t op_timeout_ms; /* 0: the default */
 	uint64_t cache_bytes;	/* 0: the default */
 	uint32_t slow_permille; /* SIM: as of sim_opts */
+	uint64_t down_ns;	/* SIM: likewise */
+	bool mapped;		/* SIM: likewise */
 	uint64_t respawn_ns;	/* SIM: dead nodes are replaced after; 0: no */
 	/* SIM: as of coord_opts: nobody sees who dies, clients are fenced by
 	 * nodes; and what the coordinator keeps; NULL: nothing. */

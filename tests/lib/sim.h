@@ -43,7 +43,11 @@ struct sim_opts {
 	uint32_t slow_permille; /* of operations: 100 x latency */
 	uint32_t drop_permille; /* of CALLs or their answers: lost */
 	bool whole;		/* never split long READs and WRITEs */
-	bool trace;		/* every event, to stderr */
+	/* A dead node's memory still takes READs, WRITEs and CASes of those who
+	 * have not heard of its death: as memory does that is shared. The node
+	 * is not to be replaced before all have. */
+	bool mapped;
+	bool trace; /* every event, to stderr */
 };
 
 /* Errors: -ENOMEM; -EBUSY if there is one already. */

@@ -189,8 +189,10 @@ static void deliver(struct sim *s, struct sim_op *o)
 
 static bool takes_effect(const struct sim_op *o)
 {
-	return !o->voided && !o->server->dead &&
-	       sim_passes(o->batch->net, o->server);
+	bool there = !o->server->dead || (o->server->sim->o.mapped &&
+					  o->copy.opcode != FAB_CALL);
+
+	return there && !o->voided && sim_passes(o->batch->net, o->server);
 }
 
 static void effect(struct sim *s, void *arg)

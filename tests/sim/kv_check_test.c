@@ -28,6 +28,7 @@ struct scene {
 	char words[200];
 	struct kv_damage last;
 	bool drop_lost;
+	bool scrub; /* bytes only */
 };
 
 /* --- a pool with something in it -------------------------------------------
@@ -118,6 +119,7 @@ static int named(void *arg)
 static struct kv_check_sum check(struct scene *s, bool mend)
 {
 	struct kv_check_opts o = {.mend = mend,
+				  .slots = !s->scrub,
 				  .drop_lost = s->drop_lost,
 				  .space = true,
 				  .damage = note,
@@ -378,6 +380,41 @@ static void slots_body(struct cluster *c, void *arg)
 	all_is_right(&s);
 }
 
+/* A scrub tells of a slot, and so does a repair while others are at work. */
+static void left_body(struct cluster *c, void *arg)
+{
+	struct scene s = {.c = c, .scrub = true};
+	struct kv_check_sum sum;
+	struct slot *slot, was;
+	struct kv *other;
+	uint32_t shard;
+
+	fill(&s);
+	close_blocks(&s);
+	was = *slot_of(&s, "key-3", &shard);
+	slot = empty_slot(&s, "key-3", shard, false);
+	*slot = was;
+	sum = check(&s, true);
+	assert_int_equal(s.kinds[KV_DAMAGE_PLACE], 1);
+	assert_int_equal(sum.mended, 0);
+	s.scrub = false;
+	other = cluster_client(c);
+	cluster_sleep(c, 100000000);
+	sum = check(&s, true);
+	assert_int_equal(s.kinds[KV_DAMAGE_PLACE], 1);
+	assert_int_equal(sum.mended, 0);
+	assert_memory_equal(slot, &was, sizeof(was));
+	cluster_client_close(c, other);
+	cluster_sleep(c, 100000000);
+	mends(&s, KV_DAMAGE_PLACE);
+	all_is_right(&s);
+}
+
+static void slots_change_in_a_repair_of_a_quiet_pool_only(void **state)
+{
+	in_pool(left_body);
+}
+
 static void wrong_slots_are_set_right(void **state)
 {
 	in_pool(slots_body);
@@ -489,6 +526,7 @@ int main(void)
 		cmocka_unit_test(a_wrong_parity_does_not_stand_in_the_way),
 		cmocka_unit_test(what_is_lost_is_told_and_let_go),
 		cmocka_unit_test(wrong_slots_are_set_right),
+		cmocka_unit_test(slots_change_in_a_repair_of_a_quiet_pool_only),
 		cmocka_unit_test(space_that_nothing_names_is_returned),
 		cmocka_unit_test(what_is_in_use_and_marked_as_free_is_told),
 		cmocka_unit_test(what_others_write_is_no_damage),
