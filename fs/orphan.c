@@ -13,7 +13,8 @@
 #include "fs/itable.h"
 #include "fs/timer.h"
 
-/* An orphan that this mount made, and when it last saw a sign of use. */
+/* An orphan that this mount made, or found, and when it last saw a sign of use.
+ */
 struct watch {
 	TAILQ_ENTRY(watch) link;
 	uint64_t ino;
@@ -27,6 +28,10 @@ struct fs_orphans {
 	pthread_mutex_t lock;
 	struct watches watches;
 	uint64_t signed_ns; /* when this mount last signed */
+	/* When it last looked for orphans that nobody may look after, and how
+	 * many mounts there were then. */
+	uint64_t looked_ns;
+	unsigned mounts;
 };
 
 int fs_orphans_new(struct fs_orphans **out)
@@ -128,7 +133,7 @@ int fs_orphan_make(struct fs *fs, struct fs_inode *in)
 	if (err != 0)
 		return err == -EAGAIN ? -EBUSY : err;
 	fs_timer_wake(fs->timer);
-	/* unwatched, it waits for the next mount that is alone */
+	/* unwatched, it is found by the next look */
 	(void)watch_add(fs, in->ino);
 	return 0;
 }
@@ -242,7 +247,27 @@ static bool is_alone(struct fs *fs, struct watch *w, uint64_t now)
 		w->sign = version;
 		w->seen_ns = now;
 	}
-	return now - w->seen_ns >= FS_ORPHAN_GRACE_MS * 1000000ull;
+	/* one that came after this round had begun was seen after @now */
+	return now >= w->seen_ns + FS_ORPHAN_GRACE_MS * 1000000ull;
+}
+
+/* Several mounts may look after it: who writes the next sign destroys it, the
+ * others begin to wait anew. Once more is no harm. */
+static bool claim(struct fs *fs, struct watch *w)
+{
+	struct fs_key key = fs_key_orphan(w->ino);
+	struct kv_req req = {.kind = w->sign != 0 ? KV_PUT_IF : KV_INSERT,
+			     .flags = KV_URGENT,
+			     .key = key.byte,
+			     .klen = key.len,
+			     .val = "\2",
+			     .len = 1,
+			     .expect = w->sign};
+
+	if (kv_run(fs->kv, &req, 1) != 0 || req.status != 0)
+		return false;
+	w->sign = req.version;
+	return true;
 }
 
 /* True if it is gone. */
@@ -252,7 +277,7 @@ static bool watch_step(struct fs *fs, struct watch *w, uint64_t now)
 
 	fs_inode_lock(fs, w->ino, true);
 	if (fs_itable_opens(fs, w->ino) == 0 &&
-	    (kv_clients(fs->kv) <= 1 || is_alone(fs, w, now)))
+	    (kv_clients(fs->kv) <= 1 || (is_alone(fs, w, now) && claim(fs, w))))
 		gone = destroy(fs, w->ino) == 0;
 	fs_inode_unlock(fs, w->ino);
 	return gone;
@@ -273,6 +298,32 @@ static void watches_give(struct fs_orphans *o, struct watches *from)
 	pthread_mutex_unlock(&o->lock);
 }
 
+static int adopt(void *arg, const struct fs_dentry *d, uint64_t cookie)
+{
+	struct fs *fs = arg;
+	bool known;
+
+	pthread_mutex_lock(&fs->orphans->lock);
+	known = watch_find(fs->orphans, d->ino) != NULL;
+	pthread_mutex_unlock(&fs->orphans->lock);
+	return known ? 0 : watch_add(fs, d->ino);
+}
+
+/* Who was to look after them may have died. While nobody comes or goes, a mount
+ * that is alone knows all there are. */
+static void adopt_all(struct fs *fs, uint64_t now)
+{
+	struct fs_orphans *o = fs->orphans;
+	unsigned mounts = kv_clients(fs->kv);
+
+	if ((mounts <= 1 && o->mounts <= 1) ||
+	    now - o->looked_ns < FS_ORPHAN_LOOK_MS * 1000000ull)
+		return;
+	o->looked_ns = now;
+	if (fs_dentry_list(fs, FS_ORPHANS_INO, 0, adopt, fs) == 0)
+		o->mounts = mounts;
+}
+
 /* The list is taken out meanwhile. An orphan that its last handle destroys in
  * this time is met again by the next round, which finds it gone. */
 bool fs_orphan_tick(struct fs *fs)
@@ -282,6 +333,7 @@ bool fs_orphan_tick(struct fs *fs)
 	struct watches all, rest;
 	struct watch *w;
 
+	adopt_all(fs, now);
 	watches_take(fs->orphans, &all);
 	TAILQ_INIT(&rest);
 	while ((w = TAILQ_FIRST(&all)) != NULL) {

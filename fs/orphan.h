@@ -11,7 +11,9 @@
  *   for longer than the grace.
  *   (A mount that joins and opens the file just while another, still alone,
  *   unlinks it may come too late, as if it had come after the unlink.)
- * - Orphans of a mount that died: by the next one that opens the pool alone.
+ * - Orphans of a mount that died: every other looks for those now and then, and
+ *   does what the dead one would have done; which of them does is settled by
+ *   who writes the next sign. Or the next one that opens the pool alone does.
  *
  * Threads: any. */
 #ifndef ACESO_FS_ORPHAN_H
@@ -26,6 +28,7 @@ struct fs_orphans;
 #define FS_ORPHANS_INO	   2u
 #define FS_ORPHAN_SIGN_MS  10000u
 #define FS_ORPHAN_GRACE_MS 60000u
+#define FS_ORPHAN_LOOK_MS  30000u
 
 int fs_orphans_new(struct fs_orphans **out);	  /* -ENOMEM */
 void fs_orphans_free(struct fs_orphans *orphans); /* NULL is fine */

@@ -296,6 +296,58 @@ static void an_orphan_goes_once_no_mount_signs_for_it(void **state)
 	pool_drop(&a);
 }
 
+/* Two others live; one of them has one of the files open. */
+static void orphans_of_a_dead_mount_go_while_others_are_at_work(void **state)
+{
+	struct mount a = mount_open(), b = mount_open(), c = mount_open();
+	struct fuse_file_info fi = {.flags = O_RDWR};
+	struct fs_inode in;
+	uint64_t f, g;
+
+	assert_int_equal(touch(a.fs, ROOT, "f", &f), 0);
+	assert_int_equal(touch(a.fs, ROOT, "g", &g), 0);
+	assert_int_equal(fs_open_file(a.fs, f, &fi, false), 0);
+	assert_int_equal(fs_open_file(b.fs, g, &fi, false), 0);
+	assert_int_equal(fs_names_unlink(a.fs, ROOT, "f"), 0);
+	assert_int_equal(fs_names_unlink(a.fs, ROOT, "g"), 0);
+	kv_model_crash_at(a.kv, 1);
+	assert_int_equal(touch(a.fs, ROOT, "x", NULL), -EIO);
+	pass(&c, &b, 50);
+	assert_int_equal(fs_inode_load(c.fs, f, &in), 0); /* who knows */
+	pass(&c, &b, 100);
+	assert_int_equal(fs_inode_load(c.fs, f, &in), -ENOENT);
+	assert_int_equal(fs_inode_load(c.fs, g, &in), 0); /* signed for */
+	fs_open_release(b.fs, g);
+	pass(&c, &b, 100);
+	assert_int_equal(fs_inode_load(c.fs, g, &in), -ENOENT);
+	mount_close(&a);
+	mount_close(&b);
+	sound_and_tight(c.fs);
+	pool_drop(&c);
+}
+
+/* The last of several: nobody else can have it open. */
+static void orphans_of_the_dead_go_soon_for_who_is_left(void **state)
+{
+	struct mount a = mount_open(), b = mount_open();
+	struct fuse_file_info fi = {.flags = O_RDWR};
+	struct fs_inode in;
+	uint64_t f;
+
+	assert_int_equal(touch(a.fs, ROOT, "f", &f), 0);
+	assert_int_equal(fs_open_file(a.fs, f, &fi, false), 0);
+	fs_orphan_tick(b.fs); /* it has seen that there are two */
+	assert_int_equal(fs_names_unlink(a.fs, ROOT, "f"), 0);
+	kv_model_crash_at(a.kv, 1);
+	assert_int_equal(touch(a.fs, ROOT, "x", NULL), -EIO);
+	mount_close(&a);
+	kv_model_pass(b.kv, 31);
+	fs_orphan_tick(b.fs);
+	assert_int_equal(fs_inode_load(b.fs, f, &in), -ENOENT);
+	sound_and_tight(b.fs);
+	pool_drop(&b);
+}
+
 static void what_the_kernel_holds_leaves_a_ghost(void **state)
 {
 	struct mount m = mount_open();
@@ -538,6 +590,9 @@ int main(void)
 		cmocka_unit_test(orphans_of_a_dead_mount_are_reaped),
 		cmocka_unit_test(a_file_open_on_another_mount_stays),
 		cmocka_unit_test(an_orphan_goes_once_no_mount_signs_for_it),
+		cmocka_unit_test(
+			orphans_of_a_dead_mount_go_while_others_are_at_work),
+		cmocka_unit_test(orphans_of_the_dead_go_soon_for_who_is_left),
 		cmocka_unit_test(what_the_kernel_holds_leaves_a_ghost),
 		cmocka_unit_test(the_ghost_is_there_before_the_inode_goes),
 		cmocka_unit_test(pending_times_show_at_once_and_settle),
