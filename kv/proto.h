@@ -52,6 +52,7 @@ enum proto_call {
 	PROTO_CKPT,    /* ckpt_req -> ckpt_ack          between nodes */
 	PROTO_READY,   /* proto_ready -> nothing        between nodes */
 	PROTO_RESUME,  /* proto_retire -> nothing       between nodes */
+	PROTO_ZEROS,   /* proto_zeros -> nothing */
 	PROTO_PING = 32, /* nothing -> nothing          anyone */
 	PROTO_FENCE,	 /* proto_fence -> nothing      from the coordinator */
 	/* to the coordinator */
@@ -195,6 +196,13 @@ struct proto_restored {
 struct proto_want {
 	uint64_t stripe;
 	uint32_t role, pad;
+};
+
+/* Pages of zeros are about to be named in this block of the node's: so not all
+ * that is zero there, should its owner die, was never written. */
+struct proto_zeros {
+	uint64_t stripe;
+	uint32_t role, life;
 };
 
 struct proto_retire {

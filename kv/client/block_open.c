@@ -428,6 +428,7 @@ static void block_init(struct space_block *b, uint32_t lane, unsigned class,
 	b->busy = false;
 	b->again = false;
 	b->torn = false;
+	atomic_store(&b->zeros, 0);
 	b->tries = 0;
 	b->sealed = 0;
 	b->mended = 0;

@@ -7,10 +7,12 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ec/crc.h"
 #include "kv/client/lease.h"
 #include "kv/client/member.h"
+#include "kv/proto.h"
 #include "kv/stats.h"
 
 #define POST_NS UINT64_C(1000000000) /* for one batch, then suspect */
@@ -172,6 +174,45 @@ int pages_post(struct kv *kv, struct kv_thread *t, struct fab_op *ops,
 	}
 }
 
+/* --- pages of zeros ------------------------------------------------------ */
+
+static bool is_zero(const void *page)
+{
+	const uint8_t *p = page;
+
+	return p[0] == 0 && memcmp(p, p + 1, KV_PAGE_BYTES - 1) == 0;
+}
+
+static bool any_zero(const void *const *data, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (is_zero(data[i]))
+			return true;
+	return false;
+}
+
+int pages_zeros(struct kv *kv, struct kv_thread *t, struct space_block *b,
+		uint32_t role, const void *const *data, size_t n)
+{
+	const struct space_member *home =
+		&b->member[b->kind == BLOCK_ROWS ? role : 0];
+	struct proto_zeros rq = {
+		.stripe = b->stripe, .role = role, .life = b->life};
+	uint32_t bit = 1u << role;
+	int rc;
+
+	if ((atomic_load(&b->zeros) & bit) != 0 || !any_zero(data, n))
+		return 0;
+	rc = fab_call_run(t->fab, home->node, PROTO_ZEROS, &rq, sizeof(rq),
+			  NULL, 0, NULL, SPACE_CALL_NS);
+	if (rc != 0) {
+		member_suspect(kv->member, t, home->node);
+		return -EAGAIN;
+	}
+	atomic_fetch_or(&b->zeros, bit);
+	return 0;
+}
+
 /* --- the delta path ------------------------------------------------------ */
 
 static void abandon(struct space *sp, struct page_io *io)
@@ -259,6 +300,10 @@ static int delta_try(struct kv *kv, struct kv_thread *t, struct page_io *io,
 	for (uint32_t i = 0; i < io->nspots; i++) {
 		if (!space_trim(kv->space, &io->spot[i]))
 			rc = -EAGAIN;
+		if (rc == 0)
+			rc = pages_zeros(kv, t, io->spot[i].block,
+					 io->spot[i].block->role, data + page,
+					 io->spot[i].units / PAGE_UNITS);
 		nops += spot_ops(&io->spot[i], data + page, io->ops + nops);
 		page += io->spot[i].units / PAGE_UNITS;
 	}

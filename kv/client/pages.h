@@ -39,6 +39,12 @@ size_t pages_adjacent(const void *const *data, size_t n);
 int pages_post(struct kv *kv, struct kv_thread *t, struct fab_op *ops,
 	       uint32_t n, uint64_t deadline_ns);
 
+/* Some of data[0..n-1] are pages of zeros, and are about to be named in role
+ * @role of block @b: see that its node knows (kv/node/leftover.c), or is down.
+ * Inside member_enter(). -EAGAIN: it may not know. */
+int pages_zeros(struct kv *kv, struct kv_thread *t, struct space_block *b,
+		uint32_t role, const void *const *data, size_t n);
+
 /* Leave the view for a moment, or until the next one. -ETIMEDOUT past the
  * deadline. */
 int pages_wait(struct kv *kv, struct kv_thread *t, uint64_t deadline_ns);

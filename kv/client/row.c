@@ -135,6 +135,16 @@ static bool have_homes(const struct rows *w)
 	return true;
 }
 
+static int tell_zeros(const struct rows *w)
+{
+	int rc = 0;
+
+	for (uint32_t c = 0; c < w->k && rc == 0; c++)
+		rc = pages_zeros(w->kv, w->t, w->spot.block, c,
+				 w->data + c * w->r, column_pages(w, c));
+	return rc;
+}
+
 static uint32_t row_ops(const struct rows *w)
 {
 	struct fab_op *ops = w->io->ops;
@@ -213,6 +223,8 @@ static int write_piece(struct rows *w, struct kv_page *out,
 
 	if (rc == 0 && !have_homes(w))
 		rc = -EAGAIN;
+	if (rc == 0)
+		rc = tell_zeros(w);
 	if (rc == 0) {
 		encode(w);
 		rc = pages_post(w->kv, w->t, w->io->ops, row_ops(w),

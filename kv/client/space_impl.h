@@ -68,12 +68,15 @@ struct space_block {
 	uint64_t stripe;
 	uint32_t role;
 	uint32_t life;
-	uint64_t opened;	    /* index version */
-	uint64_t epoch;		    /* of the view under which it was opened */
-	uint8_t leader;		    /* node that granted it */
-	fab_addr addr;		    /* of byte 0; ROWS: of role 0 */
-	bool again;		    /* was in use before: ec/again.h */
-	bool torn;		    /* ROWS: a write was given up */
+	uint64_t opened; /* index version */
+	uint64_t epoch;	 /* of the view under which it was opened */
+	uint8_t leader;	 /* node that granted it */
+	fab_addr addr;	 /* of byte 0; ROWS: of role 0 */
+	bool again;	 /* was in use before: ec/again.h */
+	bool torn;	 /* ROWS: a write was given up */
+	/* A bit for each role whose node was told that there
+	 * may be pages of zeros in it: pages.c. */
+	_Atomic uint32_t zeros;
 	uint64_t takes, takes_seen; /* to tell whether it is idle */
 	uint64_t quiet_ns;	    /* since when */
 	bool busy;		    /* SEALING: one thread is at it */

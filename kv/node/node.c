@@ -117,6 +117,7 @@ int node_work(struct node *n, uint64_t *again_ns)
 		did |= retire_work(n, &again);
 		did |= again_work(n, &again);
 		did |= sweep_work(n, &again);
+		did |= leftover_work(n, &again);
 		did |= check_work(n);
 		did |= durable_work(n, &again);
 		if (did == 0)
@@ -266,9 +267,12 @@ static int open_parts(struct node *n)
 	rc = held_open(n);
 	if (rc != 0)
 		goto err_durable;
-	rc = rounds_open(n);
+	rc = leftover_open(n);
 	if (rc != 0)
 		goto err_held;
+	rc = rounds_open(n);
+	if (rc != 0)
+		goto err_leftover;
 	rc = n->opts.net(n->opts.arg, &n->net);
 	if (rc != 0)
 		goto err_rounds;
@@ -276,6 +280,8 @@ static int open_parts(struct node *n)
 
 err_rounds:
 	rounds_close(n);
+err_leftover:
+	leftover_close(n);
 err_held:
 	held_close(n);
 err_durable:
@@ -301,6 +307,7 @@ err_code:
 static void close_parts(struct node *n)
 {
 	rounds_close(n);
+	leftover_close(n);
 	held_close(n);
 	durable_close(n);
 	check_close(n);

@@ -100,6 +100,7 @@ struct node {
 	struct durable *durable; /* NULL: no disk */
 	struct rounds *rounds;
 	struct held *held;
+	struct leftover *leftover;
 	struct proto_ckpt_stats ckpt;
 	uint64_t ckpt_at[FAB_NODES_MAX]; /* when shard n was imaged; 0: not */
 	uint64_t rebuild_done, rebuild_total; /* bytes */
@@ -168,6 +169,33 @@ static inline void node_again(uint64_t *again, uint64_t at)
 	if (at < *again)
 		*again = at;
 }
+
+/* --- marks.c: for the worker ---------------------------------------------- */
+
+struct node_marks {
+	struct proto_mark *to[FAB_NODES_MAX]; /* to be sent; NULL: none */
+};
+
+/* Mark units obsolete with those of the block's members that are in @up. Sent
+ * when there are many, or by node_marks_flush(). Errors: a member could not be
+ * told; -EAGAIN one refused, as a block is opened again just now: look at that
+ * block again. */
+int node_mark(struct node *n, struct node_marks *m, uint64_t up,
+	      const struct proto_mark_one *one);
+int node_marks_flush(struct node *n, struct node_marks *m);
+void node_marks_drop(struct node_marks *m);
+
+/* --- leftover.c: what a dead client's blocks have never held -------------- */
+
+int leftover_open(struct node *n);
+void leftover_close(struct node *n);
+int leftover_work(struct node *n, uint64_t *again);
+/* In the server's thread, locked. A block was closed for a client that is
+ * gone. Those whose data is not here are another node's. */
+void leftover_note(struct node *n, uint64_t stripe, uint32_t role,
+		   uint32_t life, uint8_t kind);
+/* Likewise: there may be pages of zeros in it, which somebody names. */
+int leftover_zeros(struct node *n, const struct proto_zeros *rq);
 
 int again_open(struct node *n);
 void again_close(struct node *n);

@@ -366,6 +366,7 @@ static int serve_ckpt(struct ask *a)
 struct orphan {
 	uint64_t stripe;
 	uint32_t role, life;
+	uint8_t kind;
 };
 
 struct orphans {
@@ -390,7 +391,12 @@ static void orphan_note(void *arg, uint64_t stripe, uint32_t role,
 		o->one = more;
 		o->cap = cap;
 	}
-	o->one[o->n++] = (struct orphan){stripe, role, rec->life};
+	o->one[o->n++] = (struct orphan){stripe, role, rec->life, rec->kind};
+}
+
+static int serve_zeros(struct ask *a)
+{
+	return leftover_zeros(a->n, a->req);
 }
 
 /* Noted first, as closing one changes what alloc_owned() goes through. */
@@ -405,8 +411,10 @@ static int serve_orphans(struct ask *a)
 		return -EINVAL;
 	alloc_owned(n->alloc, rq->owner, orphan_note, &o);
 	for (i = 0; i < o.n; i++)
-		alloc_orphan(n->alloc, o.one[i].stripe, o.one[i].role,
-			     o.one[i].life, node_clock(n));
+		if (alloc_orphan(n->alloc, o.one[i].stripe, o.one[i].role,
+				 o.one[i].life, node_clock(n)) == 0)
+			leftover_note(n, o.one[i].stripe, o.one[i].role,
+				      o.one[i].life, o.one[i].kind);
 	free(o.one);
 	again_forsake(n->alloc, rq->owner);
 	node_kick(n);
@@ -492,6 +500,8 @@ static const struct serve {
 			 sizeof(struct proto_ready), 0, true, false},
 	[PROTO_RESUME] = {serve_resume, BIT(PROTO_NODE),
 			  sizeof(struct proto_retire), 0, false, false},
+	[PROTO_ZEROS] = {serve_zeros, ANY_USER, sizeof(struct proto_zeros), 0,
+			 false, false},
 	[PROTO_KEEP] = {serve_keep, BIT(PROTO_NODE), sizeof(struct proto_keep),
 			0, true, false},
 	[PROTO_PING] = {serve_ping, ANY_USER | BIT(PROTO_COORD), 0, 0, false,

@@ -54,7 +54,7 @@ static void scan_end(struct node *n)
 	image_close(s->image);
 	s->walk = NULL;
 	s->image = NULL;
-	sweep_marks_drop(n);
+	node_marks_drop(&n->sweep->marks);
 }
 
 void sweep_close(struct node *n)
@@ -235,7 +235,7 @@ static int mark_again(struct node *n, const struct walk_block *wb)
 {
 	struct sweep *s = n->sweep;
 
-	sweep_marks_drop(n);
+	node_marks_drop(&n->sweep->marks);
 	if (s->tries++ >= SWEEP_TRIES)
 		return -EAGAIN;
 	s->redo = *wb;
@@ -373,7 +373,7 @@ static int drop_step(struct node *n)
 
 	for (i = 0; i < SWEEP_SLICE && (rc == 0 || rc == -EAGAIN); i++) {
 		if (!next_tomb(n, &t)) {
-			rc = sweep_marks_flush(n);
+			rc = node_marks_flush(n, &n->sweep->marks);
 			return rc == -EAGAIN ? 0 : rc;
 		}
 		rc = drop(n, &t);

@@ -41,8 +41,8 @@ struct sweep {
 	bool redoing;
 	uint32_t tries;
 	uint64_t again_ns;
-	size_t at; /* phase 3: the next tombstone */
-	struct proto_mark *marks[FAB_NODES_MAX]; /* to be sent; NULL: none */
+	size_t at;		 /* phase 3: the next tombstone */
+	struct node_marks marks; /* to be sent */
 	struct proto_swept out;
 	char *record;	  /* room for one */
 	struct view view; /* as of now */
@@ -70,14 +70,17 @@ bool sweep_owner_gone(struct node *n, const struct object *o);
  * were refused. */
 int sweep_look(struct node *n);
 
-/* --- sweep_marks.c -------------------------------------------------------- */
+/* node_mark() with every member that is up. */
+static inline int sweep_mark(struct node *n, uint64_t stripe, uint32_t role,
+			     uint32_t life, uint32_t unit, uint32_t units)
+{
+	struct proto_mark_one one = {.stripe = stripe,
+				     .role = role,
+				     .life = life,
+				     .at = unit,
+				     .len = units};
 
-/* Mark units obsolete with every member that is up. Sent when there are many,
- * or by sweep_marks_flush(). Errors: a member could not be told; -EAGAIN one
- * refused, as a block is opened again just now: look at that block again. */
-int sweep_mark(struct node *n, uint64_t stripe, uint32_t role, uint32_t life,
-	       uint32_t unit, uint32_t units);
-int sweep_marks_flush(struct node *n);
-void sweep_marks_drop(struct node *n);
+	return node_mark(n, &n->sweep->marks, n->sweep->up, &one);
+}
 
 #endif

@@ -228,5 +228,5 @@ int sweep_look(struct node *n)
 	}
 	if (rc == 0)
 		rc = decide_all(n, l, count);
-	return rc == 0 ? sweep_marks_flush(n) : rc;
+	return rc == 0 ? node_marks_flush(n, &n->sweep->marks) : rc;
 }

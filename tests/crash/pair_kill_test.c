@@ -14,7 +14,8 @@
 #include "tests/lib/scenes.h"
 #include "tests/lib/sim.h"
 
-#define NODES 5u
+#define NODES	    5u
+#define STRIKES_MAX 3u
 
 static const uint32_t later[] = {1, 4, 13, 37, 90, 220, 500, 1100};
 #define LATER (sizeof(later) / sizeof(later[0]))
@@ -115,18 +116,20 @@ static void moments_that_were_found(void **state)
 	}
 }
 
-/* pair_kill_test SCENE SEED WHO N WHO M: one of them alone; WHO -1: client. */
-static int play_one(char **argv)
+/* pair_kill_test SCENE SEED WHO N [WHO M]...: one of them alone; WHO -1: the
+ * client. */
+static int play_one(int argc, char **argv)
 {
 	const struct scene *scene = scene_named(argv[1]);
-	struct strike st[2] = {
-		{.who = (uint32_t)atoi(argv[3]), .n = (uint32_t)atoi(argv[4])},
-		{.who = (uint32_t)atoi(argv[5]), .n = (uint32_t)atoi(argv[6])},
-	};
+	struct strike st[STRIKES_MAX] = {{.n = 0}};
+	uint32_t n = 0;
 
+	for (int i = 3; i + 1 < argc && n < STRIKES_MAX; i += 2)
+		st[n++] = (struct strike){.who = (uint32_t)atoi(argv[i]),
+					  .n = (uint32_t)atoi(argv[i + 1])};
 	if (scene == NULL)
 		return 2;
-	scene_play(scene, strtoull(argv[2], NULL, 0), st, 2);
+	scene_play(scene, strtoull(argv[2], NULL, 0), st, n);
 	return 0;
 }
 
@@ -152,8 +155,8 @@ int main(int argc, char **argv)
 
 	if (n != NULL)
 		samples = (uint32_t)atoi(n);
-	if (argc == 7)
-		return play_one(argv);
+	if (argc > 4)
+		return play_one(argc, argv);
 	return cmocka_run_group_tests(found, NULL, NULL) +
 	       run_all("two nodes die", nodes_die) +
 	       run_all("a client, then a node", client_dies_then_a_node) +

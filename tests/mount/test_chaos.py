@@ -13,7 +13,6 @@ from conftest import Pool, alive, need_fuse, of_pool, sh, wait_for
 from test_fencing import WRITER, get, mount_pid, put, written
 
 SECONDS = int(os.environ.get("ACESO_CHAOS_SECONDS", 12))
-DEATHS = 6  # of mounts in one pool: each leaves blocks half used, for fsck to find
 STALL = 20  # seconds; a step of the manifest's writer never takes this long
 
 # Each ends by itself, fails if a byte is wrong, and runs in a folder of its own.
@@ -129,7 +128,7 @@ def one_pool(rng, seconds):
                 pause(rng.choice(up(pool))["pid"], 0.3)
             elif what == "pause mount":
                 pause(writers[-1].pid, rng.uniform(0.05, 1))
-            elif what == "mount" and serial < DEATHS:
+            elif what == "mount":
                 writers[-1].die()
                 checked += writers[-1].check()
                 writers.append(Manifest(pool, serial, rng.getrandbits(30)))

@@ -1,8 +1,8 @@
-/* kv/node/sweep_marks.c - telling all members of a stripe what is obsolete. */
+/* kv/node/marks.c - telling all members of a stripe what is obsolete. */
 #include <errno.h>
 #include <stdlib.h>
 
-#include "kv/node/sweep_impl.h"
+#include "kv/node/node_impl.h"
 
 static int mark_here(struct node *n, const struct proto_mark *rq)
 {
@@ -39,9 +39,9 @@ static int mark_there(struct node *n, uint32_t id, const struct proto_mark *rq)
 	return refused != 0 ? -EAGAIN : 0;
 }
 
-static int marks_send(struct node *n, uint32_t id)
+static int marks_send(struct node *n, struct node_marks *m, uint32_t id)
 {
-	struct proto_mark *rq = n->sweep->marks[id];
+	struct proto_mark *rq = m->to[id];
 	int rc;
 
 	if (rq == NULL || rq->n == 0)
@@ -55,16 +55,17 @@ static int marks_send(struct node *n, uint32_t id)
 	return rc;
 }
 
-static int mark_at(struct node *n, uint32_t id, const struct proto_mark_one *m)
+static int mark_at(struct node *n, struct node_marks *m, uint32_t id,
+		   const struct proto_mark_one *one)
 {
-	struct proto_mark **rq = &n->sweep->marks[id];
+	struct proto_mark **rq = &m->to[id];
 
 	if (*rq == NULL)
-		*rq = calloc(1, sizeof(**rq) + PROTO_MARKS_MAX * sizeof(*m));
+		*rq = calloc(1, sizeof(**rq) + PROTO_MARKS_MAX * sizeof(*one));
 	if (*rq == NULL)
 		return -ENOMEM;
-	(*rq)->mark[(*rq)->n++] = *m;
-	return (*rq)->n == PROTO_MARKS_MAX ? marks_send(n, id) : 0;
+	(*rq)->mark[(*rq)->n++] = *one;
+	return (*rq)->n == PROTO_MARKS_MAX ? marks_send(n, m, id) : 0;
 }
 
 /* One that refused some does not keep the others from being told. */
@@ -73,41 +74,36 @@ static int worse(int a, int b)
 	return a != 0 && a != -EAGAIN ? a : b != 0 ? b : a;
 }
 
-int sweep_mark(struct node *n, uint64_t stripe, uint32_t role, uint32_t life,
-	       uint32_t unit, uint32_t units)
+int node_mark(struct node *n, struct node_marks *m, uint64_t up,
+	      const struct proto_mark_one *one)
 {
-	struct proto_mark_one m = {.stripe = stripe,
-				   .role = role,
-				   .life = life,
-				   .at = unit,
-				   .len = units};
 	uint64_t members =
-		node_members(node_group(n), stripe, role, false) & n->sweep->up;
+		node_members(node_group(n), one->stripe, one->role, false) & up;
 	uint32_t id;
 	int rc = 0;
 
 	for (id = 0; id < node_group(n)->nodes; id++)
 		if (members >> id & 1)
-			rc = worse(rc, mark_at(n, id, &m));
+			rc = worse(rc, mark_at(n, m, id, one));
 	return rc;
 }
 
-int sweep_marks_flush(struct node *n)
+int node_marks_flush(struct node *n, struct node_marks *m)
 {
 	uint32_t id;
 	int rc = 0;
 
 	for (id = 0; id < node_group(n)->nodes; id++)
-		rc = worse(rc, marks_send(n, id));
+		rc = worse(rc, marks_send(n, m, id));
 	return rc;
 }
 
-void sweep_marks_drop(struct node *n)
+void node_marks_drop(struct node_marks *m)
 {
 	uint32_t id;
 
 	for (id = 0; id < FAB_NODES_MAX; id++) {
-		free(n->sweep->marks[id]);
-		n->sweep->marks[id] = NULL;
+		free(m->to[id]);
+		m->to[id] = NULL;
 	}
 }

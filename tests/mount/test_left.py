@@ -1,0 +1,51 @@
+"""What killed mounts leave behind is given back while others are at work,
+without fsck."""
+import os
+import signal
+import subprocess
+import time
+
+from conftest import Pool, alive, sh, wait_for
+from test_fencing import WRITER, mount_pid
+
+DEATHS = 10
+MB = 1 << 20
+
+
+def lines(log):
+    with open(log, encoding="utf-8") as f:
+        return sum(line.startswith("done") for line in f)
+
+
+def live_and_die(pool, n, seed):
+    """A mount that writes small and large files, all the time, and is killed."""
+    where, log = pool.second(), f"{pool.base}/log{n}"
+    os.mkdir(f"{where}/m{n}")
+    pid = mount_pid(pool, -1)
+    with subprocess.Popen(["/usr/bin/python3", "-c", WRITER, f"{where}/m{n}", log, str(seed)],
+                          stderr=subprocess.DEVNULL) as job:
+        assert wait_for(lambda: os.path.exists(log) and lines(log) >= 60, 60)
+        os.kill(pid, signal.SIGKILL)
+        assert wait_for(lambda: not alive(pid), 30)
+        job.kill()
+    subprocess.run(["umount", "-l", where], check=True)
+    pool.extra.remove(where)
+
+
+def test_killed_mounts_leave_no_space_behind(seed):
+    pool = Pool(size="256m")
+    try:
+        with open(f"{pool.dir}/first", "wb") as f:
+            f.write(os.urandom(MB))
+        os.sync()
+        time.sleep(1)  # statfs is cached
+        before = pool.space()
+        for n in range(DEATHS):
+            live_and_die(pool, n, seed + n)
+            sh(f"rm -r m{n}", pool.dir)
+            assert pool.space() > before / 2, f"{n} have died"
+        # One mount's worth of open blocks is this one's own.
+        assert wait_for(lambda: pool.space() > before - 64 * MB, 20), \
+            f"{(before - pool.space()) // MB} MB of {before // MB} are gone"
+    finally:
+        pool.close()
