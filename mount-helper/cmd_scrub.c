@@ -63,6 +63,12 @@ static uint64_t now_ns(void)
 /* --- telling ---------------------------------------------------------------
  */
 
+/* What the last pass found lost this one meets again: it counts once. */
+static uint64_t met_again(const struct scrub *s, const struct kv_check_sum *sum)
+{
+	return sum->lost < s->before.lost ? sum->lost : s->before.lost;
+}
+
 static void numbers(struct scrub *s)
 {
 	struct kv_check_sum sum;
@@ -80,9 +86,9 @@ static void numbers(struct scrub *s)
 		s->now.done = s->phase * s->used + at;
 	s->now.objects = sum.records + sum.pages + sum.stripes;
 	s->now.bytes = s->before.bytes + sum.bytes;
-	s->now.wrong = s->before.wrong + sum.wrong;
+	s->now.wrong = s->before.wrong + sum.wrong - met_again(s, &sum);
 	s->now.mended = s->before.mended + sum.mended;
-	s->now.lost = s->before.lost + sum.lost;
+	s->now.lost = s->before.lost + sum.lost - met_again(s, &sum);
 	total = (now_ns() - s->begin_ns) / 1000000 + 1;
 	s->now.rate = s->now.bytes * 1000 / total;
 }
@@ -182,9 +188,11 @@ static void close_check(struct scrub *s, bool count)
 	kv_check_sum(s->check, &sum);
 	s->before.bytes += sum.bytes;
 	if (count) {
-		s->before.wrong += sum.wrong;
+		uint64_t again = met_again(s, &sum);
+
+		s->before.wrong += sum.wrong - again;
 		s->before.mended += sum.mended;
-		s->before.lost += sum.lost;
+		s->before.lost += sum.lost - again;
 	}
 	kv_check_close(s->check);
 	s->check = NULL;

@@ -87,7 +87,7 @@ def test_beyond_the_code_it_is_told_by_name(pool, seed):
     code, said = scrub(pool, "start", "--wait", "--rate=1g")
     assert code & LEFT, said
     assert "/gone: 4096 bytes from 8192 on are lost" in said
-    assert pool.status()["scrub"]["lost"] == 1
+    assert pool.status()["scrub"]["lost"] == 1, said
     forget_cached()
     with open(path, "rb") as f:
         assert f.read(4096) == b"g" * 4096
