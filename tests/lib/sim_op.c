@@ -189,8 +189,8 @@ static void deliver(struct sim *s, struct sim_op *o)
 
 static bool takes_effect(const struct sim_op *o)
 {
-	bool there = !o->server->dead || (o->server->sim->o.mapped &&
-					  o->copy.opcode != FAB_CALL);
+	bool there = !o->server->dead ||
+		     (o->server->sim->o.mapped && o->copy.opcode != FAB_CALL);
 
 	return there && !o->voided && sim_passes(o->batch->net, o->server);
 }
