@@ -19,7 +19,9 @@ int cmd_pool(const char *pool, int argc, char **argv)
 		return cmd_pool_create(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "serve") == 0)
 		return cmd_pool_serve(argc - 1, argv + 1);
-	return cmd_usage("pool create NAME ..., or pool serve NAME");
+	if (argc > 1 && strcmp(argv[1], "key") == 0)
+		return cmd_pool_key(argc - 1, argv + 1);
+	return cmd_usage("pool create|serve|key NAME ...");
 }
 
 /* One of "node:3", "coordinator:0", "coordinator". */

@@ -86,9 +86,11 @@ class Cluster:
     def end(self):
         for where in self.mounts:
             subprocess.run(["umount", where], check=True, timeout=60 * SLOW)
+        # each leaves the pool in its own time, for which it must be there
+        assert wait_for(lambda: not of_pool("pool=" + self.name), 60), "mounts left behind"
         if self.server is not None:
             self.stop()
-        assert wait_for(lambda: not of_pool(self.name), 30), "processes left behind"
+        assert wait_for(lambda: not of_pool(self.name), 60), "processes left behind"
         left = glob.glob(self.path("run", "*"))
         shutil.rmtree(self.base)
         assert not left
@@ -154,6 +156,31 @@ def test_two_nodes_die_and_come_back(served):
     assert same_trees(served.path("tree"), os.path.join(mnt, "tree"))
     assert same_trees(served.path("tree"), os.path.join(mnt, "more"))
     assert "died of signal 9" in served.serve_log()
+
+
+def coordinator(cluster):
+    found = [pid for pid in of_pool(cluster.name)
+             if b"aceso-coordinator" in open(f"/proc/{pid}/cmdline", "rb").read()]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_the_coordinator_dies_and_nobody_minds(served):
+    mnt, done = served.mount()
+    assert done.returncode == 0, done.stderr
+    fill(served.path("tree"))
+    shutil.copytree(served.path("tree"), os.path.join(mnt, "a"))
+    was, nodes = coordinator(served), [n["pid"] for n in served.status()["nodes"]]
+    os.kill(was, signal.SIGKILL)
+    shutil.copytree(served.path("tree"), os.path.join(mnt, "b"))  # it is away, or back
+    assert wait_for(lambda: served.status() is not None and coordinator(served) != was, 60)
+    assert wait_for(served.is_full, 60), served.serve_log()
+    assert [n["pid"] for n in served.status()["nodes"]] == nodes  # none was given up
+    assert [c["state"] for c in served.status()["clients"]] == ["current"]
+    os.kill(nodes[2], signal.SIGKILL)  # and the new one does its work
+    assert wait_for(lambda: served.is_full() and served.node_pid(2) != nodes[2], 60)
+    for copy in "ab":
+        assert same_trees(served.path("tree"), os.path.join(mnt, copy))
 
 
 def test_status_and_tools_by_the_file(served):
