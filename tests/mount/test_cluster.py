@@ -175,8 +175,9 @@ def test_the_coordinator_dies_and_nobody_minds(served):
     shutil.copytree(served.path("tree"), os.path.join(mnt, "b"))  # it is away, or back
     assert wait_for(lambda: served.status() is not None and coordinator(served) != was, 60)
     assert wait_for(served.is_full, 60), served.serve_log()
-    assert [n["pid"] for n in served.status()["nodes"]] == nodes  # none was given up
-    assert [c["state"] for c in served.status()["clients"]] == ["current"]
+    # none was given up; they report to the new one within a second or so
+    assert wait_for(lambda: [n["pid"] for n in served.status()["nodes"]] == nodes, 60)
+    assert wait_for(lambda: [c["state"] for c in served.status()["clients"]] == ["current"], 60)
     os.kill(nodes[2], signal.SIGKILL)  # and the new one does its work
     assert wait_for(lambda: served.is_full() and served.node_pid(2) != nodes[2], 60)
     for copy in "ab":
