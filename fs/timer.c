@@ -108,10 +108,13 @@ void fs_timer_stop(struct fs_timer *t)
 	t->started = false;
 }
 
+/* Once it knows of work it waits for the time to do it: no need to wake it for
+ * each write that touches a file. */
 void fs_timer_wake(struct fs_timer *t)
 {
 	pthread_mutex_lock(&t->lock);
+	if (!t->work)
+		pthread_cond_signal(&t->wake);
 	t->work = true;
-	pthread_cond_signal(&t->wake);
 	pthread_mutex_unlock(&t->lock);
 }
