@@ -8,13 +8,20 @@ back: pages that a hypervisor has yet to hand out cost five times as much as
 others, and would fall to whoever asks for them first (--no-touch leaves it out).
 
 Machines are shared and noisy: read the ratios of one run, not the figures.
-The medians of the rounds are shown; --rounds N for more of them.
+The medians of the rounds are shown; --rounds N for more of them. The column
+`cpu` is the CPU time that a row took in all its processes, as a share of what
+it took on passthrough_ll: it bears a loaded machine better.
+
+While working on one row: --rows REGEX (those that it builds on are run, and not
+shown), --beside BIN for another build in the same run, BIN its build/bin.
 """
 import argparse
 import json
 import mmap
 import os
 import platform
+import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -38,7 +45,36 @@ def run(argv, **kw):
     return done.stdout
 
 
-class Tmpfs:
+def processes(word):
+    """Those that have @word in their command line."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline") as f:
+                line = f.read()
+        except OSError:
+            continue
+        if word in line and int(pid) != os.getpid():
+            yield pid
+
+
+class Side:
+    """A mount, and the processes behind it."""
+    word = None  # in their command lines
+
+    def cpu(self):
+        """Seconds of CPU time so far, of them and of all children of ours."""
+        mine = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ticks = 0
+        for pid in processes(self.word) if self.word else ():
+            try:
+                with open(f"/proc/{pid}/stat") as f:
+                    ticks += sum(map(int, f.read().rpartition(")")[2].split()[11:13]))
+            except OSError:
+                pass
+        return mine.ru_utime + mine.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
+
+
+class Tmpfs(Side):
     name = "tmpfs"
 
     def __init__(self, base):
@@ -50,7 +86,7 @@ class Tmpfs:
         run(["umount", self.dir])
 
 
-class Passthrough:
+class Passthrough(Side):
     name = "passthrough_ll"
 
     def __init__(self, base):
@@ -60,6 +96,7 @@ class Passthrough:
             src = f"{base}/passthrough_ll.c"
         flags = run(["pkg-config", "--cflags", "--libs", "fuse3"]).split()
         run(["gcc", "-O2", "-w", "-I", os.path.dirname(EXAMPLE), src, "-o", exe, *flags])
+        self.word = exe
         self.under, self.dir = os.path.join(base, "under"), os.path.join(base, "pll-mnt")
         os.mkdir(self.under)
         os.mkdir(self.dir)
@@ -75,17 +112,22 @@ class Passthrough:
         sys.exit(f"bench.py: {self.under} stays busy")
 
 
-class Aceso:
+class Aceso(Side):
     name = "aceso"
+    bin = BIN
 
     def __init__(self, base):
-        self.dir = os.path.join(base, "aceso")
+        self.dir = os.path.join(base, self.name)
         os.mkdir(self.dir)
-        self.pool = f"bench{os.getpid()}"
-        run([os.path.join(BIN, "aceso-fuse"), "-o", f"size=4g,pool={self.pool}", self.dir])
+        self.pool = self.word = f"bench{os.getpid()}{self.name}"
+        run([os.path.join(self.bin, "aceso-fuse"), "-o", f"size=4g,pool={self.pool}", self.dir])
 
     def close(self):
         run(["umount", self.dir])
+
+
+class Beside(Aceso):
+    name = "beside"
 
 
 def forget():
@@ -128,6 +170,7 @@ def fio(rw, seconds):
                    f"--runtime={seconds}", "--rwmixread=70", "--output-format=json"])
         job = json.loads(out)["jobs"][0]
         return job["read"]["iops"] + job["write"]["iops"]
+    work.timed = True
     return work
 
 
@@ -183,43 +226,74 @@ def rows(short, base):
     ]
 
 
+# What a row uses of earlier ones: the title of the row that made it.
+BIG, MANY, DIRS, TREE = "sequential write", "create + write", "mkdir", "cp -r"
+USES = [("same, where|sequential read|random|same, depth|overwrite|mixed", BIG),
+        ("stat, cold|open . read|readdir|rename|unlink$", MANY), ("rmdir", DIRS),
+        ("find|tar c|rm -rf", TREE), ("unlink, 4", "create, 4")]
+
+
+def chosen(plan, regex):
+    """Which rows are run: those named, and those that they use."""
+    named = {row[0] for row in plan if re.search(regex, row[0])}
+    used = {maker for title in named for words, maker in USES if re.search(words, title)}
+    return [(*row, row[0] in named) for row in plan
+            if row[0] in named or row[0].startswith(tuple(used))]
+
+
 def show(table):
-    print(f"\n{'workload':<48} {'tmpfs':>10} {'pass_ll':>10} {'aceso':>10} {'/pll':>6} {'/tmpfs':>7}")
+    names = [n for n in ("tmpfs", "passthrough_ll", "beside", "aceso") if n in table[0]]
+    print(f"\n{'workload':<48}" + "".join(f" {n[:10]:>10}" for n in names) + f" {'/pll':>6} {'/tmpfs':>7} {'cpu':>6}")
     for row in table:
         flag = "" if row["ratio"] >= TARGET else "  < 0.7"
-        print(f"{row['title']:<48} {row['tmpfs']:>10,.0f} {row['passthrough_ll']:>10,.0f} "
-              f"{row['aceso']:>10,.0f} {row['ratio']:>6.2f} {row['aceso'] / row['tmpfs']:>7.2f}{flag}")
+        print(f"{row['title']:<48}" + "".join(f" {row[n]:>10,.0f}" for n in names) +
+              f" {row['ratio']:>6.2f} {row['aceso'] / row['tmpfs']:>7.2f} {row['cpu']['aceso']:>6.2f}" +
+              (f"   beside {row['beside'] / row['passthrough_ll']:.2f} cpu {row['cpu']['beside']:.2f}"
+               if "beside" in names else "") + flag)
 
 
-def mounts(base, short, rounds):
+def one(side, work):
+    """(rate, seconds of CPU time for what one second at that rate does)"""
+    before = side.cpu()
+    rate = work(side.dir)
+    cpu = max(side.cpu() - before, 0.001)
+    return rate, cpu / rate if getattr(work, "timed", False) else cpu
+
+
+def mounts(base, short, rounds, regex, kinds):
     """Every row on every mount, in turn, @rounds times."""
-    plan = rows(short, base)
+    plan = chosen(rows(short, base), regex)
     taken = {}
     for round in range(rounds):
         sides = []
         try:
-            for kind in (Tmpfs, Passthrough, Aceso):
+            for kind in kinds:
                 folder = os.path.join(base, f"{kind.name}-{round}")
                 os.mkdir(folder)
                 sides.append(kind(folder))
-            for i, (title, unit, work, cold) in enumerate(plan):
+            for i, (title, unit, work, cold, _) in enumerate(plan):
                 if sys.stderr.isatty():
                     print(f"\r  round {round + 1}/{rounds}, {i + 1}/{len(plan)} {title:<50}", end="",
                           file=sys.stderr)
-                for side in sides[round % 3:] + sides[:round % 3]:
+                turn = round % len(sides)
+                for side in sides[turn:] + sides[:turn]:
                     if cold:
                         forget()
-                    taken.setdefault((i, side.name), []).append(work(side.dir))
+                    taken.setdefault((i, side.name), []).append(one(side, work))
         finally:
             for side in sides:
                 side.close()
     table = []
-    for i, (title, unit, _, _) in enumerate(plan):
-        row = {"title": title, "unit": unit}
-        for kind in (Tmpfs, Passthrough, Aceso):
-            row[kind.name] = statistics.median(taken[i, kind.name])
-        row["ratio"] = row["aceso"] / row["passthrough_ll"]
-        row["all"] = {k.name: taken[i, k.name] for k in (Tmpfs, Passthrough, Aceso)}
+    for i, (title, unit, _, _, named) in enumerate(plan):
+        if not named:
+            continue
+        row = {"title": title, "unit": unit, "cpu": {}, "all": {}}
+        base_cpu = statistics.median(cpu for _, cpu in taken[i, "passthrough_ll"])
+        for kind in kinds:
+            row["all"][kind.name] = [rate for rate, _ in taken[i, kind.name]]
+            row[kind.name] = statistics.median(row["all"][kind.name])
+            row["cpu"][kind.name] = statistics.median(cpu for _, cpu in taken[i, kind.name]) / base_cpu
+        row["ratio"] = statistics.median(a / p for a, p in zip(row["all"]["aceso"], row["all"]["passthrough_ll"]))
         table.append(row)
     return table
 
@@ -258,14 +332,20 @@ def main():
     args.add_argument("--json", default=os.path.join(ROOT, "build", "bench.json"))
     args.add_argument("--no-store", action="store_true")
     args.add_argument("--no-touch", action="store_true", help="leave memory as the hypervisor gave it")
+    args.add_argument("--rows", default="", help="only rows whose title matches this")
+    args.add_argument("--beside", default="", help="build/bin of another build, measured too")
     opts = args.parse_args()
+    kinds = [Tmpfs, Passthrough, Aceso]
+    if opts.beside:
+        Beside.bin = os.path.abspath(opts.beside)
+        kinds.append(Beside)
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
         sys.exit("bench.py: needs root (it mounts) and /dev/fuse")
     base = tempfile.mkdtemp(prefix="aceso-bench-")
     try:
         if not opts.no_touch:
             touch_memory(256 << 20 if opts.short else 8 << 30)
-        table = mounts(base, opts.short, opts.rounds or (1 if opts.short else 3))
+        table = mounts(base, opts.short, opts.rounds or (1 if opts.short else 3), opts.rows, kinds)
         show(table)
         result = {"machine": platform.platform(), "cpus": os.cpu_count(), "rows": table,
                   "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True,
