@@ -193,8 +193,9 @@ crash-all: $(CRASH_ALL)
 	@for t in $^; do echo "$$t"; EVERY=1 SAMPLES=200 $$t || exit 1; done
 
 .PHONY: bench-recovery
-bench-recovery: all
+bench-recovery: all $(BENCH_BIN)
 	@ACESO_BIN=$(CURDIR)/$(B)/bin /usr/bin/python3 tests/bench/recovery.py --respawn
+	@ACESO_BIN=$(CURDIR)/$(B)/bin /usr/bin/python3 tests/bench/recovery.py --full
 
 # Real mounts and real nodes, killed and stopped at random. ACESO_SEED=n
 .PHONY: chaos

@@ -3,10 +3,15 @@
 and --mib of bulk: kill -9 of a node, then the time to the first read of a file
 (none cached), to an index that serves whole, and (where nodes are started again,
 -o respawn=yes) to full redundancy; and what a stream of small writes gets done
-meanwhile, as a share of what it did before. Prints a table. Every round has a
-pool of its own and another node die.
+meanwhile, as a share of what it did before and does afterwards. Then the same
+with nobody writing: how many MB/s are brought back. Every round has a pool of
+its own and another node die.
+
+And --full: random overwrites of 4 KiB, O_DIRECT, in a pool that is 10, 50, 80
+and 95 % full, each after as many as use up what is free. Prints tables.
 """
 import argparse
+import math
 import os
 import signal
 import statistics
@@ -18,6 +23,8 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "mount"))
 from conftest import Pool  # noqa: E402
+
+FSBENCH = os.path.join(ROOT, "build", "release", "tests", "bench", "fsbench")
 
 WINDOW = 2.0  # seconds before the death; and at least after it
 
@@ -83,34 +90,95 @@ def until(what, begin, limit):
     return float("nan")
 
 
+def during(pool, stream, node, respawn):
+    """Kill @node below the stream."""
+    stream.rate(WINDOW)  # memory is touched for the first time
+    before = stream.rate(WINDOW)
+    stream.longest = 0.0
+    pid = pool.status()["nodes"][node]["pid"]
+    with open("/proc/sys/vm/drop_caches", "w") as f:
+        f.write("3")
+    os.kill(pid, signal.SIGKILL)
+    begin, done = time.monotonic(), stream.done
+    with open(f"{pool.dir}/bulk", "rb") as f:
+        f.read(1 << 20)
+    first = time.monotonic() - begin
+    index = until(lambda: index_is_back(pool, pid), begin, 60)
+    full = until(lambda: is_full(pool, pid), begin, 120) if respawn else math.nan
+    if not respawn:
+        time.sleep(max(0.0, begin + WINDOW - time.monotonic()))
+    rate = (stream.done - done) / (time.monotonic() - begin)
+    after = stream.rate(WINDOW) if respawn else before
+    return {"first read, s": first, "index serves, s": index, "full redundancy, s": full,
+            "longest wait of a write, s": stream.longest, "share of writes": rate / ((before + after) / 2)}
+
+
+def idle(pool, node):
+    """Kill @node of a pool at rest: MB of blocks a second, from when the new process comes until it is up, and a
+    second of its CPU time, its start included."""
+    time.sleep(1.5)  # what was written before is settled
+    was = pool.status()["nodes"][node]
+    os.kill(was["pid"], signal.SIGKILL)
+    begin = time.monotonic()
+    coming = until(lambda: pool.status()["nodes"][node]["state"] == "coming", begin, 60)
+    full = until(lambda: is_full(pool, was["pid"]), begin, 120)
+    with open(f"/proc/{pool.status()['nodes'][node]['pid']}/stat") as f:
+        ticks = sum(map(int, f.read().rpartition(")")[2].split()[11:13]))
+    mb = was["used"] / 1e6
+    return {"rebuilt when idle, MB/s": mb / (full - coming),
+            "rebuilt, MB per CPU s": mb / max(ticks, 1) * os.sysconf("SC_CLK_TCK")}
+
+
 def one(opts, node):
     pool = Pool(size="1g", options="respawn=yes" if opts.respawn else "")
     try:
         fill(pool.dir, opts.files, opts.mib)
         stream = Stream(f"{pool.dir}/stream")
         try:
-            stream.rate(WINDOW)  # memory is touched for the first time
-            before = stream.rate(WINDOW)
-            stream.longest = 0.0
-            pid = pool.status()["nodes"][node]["pid"]
-            with open("/proc/sys/vm/drop_caches", "w") as f:
-                f.write("3")
-            os.kill(pid, signal.SIGKILL)
-            begin, done = time.monotonic(), stream.done
-            with open(f"{pool.dir}/bulk", "rb") as f:
-                f.read(1 << 20)
-            first = time.monotonic() - begin
-            index = until(lambda: index_is_back(pool, pid), begin, 60)
-            full = until(lambda: is_full(pool, pid), begin, 120) \
-                if opts.respawn else float("nan")
-            time.sleep(max(0.0, begin + WINDOW - time.monotonic()))
-            during = (stream.done - done) / (time.monotonic() - begin)
+            told = during(pool, stream, node, opts.respawn)
         finally:
             stream.end()
-        return {"first read, s": first, "index serves, s": index, "full redundancy, s": full,
-                "longest wait of a write, s": stream.longest, "share of writes": during / before}
+        if opts.respawn:
+            told.update(idle(pool, (node + 1) % 5))
+        return told
     finally:
         pool.close()
+
+
+def fsbench(workload, where, count):
+    out = subprocess.run([FSBENCH, workload, where, str(count)], check=True, capture_output=True, text=True)
+    return float(out.stdout.split()[0])
+
+
+def grow(path, percent):
+    """Until so much is in use, as df says."""
+    piece = os.urandom(1 << 20)
+    with open(path, "ab", buffering=0) as f:
+        while True:
+            space = os.statvfs(path)
+            if space.f_bavail * 100 <= space.f_blocks * (100 - percent):
+                return space.f_bavail * space.f_frsize
+            f.write(piece)
+
+
+def overwrites(percents):
+    """IOPS of overwrites at each share of the pool in use."""
+    pool = Pool(size="512m")
+    try:
+        for percent in percents:
+            free = grow(f"{pool.dir}/big0", percent)
+            fsbench("direct_write", pool.dir, free // 4096 + 5000)
+            yield percent, fsbench("direct_write", pool.dir, 20000)
+    finally:
+        pool.close()
+
+
+def show_overwrites():
+    print("random overwrites of 4 KiB, O_DIRECT, depth 1, in a pool of 512 MiB, after as many as fill it")
+    empty = None
+    for percent, iops in overwrites((10, 50, 80, 95)):
+        empty = empty or iops
+        print(f"  {percent:3} % full {iops:8,.0f} IOPS {iops / empty:8.2f} of those at 10 %")
 
 
 def main():
@@ -119,13 +187,17 @@ def main():
     ap.add_argument("--files", type=int, default=5000)
     ap.add_argument("--mib", type=int, default=256)
     ap.add_argument("--respawn", action="store_true")
+    ap.add_argument("--full", action="store_true")
     opts = ap.parse_args()
+    if opts.full:
+        show_overwrites()
+        return
     rows = [one(opts, n % 5) for n in range(opts.rounds)]
     print(f"{opts.files} files of 512 bytes and {opts.mib} MiB in a pool of 1 GiB, "
           f"{opts.rounds} deaths; median, worst")
     for name in rows[0]:
         values = sorted(r[name] for r in rows)
-        worst = values[0] if name.startswith("share") else values[-1]
+        worst = values[0] if name.startswith(("share", "rebuilt")) else values[-1]
         print(f"  {name:28} {statistics.median(values):8.3f} {worst:8.3f}")
 
 
