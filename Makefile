@@ -37,7 +37,9 @@ FS_OBJ := $(filter $(B)/fs/%,$(ROOM_OBJ))
 
 # A program is a file of mount-helper/ with a main(); the others are shared.
 MAINS := aceso-fuse aceso-node aceso-coordinator aceso mount.aceso
-DOOR_SRC := $(filter-out $(MAINS:%=mount-helper/%.c),$(wildcard mount-helper/*.c))
+# Only the coordinator speaks with ZooKeeper.
+ZK_SRC := mount-helper/zkstore.c
+DOOR_SRC := $(filter-out $(MAINS:%=mount-helper/%.c) $(ZK_SRC),$(wildcard mount-helper/*.c))
 DOOR_OBJ := $(DOOR_SRC:%.c=$(B)/%.o)
 PROGRAMS := $(foreach m,$(MAINS),$(if $(wildcard mount-helper/$(m).c),$(B)/bin/$(m)))
 
@@ -93,6 +95,9 @@ $(B)/libfs.a: $(FS_OBJ)
 	@rm -f $@
 	$(call step,AR)
 	$(Q)ar qcs $@ $^
+
+LIBS_aceso-coordinator := -lzookeeper_mt
+$(B)/bin/aceso-coordinator: $(ZK_SRC:%.c=$(B)/%.o)
 
 $(B)/bin/%: $(B)/mount-helper/%.o $(DOOR_OBJ) $(B)/libfs.a $(B)/libaceso.a
 	@mkdir -p $(@D)

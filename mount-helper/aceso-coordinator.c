@@ -20,6 +20,9 @@
 #include "mount-helper/program.h"
 #include "mount-helper/say.h"
 #include "mount-helper/size.h"
+#include "mount-helper/zkstore.h"
+
+#define LEAD_MS 500u /* looks after signals so often while it waits */
 
 struct args {
 	const char *pool;
@@ -125,8 +128,55 @@ static void on_deposed(void *arg)
 	eventfd_write(s->deposedfd, 1);
 }
 
+static void tell(const struct args *a, const char *word, const char *text)
+{
+	if (a->linked)
+		program_tell(PROGRAM_LINK_FD, word, text);
+}
+
+/* It was told to end: a signal, or who started it is gone. */
+static bool is_ended(struct seat *s, const struct args *a)
+{
+	struct pollfd p[] = {{s->sigfd, POLLIN, 0},
+			     {a->linked ? PROGRAM_LINK_FD : -1, POLLIN, 0}};
+
+	return poll(p, 2, 0) > 0;
+}
+
+/* Until it leads, which is only when all before it are gone. */
+static int wait_to_lead(struct seat *s, const struct args *a)
+{
+	int rc;
+
+	do {
+		if (is_ended(s, a))
+			return -ECANCELED;
+		rc = zkstore_lead(s->store, LEAD_MS);
+	} while (rc == -ETIMEDOUT);
+	if (rc < 0)
+		snprintf(s->error, sizeof(s->error),
+			 "its session with ZooKeeper (%.200s) has ended: %s",
+			 s->conf.zookeeper, strerror(-rc));
+	return rc;
+}
+
+static int open_zookeeper(struct seat *s, const struct args *a)
+{
+	int rc = zkstore_open(s->conf.zookeeper, s->conf.name,
+			      ZKSTORE_SESSION_MS, &s->store);
+
+	if (rc < 0) {
+		snprintf(s->error, sizeof(s->error),
+			 "ZooKeeper's servers '%.200s' make no sense: %s",
+			 s->conf.zookeeper, strerror(-rc));
+		return rc;
+	}
+	tell(a, "ready", "it waits to lead");
+	return wait_to_lead(s, a);
+}
+
 /* What it must not forget: $ACESO_STATE_DIR/NAME, /var/lib/aceso/NAME. */
-static int open_store(struct seat *s)
+static int open_file(struct seat *s)
 {
 	const char *base = getenv("ACESO_STATE_DIR");
 	char dir[POOLCONF_PATH_BYTES];
@@ -194,7 +244,7 @@ static int start(struct seat *s, const struct args *a)
 			 "signals cannot be set up: %s", strerror(-rc));
 		return rc;
 	}
-	rc = open_store(s);
+	rc = s->conf.zookeeper[0] != '\0' ? open_zookeeper(s, a) : open_file(s);
 	if (rc == 0)
 		rc = open_coord(s, a);
 	if (rc < 0)
@@ -221,16 +271,11 @@ static void say_log(void *arg, enum log_level level, const char *line)
 		say_info("%s", line);
 }
 
-static void tell(const struct args *a, const char *word, const char *text)
-{
-	if (a->linked)
-		program_tell(PROGRAM_LINK_FD, word, text);
-}
-
 int main(int argc, char **argv)
 {
 	static struct seat s;
 	struct args a = {0};
+	int rc;
 
 	program_open_std();
 	say_init("aceso-coordinator");
@@ -243,12 +288,18 @@ int main(int argc, char **argv)
 	if (!a.foreground && a.linked)
 		say_to_syslog();
 	log_to(say_log, NULL);
-	if (start(&s, &a) < 0) {
+	rc = start(&s, &a);
+	if (rc == -ECANCELED)
+		return EXIT_OK; /* before it ever led */
+	if (rc < 0) {
 		tell(&a, "error", s.error);
 		say_err("%s", s.error);
 		return EXIT_SYS;
 	}
-	tell(&a, "ready", s.address);
+	if (s.conf.zookeeper[0] == '\0')
+		tell(&a, "ready", s.address);
+	else
+		say_info("coordinator %u leads pool %s", a.id, s.conf.name);
 	run(&s, &a);
 	coord_close(s.coord);
 	viewstore_close(s.store);

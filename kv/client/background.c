@@ -19,14 +19,15 @@
 #include "kv/log.h"
 #include "kv/proto.h"
 
-#define WATCH_MS       2000u
-#define WATCH_GRACE_NS UINT64_C(3000000000)
-#define WATCH_NOW_NS   UINT64_C(200000000)
-#define WATCH_AGAIN_NS UINT64_C(50000000)
-#define WATCH_OPEN_NS  UINT64_C(100000) /* operations are settling */
-#define WORK_NS	       UINT64_C(50000000)
-#define WORK_SOON_NS   UINT64_C(2000000)
-#define WORK_IDLE      8u /* rounds with nothing to do, then sleep */
+#define WATCH_MS	2000u
+#define WATCH_GRACE_NS	UINT64_C(3000000000)
+#define WATCH_NOW_NS	UINT64_C(200000000)
+#define WATCH_AGAIN_NS	UINT64_C(50000000)
+#define REJOIN_AGAIN_NS UINT64_C(200000000)
+#define WATCH_OPEN_NS	UINT64_C(100000) /* operations are settling */
+#define WORK_NS		UINT64_C(50000000)
+#define WORK_SOON_NS	UINT64_C(2000000)
+#define WORK_IDLE	8u /* rounds with nothing to do, then sleep */
 
 /* --- the view ------------------------------------------------------------- */
 
@@ -138,7 +139,8 @@ static void *watcher(void *arg)
 			if (rc == -EBADMSG || rc == -EPROTO)
 				LOG(LOG_ERROR, "the coordinator sent a view "
 					       "that makes no sense");
-			fab_sleep(t->fab, WATCH_AGAIN_NS);
+			fab_sleep(t->fab, rc == -EAGAIN ? REJOIN_AGAIN_NS
+							: WATCH_AGAIN_NS);
 		}
 	}
 	return NULL;

@@ -28,9 +28,15 @@ static unsigned find_late(struct coord *c, uint64_t now, struct late *late,
 	unsigned n = 0;
 
 	pthread_mutex_lock(&c->lock);
+	if (coord_told(c)->epoch < c->barrier) { /* nobody was told */
+		pthread_mutex_unlock(&c->lock);
+		return 0;
+	}
 	TAILQ_FOREACH (cl, &c->clients, link) {
 		if (cl->acked >= c->barrier || cl->fenced)
 			continue;
+		if (c->opts.remote && cl->peer == NULL)
+			continue; /* has a clock of its own */
 		if (now < stopped_at(c) || now < cl->fence_at) {
 			coord_again(again, now < cl->fence_at ? cl->fence_at
 							      : stopped_at(c));

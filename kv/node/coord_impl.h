@@ -44,7 +44,10 @@
 #define COORD_AWAY_NS (200 * COORD_MS)
 /* A late client that is stopped is ended after so long, one that runs after
  * its lease. */
-#define COORD_STOPPED_NS	 (500 * COORD_MS)
+#define COORD_STOPPED_NS (500 * COORD_MS)
+/* Who is to find another coordinator has so many leases, as some of those that
+ * it tries may be hosts that do not answer. */
+#define COORD_REJOIN_LEASES	 4u
 #define COORD_LATE_MAX		 64u /* clients looked at in one step */
 #define COORD_SWEEP_EVERY_NS	 (10000 * COORD_MS)
 #define COORD_SWEEP_EVERY_MAX_NS (600000 * COORD_MS)
@@ -93,6 +96,7 @@ struct coord_client {
 	bool stuck;	   /* likewise; until it adopts the view */
 	/* coord_nodefence.c: */
 	uint64_t away_until; /* then it is fenced; 0: not away, or not seen */
+	bool restored;	     /* and was not heard from since */
 	bool fenced;	     /* for good; and known to the store: */
 	bool fence_stored;
 	uint64_t fence_todo, fence_out; /* bit n: is to be told; is being */

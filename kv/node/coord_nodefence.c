@@ -95,10 +95,18 @@ static bool is_over(struct coord *c, struct coord_client *cl, uint64_t now,
 static void look_after(struct coord *c, struct coord_client *cl, uint64_t now,
 		       uint64_t *again)
 {
+	uint64_t lease = c->opts.lease_ms * COORD_MS;
+
 	if (cl->peer != NULL || cl->fenced)
 		return;
+	if (!coord_is_sure(c)) { /* nor would we let it in again */
+		cl->away_until = 0;
+		return;
+	}
 	if (cl->away_until == 0)
-		cl->away_until = now + c->opts.lease_ms * COORD_MS;
+		cl->away_until =
+			now +
+			(cl->restored ? COORD_REJOIN_LEASES * lease : lease);
 	coord_again(again, cl->away_until);
 	if (now >= cl->away_until)
 		coord_fence_begin(c, cl);

@@ -196,6 +196,7 @@ static void rejoin(struct ask *a, struct coord_client *cl)
 	a->who->client = cl;
 	cl->peer = a->peer;
 	cl->away_until = 0;
+	cl->restored = false;
 	if (cl->acked < rq->epoch)
 		cl->acked = rq->epoch;
 	memcpy(cl->what, rq->what, sizeof(cl->what));
@@ -247,8 +248,9 @@ static void serve_watch(struct ask *a)
 		fab_reply(a->rq, cl == NULL ? -EPERM : -EINVAL, NULL, 0);
 		return;
 	}
-	if (cl->fenced) {
-		fab_reply(a->rq, -ESTALE, NULL, 0);
+	/* Not sure to lead: another may, and let it be looked for. */
+	if (cl->fenced || !coord_is_sure(a->c)) {
+		fab_reply(a->rq, cl->fenced ? -ESTALE : -EAGAIN, NULL, 0);
 		return;
 	}
 	watch_answer(a->c, cl, 0); /* one at a time */

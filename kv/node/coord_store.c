@@ -71,13 +71,22 @@ static const struct viewstate_client *state_client(const struct viewstate *s,
 	return NULL;
 }
 
-static void stored(struct coord *c)
+/* Who is to adopt a view has its lease from when he could hear of it. */
+static void barrier_stored(struct coord *c, uint64_t was, uint64_t now)
 {
+	if (was < c->barrier && c->store.told.view.epoch >= c->barrier)
+		c->barrier_at = now + c->opts.lease_ms * COORD_MS;
+}
+
+static void stored(struct coord *c, uint64_t now)
+{
+	uint64_t was = c->store.told.view.epoch;
 	const struct viewstate *s = c->store.state;
 	const struct viewstate_client *sc;
 	struct coord_client *cl;
 
 	c->store.told = s->set;
+	barrier_stored(c, was, now);
 	TAILQ_FOREACH (cl, &c->clients, link) {
 		sc = state_client(s, cl->id);
 		if (sc == NULL)
@@ -103,7 +112,8 @@ static void put_end(struct coord *c, uint64_t now)
 
 	st->putting = false;
 	if (st->status == -ESTALE) {
-		lost(c);
+		if (!st->deposed)
+			lost(c);
 	} else if (st->status != 0) {
 		if (!st->failing)
 			LOG(LOG_ERROR,
@@ -117,7 +127,7 @@ static void put_end(struct coord *c, uint64_t now)
 		st->last = st->next;
 		st->next = was;
 		st->last_len = st->next_len;
-		stored(c);
+		stored(c, now);
 	}
 }
 
@@ -197,6 +207,8 @@ int coord_store_step(struct coord *c, uint64_t now, uint64_t *again)
 	if (st->vs == NULL)
 		return 0;
 	pthread_mutex_lock(&c->lock);
+	if (!st->deposed && viewstore_lost(st->vs))
+		lost(c);
 	if (put_ended(st)) {
 		put_end(c, now);
 		did = 1;
@@ -228,6 +240,7 @@ static int client_restore(struct coord *c, const struct viewstate_client *sc)
 		return -ENOMEM;
 	cl->id = sc->id;
 	strcpy(cl->what, "not heard from yet");
+	cl->restored = true;
 	TAILQ_INSERT_TAIL(&c->clients, cl, link);
 	if (sc->fenced)
 		coord_fence_begin(c, cl);

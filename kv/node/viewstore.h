@@ -7,8 +7,8 @@
  * What put() has acknowledged is there after any crash, and a put that failed
  * in another way than -ESTALE may be or not: it is tried again, with the same
  * bytes or newer ones.
- * Threads: load, put and close by one at a time; sure by any. Calls may block,
- * for seconds at worst. */
+ * Threads: load, put and close by one at a time; sure and lost by any. Calls
+ * may block, for seconds at worst. */
 #ifndef ACESO_KV_NODE_VIEWSTORE_H
 #define ACESO_KV_NODE_VIEWSTORE_H
 #include <stdbool.h>
@@ -22,6 +22,7 @@ struct viewstore_ops {
 	int (*load)(struct viewstore *vs, void *buf, size_t cap, size_t *len);
 	int (*put)(struct viewstore *vs, const void *buf, size_t len);
 	bool (*sure)(struct viewstore *vs);
+	bool (*lost)(struct viewstore *vs);
 	void (*close)(struct viewstore *vs);
 };
 
@@ -49,6 +50,12 @@ static inline int viewstore_put(struct viewstore *vs, const void *buf,
 static inline bool viewstore_sure(struct viewstore *vs)
 {
 	return vs->ops->sure(vs);
+}
+
+/* It will never lead again: it is to be closed. Quick. */
+static inline bool viewstore_lost(struct viewstore *vs)
+{
+	return vs->ops->lost(vs);
 }
 
 static inline void viewstore_close(struct viewstore *vs) /* NULL is fine */

@@ -109,6 +109,11 @@ static bool file_sure(struct viewstore *vs)
 	return true; /* nobody else gets the lock */
 }
 
+static bool file_lost(struct viewstore *vs)
+{
+	return false;
+}
+
 static void file_close(struct viewstore *vs)
 {
 	struct file_store *s = store_of(vs);
@@ -122,6 +127,7 @@ static const struct viewstore_ops file_ops = {
 	.load = file_load,
 	.put = file_put,
 	.sure = file_sure,
+	.lost = file_lost,
 	.close = file_close,
 };
 

@@ -50,6 +50,13 @@ static bool mem_sure(struct viewstore *vs)
 	return !d->away && d->leader == vs;
 }
 
+static bool mem_lost(struct viewstore *vs)
+{
+	const struct mem_disk *d = store_of(vs)->disk;
+
+	return !d->away && d->leader != vs;
+}
+
 static void mem_close(struct viewstore *vs)
 {
 	free(vs);
@@ -59,6 +66,7 @@ static const struct viewstore_ops mem_ops = {
 	.load = mem_load,
 	.put = mem_put,
 	.sure = mem_sure,
+	.lost = mem_lost,
 	.close = mem_close,
 };
 
