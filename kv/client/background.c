@@ -76,7 +76,8 @@ static int say_again(struct kv *kv, struct kv_thread *t,
 	return rc == 0 && len != sizeof(*set) ? -EPROTO : rc;
 }
 
-/* Not with the one that was lost first: it is, or its host may be, gone. */
+/* The one that was lost comes last, as its host may not even refuse us; then
+ * the order stays, so that each is asked again as soon as can be. */
 static int rejoin(struct kv *kv, struct kv_thread *t)
 {
 	struct client *c = client_of(kv);
@@ -85,7 +86,9 @@ static int rejoin(struct kv *kv, struct kv_thread *t)
 	int rc;
 
 	fab_net_cut(kv->net, FAB_NODE_COORD);
-	client_next_coord(c);
+	if (!c->lost)
+		client_next_coord(c);
+	c->lost = true;
 	hello_fill(&h, PROTO_CLIENT, c->uuid);
 	h.client = kv->id;
 	h.epoch = member_epoch(kv->member);
@@ -94,9 +97,10 @@ static int rejoin(struct kv *kv, struct kv_thread *t)
 		rc = say_again(kv, t, &set);
 	if (rc == -ESTALE)
 		lease_die(kv->lease);
-	if (rc == 0)
-		rc = adopt(kv, t, &set);
-	return rc;
+	if (rc != 0)
+		return rc;
+	c->lost = false;
+	return adopt(kv, t, &set);
 }
 
 static bool may_rejoin(struct kv *kv)

@@ -22,6 +22,7 @@ struct client {
 	uint64_t generation; /* of struct kv; its address may come again */
 	uint8_t uuid[16];    /* of the pool */
 	char *coords;	     /* where coordinators are: kv_opts.pool */
+	bool lost;	     /* the coordinator; the watcher's */
 	/* client.c's background */
 	bool threaded;
 	_Atomic bool busy;	  /* kv_background() is at it */
