@@ -69,6 +69,7 @@ install: all $(B)/$(SOLIB) $(MAN) placed
 	$(INSTALL) -m 755 $(B)/bin/aceso-fuse $(B)/bin/aceso-node \
 		$(B)/bin/aceso-coordinator $(B)/bin/aceso $(DESTDIR)$(bindir)
 	$(INSTALL) -m 755 $(B)/bin/mount.aceso $(DESTDIR)$(mountsbindir)
+	ln -sf mount.aceso $(DESTDIR)$(mountsbindir)/mount.fuse.aceso
 	$(INSTALL) -m 644 $(B)/libaceso.a $(DESTDIR)$(libdir)
 	$(INSTALL) -m 755 $(B)/$(SOLIB) $(DESTDIR)$(libdir)
 	ln -sf $(SOLIB) $(DESTDIR)$(libdir)/libaceso.so
@@ -87,7 +88,7 @@ endif
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(bindir)/,aceso-fuse aceso-node aceso-coordinator aceso) \
-		$(DESTDIR)$(mountsbindir)/mount.aceso \
+		$(addprefix $(DESTDIR)$(mountsbindir)/,mount.aceso mount.fuse.aceso) \
 		$(addprefix $(DESTDIR)$(libdir)/,libaceso.a libaceso.so $(SOLIB)) \
 		$(DESTDIR)$(libdir)/pkgconfig/aceso.pc \
 		$(DESTDIR)$(includedir)/aceso/kv.h \

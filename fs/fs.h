@@ -24,7 +24,7 @@ struct fs_opts {
 	double negative_timeout; /* likewise */
 	bool persist; /* fsync waits until a pool with a directory has it */
 	bool debug;
-	bool check; /* for fsck: neither make one nor tidy it up */
+	bool check; /* fsck, readers: change nothing by itself */
 	/* Of the root directory of a new one, if it is to be another than: */
 	bool has_root_uid, has_root_gid; /* of the process */
 	bool has_root_mode;		 /* 1777 */

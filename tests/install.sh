@@ -141,6 +141,8 @@ if [ -e /dev/fuse ] && [ "$(id -u)" = 0 ]; then
 	stat -c %a $mnt
 	mount -T $stage/fstab -o remount,ro $mnt
 	! touch $mnt/f 2>/dev/null
+	mount -o remount,rw $mnt # by the type that /proc/mounts shows
+	touch $mnt/f
 	umount $mnt
 	TEXT
 	unshare -m --propagation private \

@@ -49,6 +49,8 @@ static void touch_atime(struct fs *fs, const struct fs_inode *in)
 {
 	const int64_t day_ns = 24 * 3600 * 1000000000ll;
 
+	if (fs->opts.check)
+		return; /* it may not change anything */
 	if (in->atime_ns <= in->mtime_ns || in->atime_ns <= in->ctime_ns ||
 	    in->atime_ns + day_ns <= (int64_t)kv_wall_ns(fs->kv))
 		fs_itable_touch(fs, in->ino, FS_TOUCH_ATIME);
