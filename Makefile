@@ -124,6 +124,7 @@ $(FSM_BIN): $(B)/%: $(B)/%.o $(B)/tests/lib/kv_model.o $(B)/tests/lib/fs_tree.o 
 	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS) -lcmocka
 
 $(B)/tests/bench/netbench: $(B)/tests/bench/netraw.o
+$(B)/tests/bench/netkv: LIBS += -lcmocka
 
 $(BENCH_BIN): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libfs.a $(B)/libaceso.a
 	@mkdir -p $(@D)
@@ -177,6 +178,11 @@ lint-cppcheck:
 		--suppress=missingIncludeSystem -I . -D_GNU_SOURCE \
 		--include=/usr/include/$(shell gcc -print-multiarch)/sys/queue.h \
 		$(wildcard rdma ec checkpoint kv fs mount-helper)
+
+# The fabric beside its transports' raw speed; the store's round trips.
+.PHONY: bench-net
+bench-net: all $(BENCH_BIN)
+	@/usr/bin/python3 tests/bench/net.py $(if $(SHORT),--rounds 1 --ms 100)
 
 bench: all $(BENCH_BIN)
 	@/usr/bin/python3 tests/bench/bench.py $(if $(SHORT),--short)
@@ -235,6 +241,7 @@ help:
 	@echo 'check-rdma               the fabric over real verbs, in a QEMU guest'
 	@echo 'sim-soak [SEEDS=1000]    whole clusters from seeds, with deaths; FROM=1'
 	@echo 'crash-all                a death at every remote operation, and pairs of them'
+	@echo 'bench-net [SHORT=1]      the fabric beside raw sockets, TLS; round trips counted'
 	@echo 'bench-recovery           how long until a read, the index, full redundancy'
 	@echo 'chaos [SECONDS=300]      real mounts, nodes and mounts killed and stopped at random'
 	@echo 'fuzz [T=name SECONDS=n]  every decoder, hostile bytes, under libFuzzer'

@@ -15,6 +15,8 @@
 #include "rdma/tcp_impl.h"
 
 #define TCP_CUT_NS UINT64_C(250000000)
+/* For a host to answer at all: who attaches may have others to look after. */
+#define TCP_CONNECT_NS UINT64_C(500000000)
 
 /* --- waiting, with a deadline, in one thread ------------------------------ */
 
@@ -110,7 +112,7 @@ static int connect_link(struct tcp_net *net, const char *address,
 {
 	int sock, rc;
 
-	rc = tcp_connect(address, TCP_HELLO_NS, &sock);
+	rc = tcp_connect(address, TCP_CONNECT_NS, &sock);
 	if (rc != 0)
 		return rc;
 	rc = tcp_link_open(sock, net->tls, out);

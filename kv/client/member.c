@@ -53,6 +53,7 @@ struct member {
 	/* The watcher's own: where nodes are, and whom to attach to still. */
 	char address[64][PROTO_ADDRESS_BYTES];
 	uint64_t absent;
+	uint64_t attach_at[64];		/* not before */
 	_Atomic uint64_t suspected[64]; /* when a node was reported last */
 	_Atomic uint32_t held[64]; /* changes of each shard that are open */
 	uint64_t settled;	   /* the last epoch told */
@@ -305,6 +306,16 @@ static void look_for_broken(struct member *m)
 			m->absent |= UINT64_C(1) << i;
 }
 
+/* A host that does not answer costs the time to find that out, which is taken
+ * from the lease: one at a time, and not again soon. */
+static bool put_off(struct member *m, struct kv_thread *t, uint32_t id)
+{
+	if (m->kv->lease == NULL)
+		return false;
+	m->attach_at[id] = fab_now(t->fab) + lease_ns(m->kv->lease);
+	return true;
+}
+
 void member_attach(struct member *m, struct kv_thread *t)
 {
 	int rc;
@@ -312,13 +323,16 @@ void member_attach(struct member *m, struct kv_thread *t)
 	if (m->kv->lease != NULL)
 		look_for_broken(m);
 	for (uint32_t i = 0; m->absent >> i != 0; i++) {
-		if (!(m->absent >> i & 1))
+		if (!(m->absent >> i & 1) || fab_now(t->fab) < m->attach_at[i])
 			continue;
 		rc = attach(m, i);
-		if (rc == 0 || rc == -EALREADY)
+		if (rc == 0 || rc == -EALREADY) {
 			m->absent &= ~(UINT64_C(1) << i);
-		else
-			member_suspect(m, t, i);
+			continue;
+		}
+		member_suspect(m, t, i);
+		if (put_off(m, t, i))
+			return;
 	}
 }
 
@@ -348,6 +362,9 @@ int member_adopt(struct member *m, struct kv_thread *t,
 	memcpy(m->address, set->address, sizeof(m->address));
 	m->absent &= view_members(v);
 	m->absent |= view_members(v) & ~view_members(&old);
+	for (uint32_t i = 0; i < v->nodes; i++)
+		if (!(view_members(&old) >> i & 1))
+			m->attach_at[i] = 0; /* another process */
 	member_attach(m, t);
 	if (hosts_moved(&old, v) || (v->clients == 1 && !stays))
 		cache_clear(m->kv->cache);

@@ -1,0 +1,75 @@
+#!/usr/bin/python3
+"""net.py - the fabric beside the raw speed of its transports, in one run: a
+plain socket loop for TCP, a plain OpenSSL loop for TLS, memcpy for shared
+memory (netbench); then the store over each, with round trips counted (netkv).
+Prints tables, writes build/bench-net.json.
+
+Ends with 1 if a counted round trip is not what it should be. Rates are read as
+ratios of one run: medians of rounds that alternate between both.
+
+    net.py [--rounds N] [--ms MS]      ACESO_RDMA_ADDRESS: verbs too
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BENCH = os.path.join(ROOT, "build", "release", "tests", "bench")
+TARGET = 0.9  # of the raw transport, 1 MiB at a time
+
+
+def rows(argv):
+    done = subprocess.run(argv, text=True, stdout=subprocess.PIPE, timeout=1200)
+    if done.returncode != 0:
+        sys.exit(f"net.py: {argv[0]} failed")
+    return json.loads(done.stdout)["rows"]
+
+
+def show_fabric(table):
+    print(f"{'transport':9} {'op':6} {'bytes':>8} {'per s':>10} {'MiB/s':>8} {'CPU us':>8} "
+          f"{'raw/s':>10} {'raw CPU':>8} {'ratio':>6}")
+    for r in table:
+        per_s, size = r["per_second"], r["bytes"]
+        line = (f"{r['transport']:9} {r['op']:6} {size:8} {per_s:10.0f} "
+                f"{per_s * size / 2**20:8.0f} {r['cpu_us']:8.1f} ")
+        if "ratio" in r:
+            line += f"{r['raw_per_second']:10.0f} {r['raw_cpu_us']:8.1f} {r['ratio']:6.2f}"
+            if size == 2**20 and r["transport"].startswith("tcp") and r["ratio"] < TARGET:
+                line += f"  below {TARGET}"
+        print(line)
+
+
+def show_store(table):
+    print(f"\n{'transport':9} {'op':12} {'per s':>9} {'CPU us':>8} {'trips':>6} {'ops':>6} "
+          f"{'bytes':>9}")
+    for r in table:
+        print(f"{r['transport']:9} {r['op']:12} {r['per_second']:9.0f} {r['cpu_us']:8.1f} "
+              f"{r['trips']:6.2f} {r['ops']:6.1f} {r['bytes']:9.0f}")
+
+
+def too_many(table):
+    """What costs more round trips than it may."""
+    return [f"{r['transport']} {r['op']}: {r['trips']:.2f} round trips, not {r['trips_max']:.2f}"
+            for r in table if r["trips"] > r["trips_max"]]
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("--rounds", type=int, default=5)
+    args.add_argument("--ms", type=int, default=200)
+    args = args.parse_args()
+    fabric = rows([os.path.join(BENCH, "netbench"), str(args.rounds), str(args.ms)])
+    show_fabric(fabric)
+    store = rows([os.path.join(BENCH, "netkv"), str(args.rounds * args.ms)])
+    show_store(store)
+    with open(os.path.join(ROOT, "build", "bench-net.json"), "w", encoding="utf-8") as f:
+        json.dump({"fabric": fabric, "store": store}, f, indent=1)
+    wrong = too_many(store)
+    print("\n".join(wrong))
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

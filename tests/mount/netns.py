@@ -1,0 +1,190 @@
+"""Several hosts on one machine: a network namespace each, joined by a bridge
+that lies in one of its own, so that nothing outside is touched. A host is an
+address and three folders (configuration, sockets, state); its programs see its
+network, and the machine's files. All of it goes when a Net is closed."""
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+from conftest import BIN, ROOT, SLOW, wait_for
+
+
+def ip(*args, check=True):
+    return subprocess.run(["ip", *args], check=check, capture_output=True, text=True, timeout=60)
+
+
+def not_possible():
+    """Why there can be no namespaces here, or None."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    if shutil.which("ip") is None or shutil.which("nsenter") is None:
+        return "no ip or nsenter here (iproute2, util-linux)"
+    name = f"aceso-try-{os.getpid()}"
+    done = ip("netns", "add", name, check=False)
+    if done.returncode == 0:
+        done = ip("-n", name, "link", "add", "br0", "type", "bridge", check=False)
+        if done.returncode == 0:
+            done = ip("-n", name, "link", "add", "a0", "type", "veth", "peer", "name", "a1",
+                      check=False)
+    ip("netns", "del", name, check=False)
+    return None if done.returncode == 0 else f"no network namespaces here: {done.stderr.strip()}"
+
+
+class Host:
+    def __init__(self, net, at):
+        self.net, self.at = net, at
+        self.ns = f"{net.tag}-h{at}"
+        self.port = f"{net.tag}p{at}"[-15:]  # at the bridge
+        self.address = f"10.213.{net.third}.{at + 1}"
+        self.base = os.path.join(net.base, f"h{at}")
+        self.logs = []
+        self.running = []
+        for part in ("conf", "run", "state", "mnt"):
+            os.makedirs(os.path.join(self.base, part))
+        os.chmod(os.path.join(self.base, "run"), 0o755)
+
+    def up(self):
+        ip("netns", "add", self.ns)
+        ip("-n", self.ns, "link", "set", "lo", "up")
+        ip("link", "add", "eth0", "netns", self.ns, "type", "veth",
+           "peer", "name", self.port, "netns", self.net.switch)
+        ip("-n", self.net.switch, "link", "set", self.port, "master", "br0", "up")
+        ip("-n", self.ns, "addr", "add", f"{self.address}/24", "dev", "eth0")
+        ip("-n", self.ns, "link", "set", "eth0", "up")
+
+    def cut(self):
+        """Its cable is pulled: nobody is told, nothing is answered."""
+        ip("-n", self.net.switch, "link", "set", self.port, "down")
+
+    def heal(self, check=True):
+        ip("-n", self.net.switch, "link", "set", self.port, "up", check=check)
+
+    def env(self, **more):
+        return {**os.environ, "ACESO_CONF_DIR": os.path.join(self.base, "conf"),
+                "ACESO_RUNTIME_DIR": os.path.join(self.base, "run"),
+                "ACESO_STATE_DIR": os.path.join(self.base, "state"),
+                "PATH": f"{BIN}:{os.environ['PATH']}", **more}
+
+    def argv(self, *words):
+        return ["nsenter", f"--net=/run/netns/{self.ns}", "--", *words]
+
+    def run(self, *words, check=True, timeout=60, **kw):
+        return subprocess.run(self.argv(*words), env=self.env(), check=check, text=True,
+                              capture_output=True, timeout=timeout * SLOW, **kw)
+
+    def start(self, name, *words, env=None):
+        """A program that goes on, in a session of its own; what it says goes to a log."""
+        log = os.path.join(self.base, f"{name}.log")
+        self.logs.append(log)
+        with open(log, "ab") as out:
+            p = subprocess.Popen(self.argv(*words), env=env or self.env(), stdout=out,
+                                 stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.running.append(p)
+        return p
+
+    def pids(self):
+        """All that run in it."""
+        return [int(n) for n in ip("netns", "pids", self.ns, check=False).stdout.split()]
+
+    def signal_all(self, sig):
+        for pid in self.pids():
+            try:
+                os.kill(pid, sig)
+            except ProcessLookupError:
+                pass
+
+    def power_off(self):
+        """All its programs end at once, and its cable is out first."""
+        self.cut()
+        while self.pids():
+            self.signal_all(signal.SIGKILL)
+            time.sleep(0.02)
+        for p in self.running:
+            p.wait()
+        self.running = []
+
+    def log(self):
+        return "".join(open(path, errors="replace").read() for path in self.logs)
+
+    @property
+    def mnt(self):
+        return os.path.join(self.base, "mnt")
+
+    def mount(self, pool, options=""):
+        opts = f"pool={pool}" + ("," + options if options else "")
+        self.run("aceso-fuse", "-o", opts, self.mnt, timeout=60)
+
+    def umount(self):
+        if os.path.ismount(self.mnt):
+            subprocess.run(["fusermount3", "-u", self.mnt], capture_output=True, timeout=60)
+        if os.path.ismount(self.mnt):
+            subprocess.run(["umount", "-l", self.mnt], capture_output=True, timeout=60)
+
+    def down(self):
+        self.umount()
+        self.signal_all(signal.SIGTERM)
+        wait_for(lambda: not self.pids(), 10)
+        while self.pids():
+            self.signal_all(signal.SIGKILL)
+            self.signal_all(signal.SIGCONT)
+            time.sleep(0.05)
+        for p in self.running:
+            p.wait()
+        ip("netns", "del", self.ns, check=False)
+
+
+class Net:
+    """@n hosts, host[0] .. host[n - 1]."""
+
+    def __init__(self, n):
+        self.tag = f"aceso{random.getrandbits(16):04x}"
+        self.switch = f"{self.tag}-sw"
+        self.third = random.randrange(256)
+        self.base = tempfile.mkdtemp(prefix="aceso-net-")
+        os.chmod(self.base, 0o755)
+        self.host = [Host(self, i) for i in range(n)]
+        self.others = []
+        try:
+            ip("netns", "add", self.switch)
+            ip("-n", self.switch, "link", "add", "br0", "type", "bridge")
+            ip("-n", self.switch, "link", "set", "br0", "up")
+            for h in self.host:
+                h.up()
+        except BaseException:
+            self.close()
+            raise
+
+    def delay(self, ms):
+        """All cables get longer. False: the kernel has no netem."""
+        for h in self.host:
+            done = subprocess.run(["ip", "netns", "exec", h.ns, "tc", "qdisc", "replace", "dev",
+                                   "eth0", "root", "netem", "delay", f"{ms}ms"],
+                                  capture_output=True, text=True, timeout=60)
+            if done.returncode != 0:
+                return False
+        return True
+
+    def logs(self):
+        return "\n".join(f"--- host {h.at} ({h.address})\n{h.log()[-3000:]}" for h in self.host)
+
+    def close(self):
+        for h in self.host:
+            h.heal(check=False)
+        for h in self.host:  # mounts first: they need the nodes
+            h.umount()
+        for h in self.host:
+            h.down()
+        ip("netns", "del", self.switch, check=False)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+
+def left_behind(net):
+    """What a closed Net has left on this machine."""
+    names = [l.split()[0] for l in ip("netns", "list").stdout.splitlines() if l.split()]
+    return [n for n in names if n.startswith(net.tag)] + [
+        l for l in open("/proc/mounts") if net.base in l] + [
+        p for p in (net.base,) if os.path.exists(p)]

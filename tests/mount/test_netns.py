@@ -1,0 +1,337 @@
+"""A pool over eight hosts: five with a memory node each, two that mount it, one
+with the coordinator. Hosts are network namespaces (netns.py), everything goes
+over TCP inside TLS. Cables are pulled, hosts switched off and stopped, strangers
+come; what is in the file system stays, and both mounts see the same."""
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+import netns
+from conftest import need_fuse, pattern, wait_for
+
+POOL = "tank"
+NODES = 5
+CLIENTS = (5, 6)
+COORD = 7
+PORT = 7601
+
+
+class Cluster:
+    def __init__(self):
+        self.net = netns.Net(8)
+        try:
+            self.begin()
+        except BaseException:
+            print(self.net.logs())
+            self.net.close()
+            raise
+
+    def begin(self):
+        self.host = self.net.host
+        coord = self.host[COORD]
+        coord.run("aceso", "pool", "create", POOL, "--code", "3+2", "--node-size", "96M",
+                  "--nodes", ",".join(h.address for h in self.host[:NODES]),
+                  "--coordinators", coord.address)
+        for h in self.host:
+            if h is not coord:
+                self.give_files(h)
+        for h in (*self.host[:NODES], coord):
+            self.serve(h)
+        assert wait_for(self.is_full, 60), self.net.logs()
+        for at in CLIENTS:
+            self.host[at].mount(POOL)
+        self.a, self.b = (self.host[at].mnt for at in CLIENTS)
+
+    def give_files(self, host, parts=("conf", "key")):
+        for part in parts:
+            name = os.path.join("conf", f"{POOL}.{part}")
+            shutil.copy2(os.path.join(self.host[COORD].base, name),
+                         os.path.join(host.base, name))
+
+    def serve(self, host):
+        host.start("serve", "aceso", "pool", "serve", POOL)
+
+    def status(self):
+        done = self.host[CLIENTS[0]].run("aceso", "-p", POOL, "status", "--json", check=False)
+        return json.loads(done.stdout) if done.stdout else {"redundancy": "?", "nodes": []}
+
+    def is_full(self):
+        return self.status()["redundancy"] == "full"
+
+    def state_of(self, node):
+        nodes = self.status()["nodes"]
+        return nodes[node]["state"] if len(nodes) > node else "?"
+
+    def whole(self):
+        assert wait_for(self.is_full, 90), self.status()
+
+    def same(self):
+        done = subprocess.run(["diff", "-r", self.a, self.b], capture_output=True, text=True,
+                              timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    need_fuse()
+    why = netns.not_possible()
+    if why:
+        pytest.skip(why)
+    made = Cluster()
+    try:
+        yield made
+    finally:
+        print(made.net.logs())
+        made.net.close()
+    assert netns.left_behind(made.net) == []
+
+
+@pytest.fixture
+def rng(seed):
+    return random.Random(seed)
+
+
+def put(where, name, rng, size=1 << 20):
+    data = pattern(rng, size)
+    with open(os.path.join(where, name), "wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+    return data
+
+
+def get(where, name):
+    with open(os.path.join(where, name), "rb") as f:
+        return f.read()
+
+
+def test_two_hosts_see_one_file_system(cluster, rng):
+    shutil.copytree(os.path.join(netns.ROOT, "rdma"), os.path.join(cluster.a, "tree"))
+    for i in range(20):
+        put(cluster.b, f"tree/made-{i}", rng, rng.randrange(200000))
+    cluster.same()
+    done = subprocess.run(["diff", "-r", "-x", "made-*", os.path.join(netns.ROOT, "rdma"),
+                           os.path.join(cluster.b, "tree")], timeout=300)
+    assert done.returncode == 0
+
+
+def test_status_says_why_it_is_tcp(cluster):
+    text = cluster.host[CLIENTS[0]].run("aceso", "-p", POOL, "status").stdout
+    assert "tcp" in text and "RDMA" in text
+
+
+@pytest.mark.parametrize("which", [(1,), (0, 3)])
+def test_hosts_lose_their_cable_and_get_it_back(cluster, rng, which):
+    """As many as the code allows: all is read and written meanwhile."""
+    before = put(cluster.a, "before", rng, 3 << 20)
+    for at in which:
+        cluster.host[at].cut()
+    data = {f"cut-{i}": put(cluster.a, f"cut-{i}", rng) for i in range(4)}
+    assert get(cluster.b, "before") == before
+    for name, was in data.items():
+        assert get(cluster.b, name) == was
+    assert wait_for(lambda: all(cluster.state_of(at) == "down" for at in which), 60)
+    for at in which:
+        cluster.host[at].heal()
+    cluster.whole()
+    for name, was in data.items():
+        assert get(cluster.a, name) == was
+    cluster.same()
+
+
+def test_a_host_is_switched_off_and_on(cluster, rng):
+    data = put(cluster.a, "off", rng, 2 << 20)
+    cluster.host[4].power_off()
+    more = put(cluster.b, "while-off", rng, 2 << 20)
+    assert get(cluster.b, "off") == data and get(cluster.a, "while-off") == more
+    cluster.host[4].heal()
+    cluster.serve(cluster.host[4])
+    cluster.whole()
+    cluster.same()
+
+
+def test_a_host_that_is_stopped_is_done_without(cluster, rng):
+    """It answers nothing, and closes nothing either."""
+    cluster.host[2].signal_all(signal.SIGSTOP)
+    try:
+        data = put(cluster.a, "stopped", rng)
+        assert get(cluster.b, "stopped") == data
+        assert wait_for(lambda: cluster.state_of(2) == "down", 60)
+    finally:
+        cluster.host[2].signal_all(signal.SIGCONT)
+    cluster.whole()
+    cluster.same()
+
+
+def test_nobody_stops_while_the_coordinator_is_away(cluster, rng):
+    cluster.host[COORD].cut()
+    time.sleep(1)  # the leases are of two seconds
+    data = put(cluster.a, "alone", rng)
+    assert get(cluster.b, "alone") == data
+    cluster.host[COORD].heal()
+    cluster.whole()
+    cluster.same()
+
+
+def test_a_longer_wire(cluster, rng):
+    if not cluster.net.delay(3):
+        pytest.skip("no netem in this kernel")
+    try:
+        data = put(cluster.a, "far", rng)
+        assert get(cluster.b, "far") == data
+    finally:
+        cluster.net.delay(0)
+
+
+# --- strangers ---------------------------------------------------------------
+
+
+def refused(host, where):
+    done = host.run("aceso-fuse", "-o", f"pool={POOL}", where, check=False)
+    assert done.returncode != 0 and not os.path.ismount(where)
+    return done.stderr
+
+
+def test_without_the_key_nobody_is_let_in(cluster, rng):
+    """Another key; none at all; one that others may read."""
+    host = cluster.host[CLIENTS[0]]
+    where = os.path.join(host.base, "second")
+    key = os.path.join(host.base, "conf", f"{POOL}.key")
+    os.makedirs(where, exist_ok=True)
+    mine = open(key, encoding="ascii").read()
+    try:
+        with open(key, "w", encoding="ascii") as f:
+            f.write(rng.randbytes(32).hex() + "\n")
+        assert "key" in refused(host, where)
+        with open(key, "w", encoding="ascii") as f:
+            f.write(mine)
+        os.chmod(key, 0o644)
+        assert "key" in refused(host, where)
+        os.unlink(key)
+        assert "key" in refused(host, where)
+    finally:
+        with open(key, "w", encoding="ascii") as f:
+            f.write(mine)
+        os.chmod(key, 0o600)
+    put(cluster.a, "after-strangers", rng)
+    cluster.same()
+
+
+class in_net:
+    """This thread's sockets are made in that host."""
+
+    def __init__(self, host):
+        self.path = f"/run/netns/{host.ns}"
+
+    def __enter__(self):
+        self.home = os.open("/proc/self/ns/net", os.O_RDONLY)
+        setns(self.path)
+
+    def __exit__(self, *_):
+        setns(self.home)
+        os.close(self.home)
+
+
+def setns(to):
+    import ctypes
+    fd = os.open(to, os.O_RDONLY) if isinstance(to, str) else to
+    rc = ctypes.CDLL(None, use_errno=True).setns(fd, 0x40000000)
+    if isinstance(to, str):
+        os.close(fd)
+    assert rc == 0, os.strerror(ctypes.get_errno())
+
+
+def say(host, to, data):
+    """Connect, say @data, and wait to be hung up on; what was answered."""
+    with in_net(host):
+        s = socket.create_connection(to, timeout=20)
+    heard = b""
+    try:
+        s.sendall(data)
+        while piece := s.recv(65536):
+            heard += piece
+    except ConnectionError:
+        pass
+    s.close()
+    return heard
+
+
+def test_noise_is_hung_up_on(cluster, rng):
+    host = cluster.host[CLIENTS[1]]
+    for i in range(20):
+        noise = rng.randbytes(rng.randrange(1, 2000))
+        if i % 2:  # the head of a TLS record
+            noise = b"\x16\x03\x01" + noise
+        say(host, (cluster.host[i % NODES].address, PORT), noise)
+    say(host, (cluster.host[COORD].address, PORT - 1), rng.randbytes(1000))
+    put(cluster.a, "after-noise", rng)
+    assert cluster.is_full()
+    cluster.same()
+
+
+def test_what_was_said_before_is_worth_nothing(cluster, rng):
+    """A whole conversation of a client that was let in, said again."""
+    host = cluster.host[CLIENTS[0]]
+    heard, answered = record(cluster, host)
+    assert len(heard) > 300 and answered  # it was let in
+    again = say(host, (cluster.host[COORD].address, PORT - 1), heard)
+    assert len(again) < len(answered)  # a hello and an alert, no welcome
+    put(cluster.a, "after-replay", rng)
+    assert cluster.is_full()
+    cluster.same()
+
+
+def record(cluster, host):
+    """What a tool and the coordinator say to each other, by way of us: the tool goes by a
+    file that names us in its place. (what it said, what it was told)"""
+    coord = (cluster.host[COORD].address, PORT - 1)
+    said, told = bytearray(), bytearray()
+    with in_net(host):
+        listener = socket.create_server((host.address, 0))
+
+    def carry(a, b, keep):
+        try:
+            while piece := a.recv(65536):
+                keep.extend(piece)
+                b.sendall(piece)
+            b.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def serve(first=True):
+        try:
+            while True:
+                near, _ = listener.accept()
+                with in_net(host):
+                    far = socket.create_connection(coord, timeout=20)
+                far.settimeout(None)
+                keep = (said, told) if first else (bytearray(), bytearray())
+                first = False
+                for args in ((near, far, keep[0]), (far, near, keep[1])):
+                    threading.Thread(target=carry, args=args, daemon=True).start()
+        except OSError:
+            pass  # closed
+
+    threading.Thread(target=serve, daemon=True).start()
+    other = os.path.join(host.base, "other")
+    os.makedirs(other, exist_ok=True)
+    for part in ("conf", "key"):
+        shutil.copy2(os.path.join(host.base, "conf", f"{POOL}.{part}"), other)
+    conf = os.path.join(other, f"{POOL}.conf")
+    text = open(conf, encoding="utf-8").read()
+    with open(conf, "w", encoding="utf-8") as f:
+        f.write(text.replace(f"{coord[0]}:{coord[1]}", f"{host.address}:{listener.getsockname()[1]}"))
+    done = subprocess.run(host.argv("aceso", "-p", POOL, "status"), text=True, timeout=60,
+                          env=host.env(ACESO_CONF_DIR=other), capture_output=True)
+    assert done.returncode == 0, done.stderr
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    return bytes(said), bytes(told)
