@@ -42,6 +42,7 @@ int insert_start(struct op *op)
 	rc = op_record(op, version, 2, &n, insert_start);
 	if (rc != OP_AGAIN)
 		return rc;
+	op->written = op->epoch;
 	op_read_pairs(op, 0);
 	return op_post(op, 2 + n, insert_read);
 }
@@ -106,8 +107,12 @@ static int insert_tomb(struct op *op)
 
 static int insert_choose(struct op *op);
 
+/* Looking at others' records may have taken until the next view. Then replay
+ * may have made our own the slot's, as in insert_reread(). */
 static int insert_found(struct op *op)
 {
+	if (op->epoch != op->written)
+		return op_find_out(op, insert_again);
 	if (!op->seen.there)
 		return insert_choose(op);
 	if (op->seen.type == OBJECT_TOMB)

@@ -118,6 +118,7 @@ struct op {
 	struct op_seen was; /* what it replaces */
 	uint64_t rival;	    /* insert: a tentative word met before */
 	uint32_t rivals;
+	uint64_t written; /* insert: the view in which its record was */
 	/* transactions: txn.h */
 	const void *intent; /* RESOLVE: the one in the way, a record's value */
 	uint64_t intent_version;

@@ -70,8 +70,20 @@ int fenced_view(struct node *n)
 	return rc;
 }
 
+/* A new process of that number is heard when this node knows of it: were it let
+ * in before, a late word of the old one's death would cut it. */
+static bool is_down(const struct node *n, const struct node_peer *p)
+{
+	const struct view *v = &n->view.view;
+
+	return p->role == PROTO_NODE && p->client < v->nodes &&
+	       v->node[p->client] == VIEW_NODE_DOWN;
+}
+
 int fenced_hello(struct node *n, const struct node_peer *p)
 {
+	if (is_down(n, p))
+		return -EAGAIN;
 	if (p->role != PROTO_CLIENT || p->client == 0)
 		return 0;
 	if (is_fenced(n, p->client))

@@ -253,6 +253,31 @@ static void node_refuses_who_means_another(struct cluster *c, void *arg)
 	free(o.region);
 }
 
+/* A new process of a dead node's number may be quicker than the word that it
+ * comes; a late word of the death would cut it then, for good. */
+static int hello_of_node(struct cluster *c, uint32_t id, const char *address)
+{
+	struct fab_net *net;
+	struct proto_hello h;
+	int rc;
+
+	hello_fill(&h, PROTO_NODE, cluster_super(c)->uuid);
+	h.client = id;
+	assert_int_equal(sim_net_open(cluster_sim(c), "peer", &net), 0);
+	rc = hello_attach(net, 0, address, &h);
+	fab_net_close(net);
+	return rc;
+}
+
+static void node_that_is_down_is_not_let_in(struct cluster *c, void *arg)
+{
+	assert_int_equal(hello_of_node(c, 1, "sim:n0"), 0);
+	cluster_kill_node(c, 1);
+	cluster_settle(c);
+	assert_int_equal(hello_of_node(c, 1, "sim:n0"), -EAGAIN);
+	assert_int_equal(hello_of_node(c, 3, "sim:n0"), 0);
+}
+
 /* --- shards --------------------------------------------------------------- */
 
 static void shard_comes_back(struct cluster *c, void *arg)
@@ -500,6 +525,11 @@ static void test_instance(void **state)
 	run(node_refuses_who_means_another, NULL);
 }
 
+static void test_down(void **state)
+{
+	run(node_that_is_down_is_not_let_in, NULL);
+}
+
 static void test_shard(void **state)
 {
 	uint32_t id;
@@ -543,6 +573,7 @@ int main(void)
 		cmocka_unit_test(test_lonely),
 		cmocka_unit_test(test_shard),
 		cmocka_unit_test(test_instance),
+		cmocka_unit_test(test_down),
 		cmocka_unit_test(test_two),
 		cmocka_unit_test(test_during),
 		cmocka_unit_test(test_fates),
