@@ -56,6 +56,7 @@ TEST_SRC := $(foreach s,$(SUITES),$(wildcard tests/$(s)/*_test.c))
 TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
 FSM_SRC := $(wildcard tests/fsmodel/*.c)
 FSM_BIN := $(FSM_SRC:%.c=$(B)/%)
+HISTORIES := $(B)/tests/mount/histories
 BENCH_SRC := $(filter-out tests/bench/netraw.c,$(wildcard tests/bench/*.c))
 BENCH_BIN := $(BENCH_SRC:%.c=$(B)/%)
 
@@ -104,7 +105,7 @@ $(B)/bin/%: $(B)/mount-helper/%.o $(DOOR_OBJ) $(B)/libfs.a $(B)/libaceso.a
 	$(call step,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS) $(LIBS_$*)
 
-tests: $(TEST_BIN) $(FSM_BIN)
+tests: $(TEST_BIN) $(FSM_BIN) $(HISTORIES)
 
 $(B)/libtests.a: $(TLIB_OBJ)
 	@mkdir -p $(@D)
@@ -126,7 +127,7 @@ $(FSM_BIN): $(B)/%: $(B)/%.o $(B)/tests/lib/kv_model.o $(B)/tests/lib/fs_tree.o 
 $(B)/tests/bench/netbench: $(B)/tests/bench/netraw.o
 $(B)/tests/bench/netkv: LIBS += -lcmocka
 
-$(BENCH_BIN): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libfs.a $(B)/libaceso.a
+$(BENCH_BIN) $(HISTORIES): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libfs.a $(B)/libaceso.a
 	@mkdir -p $(@D)
 	$(call step,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS)
@@ -215,6 +216,12 @@ chaos: all
 	ACESO_BIN=$(CURDIR)/$(B)/bin ACESO_CHAOS_SECONDS=$(SECONDS) /usr/bin/python3 \
 		-m pytest -p no:cacheprovider -q -rP tests/mount/test_chaos.py
 
+# Recorded histories of processes on a real pool, with deaths. ACESO_SEED=n
+.PHONY: histories
+histories: all $(HISTORIES)
+	ACESO_BIN=$(CURDIR)/$(B)/bin ACESO_HISTORIES_SECONDS=$(SECONDS) /usr/bin/python3 \
+		-m pytest -p no:cacheprovider -q -rP tests/mount/test_histories.py
+
 # Every decoder under libFuzzer, SECONDS each; T=name: one of tests/fuzz/. What
 # is found is kept in build/fuzz/found; FUZZ_FILE=... gives it to the target's
 # test program (tests/unit/), of any MODE.
@@ -244,7 +251,8 @@ help:
 	@echo 'bench-net [SHORT=1]      the fabric beside raw sockets, TLS; round trips counted'
 	@echo 'bench-recovery           how long until a read, the index, full redundancy'
 	@echo 'chaos [SECONDS=300]      real mounts, nodes and mounts killed and stopped at random'
-	@echo 'fuzz [T=name SECONDS=n]  every decoder, hostile bytes, under libFuzzer'
+	@echo 'histories [SECONDS=300]  recorded histories of a real pool with deaths are linearizable'
+	@echo 'fuzz [	@echo 'fuzz [T=name SECONDS=n]  every decoder, hostile bytes, under libFuzzer'
 	@echo 'install, uninstall       DESTDIR= prefix=/usr/local'
 	@echo 'format lint clean'
 
