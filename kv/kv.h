@@ -13,9 +13,12 @@
  *   -EIO        the bytes are lost (more than m nodes gone), or wrong and not
  *               to be mended; at once, not after the deadline
  *   -ETIMEDOUT  not to be had within the deadline; may succeed later
+ *   -ENOTCONN   this client was shut out, as the pool did not hear from it in
+ *               its lease (pools over several hosts); for good: open another
  *   -ENOMEM     this process is out of memory
  *   -EINVAL     a length or an argument out of its limits
- * After -ETIMEDOUT of a change it is unknown whether it took place.
+ * After -ETIMEDOUT or -ENOTCONN of a change it is unknown whether it took
+ * place.
  */
 #ifndef ACESO_KV_KV_H
 #define ACESO_KV_KV_H
