@@ -13,7 +13,8 @@
 #include "kv/client/client_impl.h"
 #include "kv/client/lease.h"
 #include "kv/client/member.h"
-#include "tests/lib/cluster.h"
+#include "tests/lib/cluster_impl.h"
+#include "tests/lib/effort.h"
 #include "tests/lib/mem_store.h"
 #include "tests/lib/sim.h"
 
@@ -227,12 +228,84 @@ static void test_cut_together(void **state)
 		run(cut_together, NULL, seed, 2000);
 }
 
+/* --- the coordinator dies at each of its messages ---------------------------
+ */
+
+static struct {
+	struct cluster *c;
+	struct fab_net *net; /* the coordinator's */
+	unsigned n;	     /* it dies at the n-th from now on */
+	bool hit;
+} strike;
+
+static void on_effect(void *arg, struct fab_net *net)
+{
+	if (net != strike.net || strike.n == 0 || --strike.n > 0)
+		return;
+	strike.hit = true;
+	sim_server_kill(cluster_sim(strike.c), strike.c->address);
+	sim_net_kill(cluster_sim(strike.c), net);
+}
+
+static void replace_coord(void *arg)
+{
+	struct cluster *c = arg;
+
+	while (!strike.hit && strike.n != 0)
+		cluster_sleep(c, MS / 10);
+	if (!strike.hit)
+		return; /* it was over before */
+	cluster_kill_coord(c);
+	cluster_sleep(c, 20 * MS);
+	cluster_start_coord(c);
+}
+
+/* A node dies, and a client is cut off: it has much to say. */
+static void coord_dies(struct cluster *c, void *arg)
+{
+	struct kv *a = cluster_client(c), *b = cluster_client(c);
+
+	put_all(b, "1");
+	side(c, "kv2 ");
+	strike.c = c;
+	strike.net = c->coord_net;
+	strike.n = *(unsigned *)arg;
+	sim_on_effect(cluster_sim(c), on_effect, NULL);
+	cluster_spawn(c, replace_coord, c);
+	cut.on = true;
+	cluster_kill_node(c, 2);
+	put_all(a, "2"); /* once the shard is back */
+	strike.n = 0;
+	cluster_join(c);
+	sim_on_effect(cluster_sim(c), NULL, NULL);
+	cut.on = false;
+	assert_int_equal(put(b, 'a', "lost"), -ENOTCONN);
+	all_are(a, "2");
+	while (coord_clients(cluster_coord(c)) != 1)
+		cluster_sleep(c, MS);
+}
+
+static void test_coord_dies(void **state)
+{
+	unsigned n, hits = 0, step = effort_is_whole() ? 3 : 17;
+
+	for (n = 1;; n += step) {
+		strike.hit = false;
+		run(coord_dies, &n, 1, 0);
+		if (!strike.hit)
+			break;
+		hits++;
+	}
+	assert_true(hits >= (effort_is_whole() ? 10 : 2));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cut_client),
 		cmocka_unit_test(test_stopped_client),
 		cmocka_unit_test(test_cut_together),
+		cmocka_unit_test(test_coord_dies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
