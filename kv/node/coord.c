@@ -355,6 +355,7 @@ void coord_close(struct coord *c)
 		return;
 	stop_thread(c);
 	fab_server_close(c->server); /* clients go by on_gone */
+	coord_serve_close(c);
 	cut_all(c);
 	coord_calls_drop(c);
 	pthread_mutex_lock(&c->lock);

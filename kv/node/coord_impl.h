@@ -260,6 +260,7 @@ struct coord {
 	bool linked;
 	struct coord_node node[FAB_NODES_MAX];
 	struct coord_clients_head clients;
+	LIST_HEAD(, coord_peer) peers; /* connections: coord_serve.c */
 	uint32_t next_client;
 	uint64_t dead, suspect; /* bit n: reported, to be looked at */
 	bool announce;		/* on_view is due */
@@ -319,6 +320,8 @@ void coord_calls_drop(struct coord *c);
 /* --- coord_serve.c -------------------------------------------------------- */
 
 int coord_serve_open(struct coord *c);
+/* The server is closed: what on_gone was not called for is freed. */
+void coord_serve_close(struct coord *c);
 /* Locked: it has left; or it is dead for certain, and what it left is to be
  * swept up. */
 void coord_client_gone(struct coord *c, struct coord_client *cl);

@@ -13,6 +13,7 @@ struct coord_peer {
 	uint32_t role;
 	struct coord_client *client; /* NULL: has not joined, or has left */
 	bool scrubs;
+	LIST_ENTRY(coord_peer) link;
 };
 
 /* --- clients: locked ------------------------------------------------------ */
@@ -467,6 +468,9 @@ static int on_hello(void *arg, struct fab_peer *peer, const void *hello,
 	if (p == NULL)
 		return -ENOMEM;
 	p->role = h->role;
+	pthread_mutex_lock(&c->lock);
+	LIST_INSERT_HEAD(&c->peers, p, link);
+	pthread_mutex_unlock(&c->lock);
 	fab_peer_set(peer, p);
 	return 0;
 }
@@ -483,6 +487,7 @@ static void on_gone(void *arg, struct fab_peer *peer)
 		coord_client_died(c, p->client);
 	if (p->scrubs)
 		coord_scrub_gone(c);
+	LIST_REMOVE(p, link);
 	pthread_mutex_unlock(&c->lock);
 	free(p);
 }
@@ -500,4 +505,24 @@ int coord_serve_open(struct coord *c)
 	};
 
 	return fab_server_open(&o, &c->server);
+}
+
+/* Mostly all are gone when the server is: not if it was cut down, as in a
+ * simulation. */
+void coord_serve_close(struct coord *c)
+{
+	struct coord_client *cl;
+	struct coord_peer *p;
+
+	TAILQ_FOREACH (cl, &c->clients, link) {
+		if (cl->watch != NULL)
+			fab_reply(cl->watch, -ECANCELED, NULL, 0);
+		if (cl->join != NULL)
+			fab_reply(cl->join, -ECANCELED, NULL, 0);
+		cl->watch = cl->join = NULL;
+	}
+	while ((p = LIST_FIRST(&c->peers)) != NULL) {
+		LIST_REMOVE(p, link);
+		free(p);
+	}
 }
