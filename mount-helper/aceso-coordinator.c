@@ -3,12 +3,10 @@
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "kv/log.h"
@@ -19,6 +17,7 @@
 #include "mount-helper/poolconf.h"
 #include "mount-helper/program.h"
 #include "mount-helper/say.h"
+#include "mount-helper/signals.h"
 #include "mount-helper/size.h"
 #include "mount-helper/zkstore.h"
 
@@ -105,20 +104,13 @@ static int open_net(void *arg, struct fab_net **out)
 	return fab_any_open(&s->conf.key, out);
 }
 
-static int block_signals(struct seat *s)
+static int make_events(struct seat *s)
 {
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGPIPE);
-	sigprocmask(SIG_BLOCK, &set, NULL); /* in all threads to come */
-	sigdelset(&set, SIGPIPE);
-	s->sigfd = signalfd(-1, &set, SFD_CLOEXEC);
+	s->sigfd = signals_open();
+	if (s->sigfd < 0)
+		return s->sigfd;
 	s->deposedfd = eventfd(0, EFD_CLOEXEC);
-	return s->sigfd < 0 || s->deposedfd < 0 ? -errno : 0;
+	return s->deposedfd < 0 ? -errno : 0;
 }
 
 static void on_deposed(void *arg)
@@ -238,7 +230,7 @@ static int start(struct seat *s, const struct args *a)
 			 "%.300s has no coordinator %u", s->conf.path, a->id);
 		return -ENOENT;
 	}
-	rc = block_signals(s);
+	rc = make_events(s);
 	if (rc < 0) {
 		snprintf(s->error, sizeof(s->error),
 			 "signals cannot be set up: %s", strerror(-rc));

@@ -19,6 +19,7 @@
 #include "mount-helper/program.h"
 #include "mount-helper/respawn.h"
 #include "mount-helper/say.h"
+#include "mount-helper/signals.h"
 
 #define CHILDREN_MAX (FAB_NODES_MAX + POOLCONF_COORDS_MAX)
 #define READY_MS     30000 /* a node maps and clears its memory first */
@@ -306,21 +307,6 @@ static void run(struct host *h)
 	}
 }
 
-static int make_signals(struct host *h)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGPIPE);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	sigdelset(&set, SIGPIPE);
-	h->sigfd = signalfd(-1, &set, SFD_CLOEXEC);
-	return h->sigfd < 0 ? -errno : 0;
-}
-
 static int find_programs(struct host *h)
 {
 	int rc = program_find("aceso-node", h->node_program);
@@ -350,7 +336,10 @@ static int begin(struct host *h)
 		rc = choose(h);
 	if (rc == 0)
 		rc = find_programs(h);
-	return rc == 0 ? make_signals(h) : rc;
+	if (rc < 0)
+		return rc;
+	h->sigfd = signals_open();
+	return h->sigfd < 0 ? h->sigfd : 0;
 }
 
 int host_serve(const struct host_opts *opts)

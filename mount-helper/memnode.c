@@ -2,11 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,6 +16,7 @@
 #include "mount-helper/pool.h"
 #include "mount-helper/program.h"
 #include "mount-helper/say.h"
+#include "mount-helper/signals.h"
 
 /* Nodes are worth more than what uses them: the kernel takes others first. */
 #define OOM_SCORE_ADJ "-500"
@@ -97,21 +96,12 @@ static void shield(void)
 
 static int make_events(struct memnode *m)
 {
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGPIPE);
-	sigprocmask(SIG_BLOCK, &set, NULL); /* in all threads to come */
-	sigdelset(&set, SIGPIPE);
-	m->sigfd = signalfd(-1, &set, SFD_CLOEXEC);
+	m->sigfd = signals_open();
+	if (m->sigfd < 0)
+		return m->sigfd;
 	m->stopfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	m->lonelyfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (m->sigfd < 0 || m->stopfd < 0 || m->lonelyfd < 0)
-		return -errno;
-	return 0;
+	return m->stopfd < 0 || m->lonelyfd < 0 ? -errno : 0;
 }
 
 static int read_head(struct memnode *m)

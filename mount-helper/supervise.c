@@ -26,6 +26,7 @@
 #include "mount-helper/public.h"
 #include "mount-helper/respawn.h"
 #include "mount-helper/say.h"
+#include "mount-helper/signals.h"
 #include "mount-helper/supervise.h"
 
 #define NODE_READY_MS 15000
@@ -331,18 +332,9 @@ static int start_coord(struct super *s)
 
 static int make_events(struct super *s)
 {
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGPIPE);
-	pthread_sigmask(SIG_BLOCK, &set, NULL); /* in all threads to come */
-	sigdelset(&set, SIGPIPE);
-	s->sigfd = signalfd(-1, &set, SFD_CLOEXEC);
+	s->sigfd = signals_open();
 	if (s->sigfd < 0)
-		return -errno;
+		return s->sigfd;
 	s->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	return s->eventfd < 0 ? -errno : 0;
 }
