@@ -255,6 +255,7 @@ static void body(struct cluster *c, void *arg)
 	cluster_settle(c);
 	player_read_all(&last, PLAIN + TXN, PAGED);
 	check_order(w);
+	cluster_sleep(c, 50 * MS); /* blocks on their way back arrive */
 	/* Whose time was up leaves what the dead leave. */
 	cluster_check(c, last.kv,
 		      w->some_died || history_unknowns(w->stage.h) > 0);
