@@ -84,6 +84,10 @@ install: all $(B)/$(SOLIB) $(MAN) placed
 	$(INSTALL) -m 644 $(B)/packaging/aceso.tmpfiles $(DESTDIR)$(systemdlibdir)/tmpfiles.d/aceso.conf
 ifeq ($(DESTDIR),)
 	-ldconfig
+	-command -v systemd-sysusers >/dev/null && \
+		systemd-sysusers $(systemdlibdir)/sysusers.d/aceso.conf && \
+		systemd-tmpfiles --create $(systemdlibdir)/tmpfiles.d/aceso.conf
+	-test ! -d /run/systemd/system || systemctl daemon-reload
 endif
 
 uninstall:

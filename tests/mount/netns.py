@@ -138,15 +138,15 @@ class Host:
 
 
 class Net:
-    """@n hosts, host[0] .. host[n - 1]."""
+    """@n hosts, host[0] .. host[n - 1]; @kind: a Host's heirs."""
 
-    def __init__(self, n):
+    def __init__(self, n, kind=Host):
         self.tag = f"aceso{random.getrandbits(16):04x}"
         self.switch = f"{self.tag}-sw"
         self.third = random.randrange(256)
         self.base = tempfile.mkdtemp(prefix="aceso-net-")
         os.chmod(self.base, 0o755)
-        self.host = [Host(self, i) for i in range(n)]
+        self.host = [kind(self, i) for i in range(n)]
         self.others = []
         try:
             ip("netns", "add", self.switch)
