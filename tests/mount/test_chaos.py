@@ -110,7 +110,9 @@ def up(pool):
 
 
 def one_pool(rng, seconds):
-    pool, workers, writers, checked, dead, serial = Pool(size="1g"), [], [], 0, 0, 1
+    # What is replaced while several mounts are there keeps its room for a minute
+    # (fs/orphan.h), and two nodes that are away take more than half of it.
+    pool, workers, writers, checked, dead, serial = Pool(size="4g"), [], [], 0, 0, 1
     try:
         workers += [Worker(pool.dir, kind) for kind in WORK]
         writers.append(Manifest(pool, 0, rng.getrandbits(30)))
