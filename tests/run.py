@@ -198,7 +198,7 @@ def stage_bench(tally):
 
 
 def stage_model(tally):
-    run("model", ["tests/model/check.sh"], tally, 300, one)
+    run("model", ["tests/model/check.sh"], tally, 900, one)
 
 
 def stage_rdma(tally):
