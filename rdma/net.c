@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define STOP UINT64_MAX /* no node's tag */
@@ -104,6 +105,12 @@ int net_watch(struct net *net, uint8_t id, int fd)
 	ev.data.u64 =
 		(uint64_t)atomic_load(&net->node[id]->generation) << 8 | id;
 	return epoll_ctl(net->epfd, EPOLL_CTL_ADD, fd, &ev) != 0 ? -errno : 0;
+}
+
+void net_hang_up(struct net *net, int fd)
+{
+	epoll_ctl(net->epfd, EPOLL_CTL_DEL, fd, NULL);
+	shutdown(fd, SHUT_RDWR);
 }
 
 static void look_at(struct net *net, uint8_t id, uint32_t generation)

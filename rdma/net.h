@@ -84,6 +84,9 @@ void net_on_down(struct fab_net *net, void (*down)(void *arg, uint8_t id),
 
 /* lost() is called when @fd, of node @id, has something to read. */
 int net_watch(struct net *net, uint8_t id, int fd);
+/* Before the connection @fd is closed: a child of this process may have a copy
+ * of it, and then close(2) ends neither the watching nor the connection. */
+void net_hang_up(struct net *net, int fd);
 
 /* --- queues: queue.c --------------------------------------------------------
  */

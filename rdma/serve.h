@@ -143,5 +143,8 @@ void server_sock_stop(struct server_sock *s);
 int server_sock_watch(struct server_conn *c, int sock, uint32_t events);
 /* Any thread, while @sock is open. */
 int server_sock_rewatch(struct server_conn *c, int sock, uint32_t events);
+/* Before @sock is closed: a child of this process may have a copy of it, and
+ * then close(2) ends neither the watching nor the connection. */
+void server_sock_hang_up(struct server_conn *c, int sock);
 
 #endif

@@ -63,6 +63,12 @@ int server_sock_rewatch(struct server_conn *c, int sock, uint32_t events)
 	return watch(c, EPOLL_CTL_MOD, sock, events);
 }
 
+void server_sock_hang_up(struct server_conn *c, int sock)
+{
+	watch(c, EPOLL_CTL_DEL, sock, 0);
+	shutdown(sock, SHUT_RDWR);
+}
+
 static void woken(struct server_sock *s)
 {
 	uint64_t n;

@@ -36,10 +36,12 @@ static void shm_stop(struct net *net, uint8_t id)
 	pthread_mutex_unlock(&net->lock);
 }
 
-static void hang_up(struct shm_node *node)
+static void hang_up(struct net *net, struct shm_node *node)
 {
-	if (node->sock >= 0)
+	if (node->sock >= 0) {
+		net_hang_up(net, node->sock);
 		close(node->sock);
+	}
 	node->sock = -1;
 }
 
@@ -54,7 +56,7 @@ static void shm_forget(struct net *net, uint8_t id)
 	if (node->fd >= 0)
 		close(node->fd);
 	node->fd = -1;
-	hang_up(node);
+	hang_up(net, node);
 }
 
 /* --- attaching ------------------------------------------------------------ */
@@ -192,7 +194,7 @@ static int shm_watch(struct net *net, uint8_t id)
  * happens there is its end. */
 static bool shm_lost(struct net *net, uint8_t id)
 {
-	hang_up(shm_node(net, id));
+	hang_up(net, shm_node(net, id));
 	return true;
 }
 

@@ -66,8 +66,10 @@ void shm_conn_shut(struct server_conn *conn)
 	struct shm_conn *c = (struct shm_conn *)conn;
 
 	pthread_mutex_lock(&c->lock);
-	if (c->sock >= 0)
+	if (c->sock >= 0) {
+		server_sock_hang_up(conn, c->sock);
 		close(c->sock);
+	}
 	c->sock = -1;
 	drop_unsent(c);
 	pthread_mutex_unlock(&c->lock);

@@ -44,6 +44,7 @@ void tcp_conn_shut(struct server_conn *conn)
 	c->ended = true;
 	c->out_at = c->out_end = 0;
 	pthread_mutex_unlock(&c->lock);
+	server_sock_hang_up(conn, tcp_link_fd(c->link));
 	tcp_link_close(c->link);
 	c->link = NULL;
 }

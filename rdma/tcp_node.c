@@ -196,15 +196,17 @@ static int tcp_attach(struct net *net, uint8_t id, const void *hello,
 	return rc == 0 ? greet(net, id, hello, len, deadline) : rc;
 }
 
-static void hang_up(struct tcp_node *node)
+static void hang_up(struct net *net, struct tcp_node *node)
 {
+	if (node->link != NULL)
+		net_hang_up(net, tcp_link_fd(node->link));
 	tcp_link_close(node->link);
 	node->link = NULL;
 }
 
 static void tcp_forget(struct net *net, uint8_t id)
 {
-	hang_up(&tcp_net(net)->node[id]);
+	hang_up(net, &tcp_net(net)->node[id]);
 }
 
 /* Queues go where the primary connection leads: no name is looked up. The lock
@@ -277,7 +279,7 @@ static bool tcp_lost(struct net *net, uint8_t id)
 
 	if (tcp_link_read(node->link, &byte, 1) == -EAGAIN)
 		return false;
-	hang_up(node);
+	hang_up(net, node);
 	return true;
 }
 

@@ -88,6 +88,9 @@ void contract_node_wait_held(struct test_node *n, int wanted);
 /* Start a node in a process of its own; @address gets where. */
 pid_t contract_node_spawn(char *address, size_t cap);
 void contract_node_kill(pid_t pid);
+/* Start a client of the node at @address in a process of its own, which waits
+ * for the end of a CALL_HOLD, and then to be killed. */
+pid_t contract_client_spawn(const char *address);
 void contract_attach(struct fab_net *net, uint8_t id, const char *address);
 
 /* A net with one queue and nodes 0 and 1 of this process. */
@@ -113,5 +116,6 @@ void contract_keys_are_of_one_kind(void **state);
 int contract_run_onesided(void);
 int contract_run_calls(void);
 int contract_run_failures(void);
+int contract_run_forks(void);
 
 #endif

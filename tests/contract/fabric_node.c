@@ -121,9 +121,9 @@ static void on_call(void *arg, struct fab_request *rq, uint16_t type,
 		fab_reply(rq, status, NULL, 0);
 		break;
 	case CALL_HOLD:
-		if (n->n_held == HELD_MAX)
+		if (contract_get(&n->n_held) == HELD_MAX)
 			abort();
-		n->held[n->n_held] = rq;
+		n->held[contract_get(&n->n_held)] = rq;
 		__atomic_fetch_add(&n->n_held, 1, __ATOMIC_SEQ_CST);
 		break;
 	case CALL_LATER:
@@ -235,16 +235,41 @@ static _Noreturn void serve_until_killed(const char *address)
 		pause();
 }
 
-pid_t contract_node_spawn(char *address, size_t cap)
+static _Noreturn void visit_until_killed(const char *address)
 {
-	char *argv[] = {"node", "--serve", address, NULL};
+	struct fab_net *net;
+	struct fab *f;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (contract->net_open(&net) != 0 ||
+	    fab_net_attach(net, 0, address, "", 0) != 0 ||
+	    fab_open(net, &f) != 0 ||
+	    fab_call_run(f, 0, CALL_HOLD, NULL, 0, NULL, 0, NULL, 0) != 0)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+static pid_t spawn_self(const char *what, const char *address)
+{
+	char *argv[] = {"contract", (char *)what, (char *)address, NULL};
 	pid_t pid;
 
-	contract->address(next_address++, address, cap);
 	assert_int_equal(
 		posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, environ),
 		0);
 	return pid;
+}
+
+pid_t contract_node_spawn(char *address, size_t cap)
+{
+	contract->address(next_address++, address, cap);
+	return spawn_self("--serve", address);
+}
+
+pid_t contract_client_spawn(const char *address)
+{
+	return spawn_self("--visit", address);
 }
 
 void contract_node_kill(pid_t pid)
@@ -315,7 +340,9 @@ int fabric_contract_main(int argc, char **argv,
 	contract = t;
 	if (argc == 3 && strcmp(argv[1], "--serve") == 0)
 		serve_until_killed(argv[2]);
+	if (argc == 3 && strcmp(argv[1], "--visit") == 0)
+		visit_until_killed(argv[2]);
 	cmocka_set_test_filter(getenv("TEST_FILTER")); /* NULL: all */
 	return contract_run_onesided() + contract_run_calls() +
-	       contract_run_failures();
+	       contract_run_failures() + contract_run_forks();
 }

@@ -43,7 +43,7 @@
  *   6 slots of the image that name a block that was read stay (I3: the unit is
  *     another key's by now)
  *   7 what is to be superseded is given back before the CAS
- *   8 marks do not say of which life they are (A3); by hand, with the flags "late"
+ *   8 marks do not say of which life they are (A3)
  *   9 a tombstone is dropped though open blocks hold older records (T1)
  * OPS0=, OPS1=, DEATHS=, ROUNDS=, SWEEPS=: how many of each there may be. Of the
  * clients one may die. check.sh has the runs. */
