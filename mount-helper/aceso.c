@@ -51,7 +51,8 @@ static void usage(FILE *f)
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].help);
 	fputs("POOL may be left out if only one is running "
-	      "(or say $ACESO_POOL). More: man aceso\n",
+	      "(or say $ACESO_POOL). More: aceso COMMAND --help; man "
+	      "aceso\n",
 	      f);
 }
 
@@ -75,6 +76,8 @@ static int run(const char *pool, int argc, char **argv)
 	for (size_t i = 0; i < COMMANDS; i++) {
 		if (strcmp(argv[0], commands[i].name) != 0)
 			continue;
+		if (cmd_help(argc, argv))
+			return CMD_OK;
 		optind = 0; /* getopt begins again, with the command's own */
 		return commands[i].run(pool, argc, argv);
 	}

@@ -62,6 +62,10 @@ int cmd_open(const struct pool_place *p, struct kv **out);
  */
 int cmd_mountpoint(const struct pool_place *p, char *out);
 
+/* @path as the root of the file system has it: without the mount point before
+ * it, of whichever mount of @p it goes through. Part of @path, or "/". */
+const char *cmd_within(const struct pool_place *p, const char *path);
+
 /* Unmount @dir, or say who is in the way. CMD_OK or CMD_FAIL. */
 int cmd_unmount(const char *dir, bool lazy);
 
@@ -78,7 +82,14 @@ json_t *cmd_json_text(const char *text);
 const char *cmd_key_words(const void *key, size_t klen,
 			  char out[CMD_KEY_WORDS]);
 
-/* A usage error: says "usage: aceso @how"; CMD_USAGE. */
-int cmd_usage(const char *how);
+/* --- how each is called: cmd_usage.c --------------------------------- */
+
+/* A usage error: says on stderr how @command ("ls", "pool create") is called;
+ * CMD_USAGE. */
+int cmd_usage(const char *command);
+
+/* Do the words of a command, argv[0] its name, ask how it is called ("ls
+ * --help", "pool create -h")? Then that has been said on stdout. */
+bool cmd_help(int argc, char **argv);
 
 #endif

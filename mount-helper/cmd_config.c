@@ -9,8 +9,6 @@
 #include "mount-helper/conf.h"
 #include "mount-helper/say.h"
 
-#define HOW "config show [--json] [-o OPTION,...]"
-
 /* One list for both kinds of output. */
 struct show {
 	json_t *list; /* NULL: print it */
@@ -137,15 +135,15 @@ int cmd_config(const char *pool, int argc, char **argv)
 	int letter;
 
 	if (argc < 2 || strcmp(argv[1], "show") != 0)
-		return cmd_usage(HOW);
+		return cmd_usage("config");
 	while ((letter = getopt_long(argc - 1, argv + 1, "jo:", longs, NULL)) !=
 	       -1) {
 		if (letter == '?')
-			return cmd_usage(HOW);
+			return cmd_usage("config");
 		if (letter == 'o')
 			options = optarg;
 		else
 			json = true;
 	}
-	return optind == argc - 1 ? show(options, json) : cmd_usage(HOW);
+	return optind == argc - 1 ? show(options, json) : cmd_usage("config");
 }

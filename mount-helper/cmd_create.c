@@ -16,14 +16,6 @@
 #include "mount-helper/say.h"
 #include "mount-helper/size.h"
 
-#define USAGE                                                                  \
-	"pool create NAME --nodes HOST[:PORT],...\n"                           \
-	"             [--code K+M] [--node-size SIZE] "                        \
-	"[--transport auto|tcp|verbs]\n"                                       \
-	"             [--coordinators HOST[:PORT],...] "                       \
-	"[--zookeeper HOST:PORT,...]\n"                                        \
-	"             [--lease-ms MS]"
-
 struct create {
 	struct poolconf c;
 	const char *nodes, *coords, *code, *size, *transport, *zookeeper;
@@ -339,7 +331,7 @@ int cmd_pool_create(int argc, char **argv)
 	int rc;
 
 	if (parse(&k, argc, argv) < 0)
-		return cmd_usage(USAGE);
+		return cmd_usage("pool create");
 	rc = name_it(&k, argv[optind]);
 	if (rc == 0)
 		rc = take_places(&k);

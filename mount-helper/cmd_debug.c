@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,12 +12,7 @@
 #include "kv/check.h"
 #include "kv/kv.h"
 #include "mount-helper/cmd.h"
-#include "mount-helper/files.h"
 #include "mount-helper/say.h"
-
-#define DEBUG_USAGE                                                            \
-	"debug corrupt --yes-destroy-data [--part=page|record] [--offset=N] "  \
-	"[--copy=data|0|1|hint] [--bits=N] [--seed=N] KEY|/PATH|NODE:OFFSET"
 
 struct corrupt {
 	struct kv *kv;
@@ -105,7 +99,6 @@ static int at_key(struct corrupt *c, const char *name)
 static int harm(struct corrupt *c, const struct pool_place *p, const char *what)
 {
 	uint64_t node, off;
-	char dir[PATH_MAX];
 
 	if (is_place(what, &node, &off))
 		return node > UINT8_MAX ? -EINVAL
@@ -113,9 +106,7 @@ static int harm(struct corrupt *c, const struct pool_place *p, const char *what)
 						     1, &c->h);
 	if (what[0] != '/')
 		return at_key(c, what);
-	if (cmd_mountpoint(p, dir) == 0)
-		what = files_within(what, dir);
-	return at_path(c, what);
+	return at_path(c, cmd_within(p, what));
 }
 
 /* --- options ---------------------------------------------------------------
@@ -192,7 +183,7 @@ int cmd_debug(const char *pool, int argc, char **argv)
 	int rc;
 
 	if (options(&c, argc, argv) != 0)
-		return cmd_usage(DEBUG_USAGE);
+		return cmd_usage("debug");
 	what = argv[optind + 1];
 	if (!c.sure) {
 		say_err("this harms the pool, to show that it bears it: say "

@@ -15,8 +15,6 @@
 #include "mount-helper/poolconf.h"
 #include "mount-helper/say.h"
 
-#define HOW "doctor [--json] [--pool NAME]"
-
 static const char *const verdicts[] = {
 	[DOCTOR_OK] = "ok", [DOCTOR_WARN] = "warn", [DOCTOR_FAIL] = "fail"};
 
@@ -152,11 +150,11 @@ int cmd_doctor(const char *pool, int argc, char **argv)
 
 	while ((letter = getopt_long(argc, argv, "j", longs, NULL)) != -1) {
 		if (letter == '?')
-			return cmd_usage(HOW);
+			return cmd_usage("doctor");
 		json = true;
 	}
 	if (optind != argc)
-		return cmd_usage(HOW);
+		return cmd_usage("doctor");
 	d.findings = json_array();
 	if (d.findings != NULL && pool != NULL && !is_local(pool))
 		load_pool(&d, pool, &c);

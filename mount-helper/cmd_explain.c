@@ -2,14 +2,12 @@
  * nodes that hold it. */
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "fs/fs.h"
 #include "kv/kv.h"
 #include "mount-helper/cmd.h"
-#include "mount-helper/files.h"
 #include "mount-helper/say.h"
 #include "mount-helper/size.h"
 
@@ -138,26 +136,27 @@ static int explain_user_key(struct explain *x, const char *name)
 int cmd_explain(const char *pool, int argc, char **argv)
 {
 	struct explain x = {0};
-	char dir[PATH_MAX];
 	struct pool_place p;
 	const char *name = argc == 2 ? argv[1] : "";
 	int rc;
 
 	if (argc != 2)
-		return cmd_usage("explain KEY|/PATH");
+		return cmd_usage("explain");
 	rc = cmd_find(pool, &p);
 	if (rc == 0)
 		rc = cmd_open(&p, &x.kv);
 	if (rc != 0)
 		return rc;
-	if (name[0] == '/' && cmd_mountpoint(&p, dir) == 0)
-		name = files_within(name, dir);
+	if (name[0] == '/')
+		name = cmd_within(&p, name);
 	rc = name[0] == '/' ? explain_path(&x, name)
 			    : explain_user_key(&x, name);
 	kv_close(x.kv);
 	if (rc == 0)
 		rc = x.failed;
-	if (rc < 0)
+	if (rc == -ENOENT && name[0] != '/')
+		say_err("%s: no such key (a path begins with a slash)", name);
+	else if (rc < 0)
 		say_err("%s: %s", name, strerror(-rc));
 	return rc < 0 ? CMD_FAIL : CMD_OK;
 }

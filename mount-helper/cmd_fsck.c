@@ -23,7 +23,6 @@ enum { FSCK_MENDED = 1, FSCK_LEFT = 4, FSCK_FAILED = 8 };
 
 #define SETTLE_MS      3000u /* between two looks */
 #define UNDER_WAY_MS   (KV_OP_TIMEOUT_MS + 5000u)
-#define FSCK_USAGE     "fsck [--repair] [--json]"
 #define TELL_LEAKS_MAX 50u /* one by one; then they are counted */
 
 struct fsck {
@@ -225,7 +224,7 @@ int cmd_fsck(const char *pool, int argc, char **argv)
 	int rc;
 
 	if (options(&f, argc, argv) != 0)
-		return cmd_usage(FSCK_USAGE);
+		return cmd_usage("fsck");
 	rc = cmd_find(pool, &p);
 	if (rc == 0)
 		rc = cmd_open(&p, &f.kv);

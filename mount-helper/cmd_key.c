@@ -11,8 +11,6 @@
 #include "mount-helper/poolkey.h"
 #include "mount-helper/say.h"
 
-#define HOW "pool key NAME --read-only > NAME.key"
-
 static int print_reader(const char *pool)
 {
 	char error[CONF_ERROR_BYTES_MAX], line[POOLKEY_READER_BYTES];
@@ -51,11 +49,11 @@ int cmd_pool_key(int argc, char **argv)
 
 	while ((letter = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		if (letter == '?')
-			return cmd_usage(HOW);
+			return cmd_usage("pool key");
 		reader = true;
 	}
 	/* The pool's own is the file: there is nothing to print. */
 	if (!reader || argc - optind != 1)
-		return cmd_usage(HOW);
+		return cmd_usage("pool key");
 	return print_reader(argv[optind]);
 }

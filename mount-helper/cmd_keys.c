@@ -37,6 +37,15 @@ static int make_key(const char *name, struct user_key *out)
 	return 0;
 }
 
+static const char *why(int rc)
+{
+	if (rc == -ENOENT)
+		return "no such key";
+	if (rc == -EFBIG)
+		return "a value has at most 68 KiB: put it in a file (/...)";
+	return strerror(-rc);
+}
+
 /* The pool is open in what each of these gets. */
 static int with_key(const char *pool, const char *name, const char *value,
 		    int (*use)(struct kv *kv, const struct user_key *key,
@@ -57,8 +66,7 @@ static int with_key(const char *pool, const char *name, const char *value,
 	rc = use(kv, &key, name, value);
 	kv_close(kv);
 	if (rc < 0)
-		say_err("%s: %s", name,
-			rc == -ENOENT ? "no such key" : strerror(-rc));
+		say_err("%s: %s", name, why(rc));
 	return rc < 0 ? CMD_FAIL : CMD_OK;
 }
 
@@ -166,7 +174,7 @@ static int list_keys(const char *pool, const char *prefix, bool all,
 	int rc;
 
 	if (strlen(prefix) >= KV_KEY_BYTES_MAX)
-		return cmd_usage("ls --keys [PREFIX]");
+		return cmd_usage("ls");
 	snprintf(start, sizeof(start), "%s%s", all ? "" : "u", prefix);
 	rc = cmd_find(pool, &p);
 	if (rc == 0)
@@ -179,8 +187,6 @@ static int list_keys(const char *pool, const char *prefix, bool all,
 		say_err("the keys cannot all be read: %s", strerror(-rc));
 	return rc < 0 ? CMD_FAIL : CMD_OK;
 }
-
-#define LS_USAGE "ls [-l] [PATH] | ls [-l] --keys [PREFIX] | ls [-l] --all"
 
 int cmd_ls(const char *pool, int argc, char **argv)
 {
@@ -196,14 +202,14 @@ int cmd_ls(const char *pool, int argc, char **argv)
 
 	while ((letter = getopt_long(argc, argv, "kal", longs, NULL)) != -1) {
 		if (letter == '?')
-			return cmd_usage(LS_USAGE);
+			return cmd_usage("ls");
 		keys = keys || letter == 'k';
 		all = all || letter == 'a';
 		is_long = is_long || letter == 'l';
 	}
 	name = optind < argc ? argv[optind] : NULL;
 	if (argc - optind > 1 || (all && name != NULL))
-		return cmd_usage(LS_USAGE);
+		return cmd_usage("ls");
 	if (keys || all)
 		return list_keys(pool, name != NULL ? name : "", all, is_long);
 	if (name != NULL && name[0] != '/') {
@@ -219,7 +225,7 @@ int cmd_ls(const char *pool, int argc, char **argv)
 int cmd_get(const char *pool, int argc, char **argv)
 {
 	if (argc != 2)
-		return cmd_usage("get KEY|/PATH");
+		return cmd_usage("get");
 	if (argv[1][0] == '/')
 		return files_get(pool, argv[1]);
 	return with_key(pool, argv[1], NULL, get_key);
@@ -230,7 +236,7 @@ int cmd_put(const char *pool, int argc, char **argv)
 	const char *value = argc == 3 ? argv[2] : NULL;
 
 	if (argc != 2 && argc != 3)
-		return cmd_usage("put KEY|/PATH [VALUE|-]");
+		return cmd_usage("put");
 	if (argv[1][0] == '/')
 		return files_put(pool, argv[1], value);
 	return with_key(pool, argv[1], value, put_key);
@@ -239,7 +245,7 @@ int cmd_put(const char *pool, int argc, char **argv)
 int cmd_rm(const char *pool, int argc, char **argv)
 {
 	if (argc != 2)
-		return cmd_usage("rm KEY|/PATH");
+		return cmd_usage("rm");
 	if (argv[1][0] == '/')
 		return files_rm(pool, argv[1]);
 	return with_key(pool, argv[1], NULL, rm_key);

@@ -18,11 +18,6 @@
 #include "mount-helper/say.h"
 #include "mount-helper/spec.h"
 
-#define HOW                                                                    \
-	"mount [-o OPTIONS] [--update-fstab] [--fstab FILE] [--no-mount] "     \
-	"POOL DIR"
-#define HOW_UMOUNT "umount [--lazy] [--update-fstab] [--fstab FILE] DIR"
-
 extern char **environ;
 
 struct wish {
@@ -188,11 +183,11 @@ int cmd_mount(const char *pool, int argc, char **argv)
 
 	if (parse(&w, "ouTn", argc, argv) < 0 || argc - optind < 1 ||
 	    argc - optind > 2)
-		return cmd_usage(HOW);
+		return cmd_usage("mount");
 	if (argc - optind == 2)
 		w.spec = argv[optind++];
 	if (w.spec == NULL)
-		return cmd_usage(HOW);
+		return cmd_usage("mount");
 	take_dir(&w, argv[optind]);
 	if (w.dir[0] != '/') {
 		say_err("%s: no such directory: mkdir -p %s first", w.dir,
@@ -230,7 +225,7 @@ int cmd_umount(const char *pool, int argc, char **argv)
 	int code = CMD_OK;
 
 	if (parse(&w, "luT", argc, argv) < 0 || argc - optind != 1)
-		return cmd_usage(HOW_UMOUNT);
+		return cmd_usage("umount");
 	take_dir(&w, argv[optind]);
 	if (mnt_is_ours(w.dir)) {
 		code = cmd_unmount(w.dir, w.lazy);

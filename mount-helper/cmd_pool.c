@@ -7,19 +7,15 @@
 #include "kv/kv.h"
 #include "mount-helper/ask.h"
 #include "mount-helper/cmd.h"
+#include "mount-helper/files.h"
 #include "mount-helper/pool_hosts.h"
 #include "mount-helper/say.h"
-
-int cmd_usage(const char *how)
-{
-	fprintf(stderr, "usage: aceso %s\n", how);
-	return CMD_USAGE;
-}
 
 /* The running pools: how many, and the last of them. */
 struct running {
 	unsigned n;
 	bool file; /* by their files, not running here */
+	char orphan[CONF_POOL_BYTES_MAX + 1]; /* one without supervisor */
 	struct pool_place last;
 	char names[256];
 };
@@ -29,8 +25,11 @@ static int count(void *arg, const struct pool_place *p)
 	struct running *r = arg;
 	size_t at = strlen(r->names);
 
-	if (pool_supervisor(p) == 0)
+	if (pool_supervisor(p) == 0) {
+		if (pool_has_nodes(p))
+			snprintf(r->orphan, sizeof(r->orphan), "%s", p->name);
 		return 0;
+	}
 	r->n++;
 	r->last = *p;
 	snprintf(r->names + at, sizeof(r->names) - at, "%s%s",
@@ -63,6 +62,13 @@ static int find_file(struct pool_place *p)
 	return CMD_NO_POOL;
 }
 
+static void say_orphaned(const char *name)
+{
+	say_err("pool %s has lost its supervisor; its mounts go on. Unmount "
+		"them to end it",
+		name);
+}
+
 static int find_only(struct pool_place *out)
 {
 	struct running r = {0};
@@ -75,7 +81,9 @@ static int find_only(struct pool_place *out)
 	}
 	if (r.n == 0)
 		pool_hosts_each(count_file, &r);
-	if (r.n == 0)
+	if (r.n == 0 && r.orphan[0] != '\0')
+		say_orphaned(r.orphan);
+	else if (r.n == 0)
 		say_err("no pool is running: aceso-fuse DIR makes one");
 	else if (r.n > 1)
 		say_err("%u pools are running: say which with -p NAME (%s)",
@@ -99,9 +107,7 @@ int cmd_find_any(const char *name, struct pool_place *out)
 	if (poolconf_exists(name))
 		return find_file(out);
 	if (pool_has_nodes(out))
-		say_err("pool %s has lost its supervisor; its mounts go on. "
-			"Unmount them to end it",
-			name);
+		say_orphaned(name);
 	else
 		say_err("no pool %s is running (for this user): see aceso "
 			"pools",
@@ -168,6 +174,34 @@ static int take_mountpoint(void *arg, pid_t pid, const char *sock)
 int cmd_mountpoint(const struct pool_place *p, char *out)
 {
 	return pool_each_mount(p, take_mountpoint, out) == 1 ? 0 : -ENOENT;
+}
+
+struct within {
+	const char *path, *rest;
+};
+
+/* The longest mount point wins: one mount may lie inside another. */
+static int take_within(void *arg, pid_t pid, const char *sock)
+{
+	struct within *w = arg;
+	const char *rest;
+	json_t *o;
+
+	if (ask_status(sock, &o) < 0)
+		return 0;
+	rest = files_within(w->path, cmd_text(o, "mountpoint"));
+	if (strlen(rest) < strlen(w->rest))
+		w->rest = rest;
+	json_decref(o);
+	return 0;
+}
+
+const char *cmd_within(const struct pool_place *p, const char *path)
+{
+	struct within w = {.path = path, .rest = path};
+
+	pool_each_mount(p, take_within, &w);
+	return w.rest;
 }
 
 uint64_t cmd_number(const json_t *o, const char *name)

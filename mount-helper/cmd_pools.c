@@ -90,22 +90,36 @@ int cmd_pools(const char *pool, int argc, char **argv)
 
 /* --- unmounting ----------------------------------------------------- */
 
+struct busy {
+	const char *dir;
+	unsigned holders; /* that we can see */
+};
+
 static int print_holder(void *arg, pid_t pid, const char *name,
 			const char *what)
 {
+	struct busy *b = arg;
+
+	if (b->holders++ == 0)
+		say_err("%s: busy: end what uses it, or say --lazy:", b->dir);
 	fprintf(stderr, "  %d (%s) uses %s\n", (int)pid, name, what);
 	return 0;
 }
 
 int cmd_unmount(const char *dir, bool lazy)
 {
+	struct busy b = {.dir = dir};
 	int rc = mnt_unmount(dir, lazy);
 
 	if (rc == 0)
 		return CMD_OK;
 	if (rc == -EBUSY) {
-		say_err("%s: busy: end what uses it, or say --lazy:", dir);
-		mnt_holders(dir, print_holder, NULL);
+		mnt_holders(dir, print_holder, &b);
+		if (b.holders == 0)
+			say_err("%s: busy, by what this user cannot see (other "
+				"users' processes, mounts inside it): say "
+				"--lazy to detach it",
+				dir);
 	} else {
 		say_err("%s: cannot be unmounted: %s", dir, strerror(-rc));
 	}
@@ -175,11 +189,11 @@ int cmd_stop(const char *pool, int argc, char **argv)
 
 	while ((letter = getopt_long(argc, argv, "f", longs, NULL)) != -1) {
 		if (letter == '?')
-			return cmd_usage("stop [--force] [POOL]");
+			return cmd_usage("stop");
 		s.force = true;
 	}
 	if (argc - optind > 1)
-		return cmd_usage("stop [--force] [POOL]");
+		return cmd_usage("stop");
 	rc = cmd_find(optind < argc ? argv[optind] : pool, &p);
 	if (rc != 0)
 		return rc;

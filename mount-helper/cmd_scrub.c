@@ -31,8 +31,6 @@
 /* What it ends with; as fsck. */
 enum { SCRUB_MENDED = 1, SCRUB_LEFT = 4, SCRUB_FAILED = 8 };
 
-#define SCRUB_USAGE                                                            \
-	"scrub start [--wait] [--rate=BYTES] | scrub status|pause|resume|stop"
 #define RATE_DEFAULT (64u << 20)
 #define TELL_NS	     UINT64_C(300000000)
 #define PHASES	     3u
@@ -442,7 +440,7 @@ static int verb(const struct pool_place *p, const char *what, uint64_t rate,
 		return stop_it(p, PROTO_SCRUB_RUNNING);
 	if (strcmp(what, "stop") == 0)
 		return stop_it(p, PROTO_SCRUB_STOPPED);
-	return cmd_usage(SCRUB_USAGE);
+	return cmd_usage("scrub");
 }
 
 int cmd_scrub(const char *pool, int argc, char **argv)
@@ -460,11 +458,11 @@ int cmd_scrub(const char *pool, int argc, char **argv)
 	while ((letter = getopt_long(argc, argv, "wr:", longs, NULL)) != -1) {
 		if (letter == '?' ||
 		    (letter == 'r' && size_parse(optarg, &rate) != 0))
-			return cmd_usage(SCRUB_USAGE);
+			return cmd_usage("scrub");
 		wait = wait || letter == 'w';
 	}
 	if (argc - optind != 1)
-		return cmd_usage(SCRUB_USAGE);
+		return cmd_usage("scrub");
 	rc = cmd_find(pool, &p);
 	return rc != 0 ? rc : verb(&p, argv[optind], rate, wait);
 }

@@ -10,8 +10,6 @@
 #include "mount-helper/say.h"
 #include "mount-helper/size.h"
 
-#define USAGE "pool serve NAME [--only node:N,coordinator:N,...]"
-
 int cmd_pool(const char *pool, int argc, char **argv)
 {
 	optind = 0; /* getopt begins again */
@@ -21,7 +19,7 @@ int cmd_pool(const char *pool, int argc, char **argv)
 		return cmd_pool_serve(argc - 1, argv + 1);
 	if (argc > 1 && strcmp(argv[1], "key") == 0)
 		return cmd_pool_key(argc - 1, argv + 1);
-	return cmd_usage("pool create|serve|key NAME ...");
+	return cmd_usage("pool");
 }
 
 /* One of "node:3", "coordinator:0", "coordinator". */
@@ -76,7 +74,7 @@ int cmd_pool_serve(int argc, char **argv)
 
 	while ((letter = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		if (letter == '?')
-			return cmd_usage(USAGE);
+			return cmd_usage("pool serve");
 		if (take_only(&o, optarg) != 0) {
 			say_err("--only %s makes no sense: say --only "
 				"node:0,coordinator:0",
@@ -85,7 +83,7 @@ int cmd_pool_serve(int argc, char **argv)
 		}
 	}
 	if (argc - optind != 1)
-		return cmd_usage(USAGE);
+		return cmd_usage("pool serve");
 	o.pool = argv[optind];
 	return host_serve(&o);
 }

@@ -131,11 +131,11 @@ int cmd_stats(const char *pool, int argc, char **argv)
 
 	while ((letter = getopt_long(argc, argv, "j", longs, NULL)) != -1) {
 		if (letter == '?')
-			return cmd_usage("stats [--json]");
+			return cmd_usage("stats");
 		json = true;
 	}
 	if (optind < argc)
-		return cmd_usage("stats [--json]");
+		return cmd_usage("stats");
 	rc = cmd_find(pool, &p);
 	return rc != 0 ? rc : show(&p, json);
 }

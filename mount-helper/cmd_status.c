@@ -251,7 +251,7 @@ int cmd_status(const char *pool, int argc, char **argv)
 	int rc;
 
 	if (parse(&l, argc, argv) < 0)
-		return cmd_usage("status [--json] [--watch [SECONDS]]");
+		return cmd_usage("status");
 	rc = cmd_find_any(pool, &p);
 	if (rc != 0)
 		return rc;

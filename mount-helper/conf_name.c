@@ -75,7 +75,8 @@ static unsigned distance(const char *a, const char *b)
 const char *conf_nearest(const char *word, const char *const *names)
 {
 	const char *near = NULL;
-	unsigned least = 3; /* two typing mistakes at most */
+	/* two typing mistakes at most, one in a short word */
+	unsigned least = strlen(word) < 5 ? 2 : 3;
 
 	if (strlen(word) >= 64)
 		return NULL;

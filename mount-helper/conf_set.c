@@ -42,7 +42,10 @@ int conf_set_size(struct conf *c, const char *v)
 
 	c->pool.shaped = true;
 	if (rc == -ERANGE)
-		return conf_fail(c, "size=%s is out of range", v);
+		return conf_fail(c,
+				 "size=%s is out of range: say size=4g, or "
+				 "size=1%% to size=100%% of free memory",
+				 v);
 	if (rc < 0 || (c->pool.size == 0 && c->pool.percent == 0))
 		return conf_fail(
 			c,

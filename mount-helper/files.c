@@ -42,7 +42,7 @@ static int locate(const char *pool, const char *path, char *out)
 			p.name, p.name);
 		return CMD_FAIL;
 	}
-	if (snprintf(out, PATH_MAX, "%s%s", dir, files_within(path, dir)) >=
+	if (snprintf(out, PATH_MAX, "%s%s", dir, cmd_within(&p, path)) >=
 	    PATH_MAX) {
 		say_err("%s: %s", path, strerror(ENAMETOOLONG));
 		return CMD_FAIL;

@@ -43,9 +43,15 @@ static int add_options(struct args *a, const char *more)
 
 static int parse(struct args *a, int argc, char **argv)
 {
+	static const struct option longs[] = {
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
+	};
 	int letter, rc = 0;
 
-	while (rc == 0 && (letter = getopt(argc, argv, "sfnvhVN:t:o:")) != -1) {
+	while (rc == 0 && (letter = getopt_long(argc, argv, "sfnvhVN:t:o:",
+						longs, NULL)) != -1) {
 		a->sloppy = a->sloppy || letter == 's';
 		a->fake = a->fake || letter == 'f';
 		a->verbose = a->verbose || letter == 'v';

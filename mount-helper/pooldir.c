@@ -42,8 +42,9 @@ static int open_dir(struct pooldir *d, char *error)
 
 	if (mkdir(d->dir, 0700) != 0 && errno != EEXIST) {
 		rc = -errno;
-		SAY("%s: the pool's directory cannot be made: %s", d->dir,
-		    strerror(-rc));
+		SAY("%s: the pool's directory cannot be made (%s): give one "
+		    "whose parent is there and may be written to",
+		    d->dir, strerror(-rc));
 		return rc;
 	}
 	d->dirfd = open(d->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

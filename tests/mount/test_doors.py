@@ -100,11 +100,13 @@ def test_the_environment_may_hold_options_and_mistakes(env, mnt):
 
 def test_versions_and_helps(env):
     for program in (FUSE, NODE, ACESO, MOUNT):
-        help_text = do(env, program, "-h")
-        assert help_text.returncode == 0 and "usage: " in help_text.stdout
-        version = do(env, program, "-V")
-        assert version.returncode == 0
-        assert re.match(r"\S+ \d+\.\d+", version.stdout)
+        for flag in ("-h", "--help"):
+            help_text = do(env, program, flag)
+            assert help_text.returncode == 0 and "usage: " in help_text.stdout
+        for flag in ("-V", "--version"):
+            version = do(env, program, flag)
+            assert version.returncode == 0
+            assert re.match(r"\S+ \d+\.\d+", version.stdout)
     assert "libfuse 3." in do(env, FUSE, "-V").stdout
     # every option that the help names is one
     for name in re.findall(r"\b([a-z_-]+)=[A-Z]", do(env, FUSE, "--help").stdout):
@@ -124,6 +126,24 @@ def test_aceso_explains_itself(env, args, words):
     done = do(env, ACESO, *args)
     assert done.returncode == 64
     assert words in done.stderr or args == ["/nothing"]
+
+
+def test_every_command_tells_how_it_is_called(env):
+    commands = re.findall(r"^  ([a-z]+) ", do(env, ACESO, "--help").stdout, re.M)
+    assert len(commands) > 15
+    for words in [[c] for c in commands] + [["pool", "create"], ["pool", "serve"],
+                                            ["pool", "key"], ["scrub", "start"]]:
+        done = do(env, ACESO, *words, "--help")
+        assert done.returncode == 0 and not done.stderr, done
+        assert done.stdout.startswith(f"usage: aceso {words[0]}")
+    assert "--code" in do(env, ACESO, "pool", "create", "-h").stdout
+    # behind a key it is a value
+    assert "no pool is running" in do(env, ACESO, "put", "key", "--help").stderr
+
+
+def test_only_what_is_near_is_proposed(env):
+    for args in ([FUSE, "-o", "foo", "/"], [ACESO, "foo"]):
+        assert "did you mean" not in do(env, *args).stderr
 
 
 def test_without_a_pool_aceso_says_how_to_get_one(env):

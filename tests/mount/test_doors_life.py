@@ -193,9 +193,10 @@ def test_without_its_supervisor_a_mount_goes_on(env, mnt):
     put(mnt, "x", "still here")
     assert get(mnt, "x") == "still here"
     assert all(map(alive, nodes))
-    done = do(env, ACESO, "-p", "p", "status")
-    assert done.returncode == 69
-    one_line(done, "lost its supervisor")
+    for which in (["-p", "p"], []):  # one that is named, or the only one there is
+        done = do(env, ACESO, *which, "status")
+        assert done.returncode == 69
+        one_line(done, "pool p has lost its supervisor")
     done = do(env, FUSE, "-o", "pool=p,size=64m", os.path.dirname(mnt))
     assert done.returncode != 0
     one_line(done, "lost its supervisor", "unmount")
@@ -242,6 +243,15 @@ def test_umount_names_who_is_in_the_way(env, mnt):
     finally:
         sleeper.kill()
         sleeper.wait()
+    inner = os.path.join(mnt, "inner")
+    os.mkdir(inner)
+    subprocess.run(["mount", "-t", "tmpfs", "none", inner], check=True)
+    try:
+        done = do(env, ACESO, "umount", mnt)
+        assert done.returncode == 1
+        one_line(done, "busy", "mounts inside it", "--lazy")
+    finally:
+        subprocess.run(["umount", inner], check=True)
     assert do(env, ACESO, "umount", mnt).returncode == 0
     assert gone(env)
 
