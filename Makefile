@@ -259,7 +259,7 @@ help:
 	@echo 'bench-recovery           how long until a read, the index, full redundancy'
 	@echo 'chaos [SECONDS=300]      real mounts, nodes and mounts killed and stopped at random'
 	@echo 'histories [SECONDS=300]  recorded histories of a real pool with deaths are linearizable'
-	@echo 'fuzz [	@echo 'fuzz [T=name SECONDS=n]  every decoder, hostile bytes, under libFuzzer'
+	@echo 'fuzz [T=name SECONDS=n]  every decoder, hostile bytes, under libFuzzer'
 	@echo 'install, uninstall       DESTDIR= prefix=/usr/local'
 	@echo 'format lint clean'
 
