@@ -17,7 +17,7 @@ fi
 # The pool ends by itself, unless it is mounted elsewhere too.
 state() { # "mounted", "ending", or nothing
 	"$bin/aceso" pools | awk -v p="$pool" \
-		'$1 == p { print NF > 4 ? "mounted" : "ending" }'
+		'$1 == p { print (NF > 4 ? "mounted" : "ending") }'
 }
 tries=100
 while [ "$tries" -gt 0 ] && [ "$(state)" = ending ]; do

@@ -42,7 +42,7 @@ def test_keys(on):
     on("rm", "greeting")
     one_line(on("get", "greeting", code=1), "greeting: no such key")
     one_line(on("rm", "greeting", code=1), "no such key")
-    on("put", "big", input="x" * 70000, code=1)
+    one_line(on("put", "big", input="x" * 70000, code=1), "at most 68 KiB")
     assert "greeting" not in on("ls", "--keys")
     os.listdir(on.dir)  # keys and files do not meet
     assert os.listdir(on.dir) == []
@@ -79,8 +79,23 @@ def test_explain_a_path_down_to_the_nodes(on):
     assert "pages more" in text  # 74 of them, 64 are shown
     on("put", "k", "v")
     assert re.search(r"key k\n +hash +[0-9a-f]{16} -> shard \d", on("explain", "k"))
-    one_line(on("explain", "nokey", code=1), "nokey")
+    one_line(on("explain", "nokey", code=1), "nokey: no such key", "a slash")
     assert on("explain", "/nofile", code=1).stderr.count("\n") == 1
+
+
+def test_a_path_goes_through_any_mount_of_the_pool(on):
+    with open(os.path.join(on.dir, "f"), "w") as f:
+        f.write("here")
+    second = on.dir + "2"
+    os.mkdir(second)
+    done = do(on.env, FUSE, "-o", "pool=tools", second)
+    assert done.returncode == 0, done.stderr
+    try:
+        for path in ("/f", f"{on.dir}/f", f"{second}/f"):
+            assert on("get", path) == "here"
+            assert on("explain", path).startswith("path /f\n")
+    finally:
+        subprocess.run(["umount", second], check=True)
 
 
 def test_status_in_its_forms(on):
@@ -132,6 +147,26 @@ def test_start_and_stop_scripts(env, mnt, tmp_path):
     assert os.listdir(env["ACESO_RUNTIME_DIR"]) == []
     done = do(env, os.path.join(ROOT, "scripts", "stop.sh"), where)
     assert done.returncode == 0 and "Nothing of aceso" in done.stdout
+
+
+def test_stop_tells_a_pool_that_goes_on_and_leaves_no_file(env, mnt, tmp_path, monkeypatch):
+    need_fuse()
+    env = dict(env, BIN=BIN)
+    elsewhere, cwd = tmp_path / "elsewhere", tmp_path / "cwd"
+    elsewhere.mkdir()
+    cwd.mkdir()
+    monkeypatch.chdir(cwd)
+    stop = os.path.join(ROOT, "scripts", "stop.sh")
+    for where in (mnt, str(elsewhere)):
+        done = do(env, FUSE, "-o", "size=64m,pool=two", where)
+        assert done.returncode == 0, done.stderr
+    done = do(env, stop, mnt)
+    said = done.stdout + done.stderr
+    done = do(env, stop, str(elsewhere))
+    assert "Pool two goes on: it has other mounts" in said
+    assert done.returncode == 0 and "Pool two has ended" in done.stdout, done
+    assert os.listdir(env["ACESO_RUNTIME_DIR"]) == []
+    assert os.listdir(cwd) == []
 
 
 def test_who_starts_it_with_sudo_may_write_there(env, mnt, tmp_path):
