@@ -280,7 +280,7 @@ static int open_joined(const struct kv_opts *opts, struct fab_net *net,
 	return 0;
 
 err_close_space:
-	space_close(kv->space, kv_thread(kv));
+	space_close(kv->space);
 err_free_parts:
 	parts_free(kv);
 	return rc;
@@ -408,12 +408,14 @@ void kv_close(struct kv *kv)
 	background_stop_worker(kv);
 	delete_state_keys(kv);
 	t = kv_thread(kv);
-	space_close(kv->space, t);
+	if (t != NULL)
+		space_leave(kv->space, t);
 	background_leaving(kv);
 	if (t != NULL)
 		fab_call_run(t->fab, FAB_NODE_COORD, PROTO_LEAVE, NULL, 0, NULL,
 			     0, NULL, LEAVE_NS);
-	background_stop_watcher(kv);
+	background_stop_watcher(kv); /* it may adopt a view until it ends */
+	space_close(kv->space);
 	parts_free(kv);
 	fab_net_close(net);
 }

@@ -307,13 +307,10 @@ static bool all_done(struct space *sp)
 	return marks_waiting(sp->marks) == 0;
 }
 
-void space_close(struct space *sp, struct kv_thread *t)
+void space_leave(struct space *sp, struct kv_thread *t)
 {
-	uint64_t until;
+	uint64_t until = fab_now(t->fab) + CLOSE_NS;
 
-	if (sp == NULL)
-		return;
-	until = fab_now(t->fab) + CLOSE_NS;
 	close_open(sp);
 	for (;;) {
 		space_seal_all(sp, t);
@@ -322,6 +319,12 @@ void space_close(struct space *sp, struct kv_thread *t)
 			break;
 		fab_sleep(t->fab, CLOSE_NAP_NS);
 	}
+}
+
+void space_close(struct space *sp)
+{
+	if (sp == NULL)
+		return;
 	pages_scratch_free(sp);
 	for (uint32_t i = 0; i < SPACE_BLOCKS_MAX; i++)
 		units_close(&sp->blocks[i].units);

@@ -38,8 +38,10 @@ struct space_spot {
 
 int space_open(struct kv *kv, struct space **out);
 /* Seals all, waiting at most a few seconds for nodes that do not answer; for
- * kv_close(). NULL is fine. */
-void space_close(struct space *sp, struct kv_thread *t);
+ * kv_close(). Views may still be adopted meanwhile, and after. */
+void space_leave(struct space *sp, struct kv_thread *t);
+/* Frees; nobody uses it any more. NULL is fine. */
+void space_close(struct space *sp);
 
 /* Take @units for a write that begins now, from the calling thread's lane.
  * Mostly without any remote operation; else opens a block (blocking CALLs, up

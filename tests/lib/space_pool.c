@@ -364,7 +364,8 @@ void spool_open(struct space_pool *p, const struct spool_shape *shape)
 
 void spool_close(struct space_pool *p)
 {
-	space_close(p->kv.space, kv_thread(&p->kv));
+	space_leave(p->kv.space, kv_thread(&p->kv));
+	space_close(p->kv.space);
 	member_close(p->kv.member);
 	cache_close(p->kv.cache);
 	alone_close(p->kv.alone);

@@ -13,11 +13,13 @@
 
 #include "tests/lib/cluster.h"
 
-#define CLIENTS 2u
-#define THREADS 6u /* of all clients */
-#define ROUNDS	300u
-#define KEYS	4u
-#define MS	UINT64_C(1000000)
+#define CLIENTS	     2u
+#define THREADS	     6u /* of all clients */
+#define ROUNDS	     300u
+#define KEYS	     4u
+#define MS	     UINT64_C(1000000)
+#define LEAVERS	     8u /* as many as the pool has places for */
+#define LEAVE_ROUNDS 20u
 
 struct worker {
 	struct kv *kv;
@@ -146,10 +148,60 @@ static void nothing_acknowledged_is_lost_or_twice(void **state)
 	}
 }
 
+/* --- leaving while the view changes --------------------------------------- */
+
+struct leaver {
+	struct cluster *c;
+	struct kv *kv;
+	uint64_t after; /* ns */
+};
+
+static void leave(void *arg)
+{
+	struct leaver *l = arg;
+
+	cluster_sleep(l->c, l->after);
+	kv_close(l->kv);
+}
+
+/* Each leaves at another moment of what a death sets off in its watcher. */
+static void leaving(struct cluster *c, void *arg)
+{
+	struct kv_opts o = {.pool = cluster_address(c), .lanes = 2};
+	struct leaver l[LEAVERS];
+	uint64_t step = *(uint64_t *)arg;
+
+	for (unsigned i = 0; i < LEAVERS; i++) {
+		l[i] = (struct leaver){.c = c, .after = i * step};
+		assert_int_equal(kv_open(&o, &l[i].kv), 0);
+		assert_int_equal(kv_put(l[i].kv, "key", 3, &i, sizeof(i), NULL),
+				 0);
+	}
+	for (unsigned i = 0; i < LEAVERS; i++)
+		cluster_spawn(c, leave, &l[i]);
+	cluster_kill_node(c, 1);
+	cluster_join(c);
+}
+
+/* The watcher adopts views until it has ended: what it walks through is still
+ * there. Seen by the address sanitizer, or by a crash. */
+static void who_leaves_while_the_view_changes_leaves_whole(void **state)
+{
+	struct cluster_opts o = {.mode = CLUSTER_SHM};
+
+	for (uint64_t step = 0; step < LEAVE_ROUNDS; step++) {
+		uint64_t ns = step * (MS / 20);
+
+		cluster_run(&o, leaving, &ns);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_acknowledged_is_lost_or_twice),
+		cmocka_unit_test(
+			who_leaves_while_the_view_changes_leaves_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

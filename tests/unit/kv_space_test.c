@@ -186,7 +186,8 @@ static void gaps_of_a_sealed_block_are_marked(void **state)
 	assert_int_equal(take(SPACE_COLD, 7, &last), 0); /* into a gap */
 	settle(&last);
 	assert_ptr_equal(last.block, s[0].block);
-	space_close(pool.kv.space, me());
+	space_leave(pool.kv.space, me());
+	space_close(pool.kv.space);
 	assert_state(&p, BLOCK_SEALED);
 	for (uint32_t r = 3; r < 5; r++)
 		assert_int_equal(dead_at(&p, spool_node(&pool, p.stripe, r)),
@@ -377,7 +378,8 @@ static void closing_seals_what_was_written_and_frees_the_rest(void **state)
 	p = place_of(&s);
 	q = place_of(&u);
 	space_abandon(pool.kv.space, &u);
-	space_close(pool.kv.space, me());
+	space_leave(pool.kv.space, me());
+	space_close(pool.kv.space);
 	assert_state(&p, BLOCK_SEALED);
 	assert_int_equal(pool.calls[PROTO_SEAL], 6);
 	assert_int_equal(space_open(&pool.kv, &pool.kv.space), 0);
