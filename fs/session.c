@@ -1,4 +1,4 @@
-/* fs/session.c - two flags more in the answer to INIT. */
+/* fs/session.c - three flags more in the answer to INIT. */
 #include "fs/session.h"
 
 #include <errno.h>
@@ -16,8 +16,10 @@
 #define FUSE_DIRECT_IO_ALLOW_MMAP (1ull << 36)
 #endif
 
-/* Beyond what libfuse knows; taken if the kernel offers it. */
-#define WANTED (FUSE_HANDLE_KILLPRIV_V2 | FUSE_DIRECT_IO_ALLOW_MMAP)
+/* Beyond what libfuse knows or says; taken if the kernel offers it. */
+#define WANTED                                                                 \
+	(FUSE_HANDLE_KILLPRIV_V2 | FUSE_DIRECT_IO_ALLOW_MMAP |                 \
+	 FUSE_PARALLEL_DIROPS)
 
 /* Of struct fs.init_state: where INIT is. It comes first, and alone. */
 enum { INIT_AWAITED, INIT_ASKED, INIT_OVER };

@@ -14,7 +14,9 @@ struct fuse_session;
  * request for each write, unless the file system says at INIT that it drops
  * privileges itself, FUSE_HANDLE_KILLPRIV_V2. And with cache=none a file can be
  * mapped shared only with FUSE_DIRECT_IO_ALLOW_MMAP. libfuse 3.14 knows neither
- * flag, so they are put into the answer to INIT on its way out, if the kernel
+ * flag, and forgets to say FUSE_PARALLEL_DIROPS, without which one lookup that
+ * waits (for a rebuild) holds up all others in its directory, uninterruptibly.
+ * So they are put into the answer to INIT on its way out, if the kernel
  * offered them. Without them all else works, small writes at a third of the
  * speed.
  * Errors: -ENOMEM and what fuse_session_custom_io() says; the session is then
