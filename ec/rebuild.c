@@ -33,7 +33,7 @@ static int open_buffers(struct rebuild *r)
 	if (r->sum_buf == NULL || r->piece == NULL || r->maps == NULL ||
 	    r->ops == NULL || r->expect == NULL)
 		return -ENOMEM;
-	return bits_open(&r->todo, g->blocks);
+	return bits_open(&r->owed, g->blocks);
 }
 
 int rebuild_open(struct alloc *a, struct fab *f, uint64_t up,
@@ -51,7 +51,7 @@ int rebuild_open(struct alloc *a, struct fab *f, uint64_t up,
 		return -ENOMEM;
 	}
 	for (uint32_t b = 0; b < a->o.group->blocks; b++)
-		bits_put(&r->todo, b, true);
+		bits_put(&r->owed, b, true);
 	r->sum.total_blocks = a->o.group->blocks;
 	*out = r;
 	return 0;
@@ -61,7 +61,7 @@ void rebuild_close(struct rebuild *r)
 {
 	if (r == NULL)
 		return;
-	bits_close(&r->todo);
+	bits_close(&r->owed);
 	free(r->expect);
 	free(r->ops);
 	free(r->maps);
@@ -171,18 +171,18 @@ static bool next_wanted(struct rebuild *r, uint32_t *block)
 	if (*block == BITS_NONE)
 		return false;
 	bits_put(&r->a->wanted, *block, false);
-	if (!bits_has(&r->todo, *block))
+	if (!bits_has(&r->owed, *block))
 		r->sum.done_blocks--; /* something came after it was done */
-	bits_put(&r->todo, *block, true);
+	bits_put(&r->owed, *block, true);
 	return true;
 }
 
 /* In order, round after round. Lock held. */
 static bool next_in_turn(struct rebuild *r, uint32_t *block)
 {
-	*block = bits_next(&r->todo, r->cursor);
+	*block = bits_next(&r->owed, r->cursor);
 	if (*block == BITS_NONE) {
-		*block = bits_next(&r->todo, 0);
+		*block = bits_next(&r->owed, 0);
 		r->surveyed = true;
 	}
 	r->cursor = *block + 1;
@@ -250,7 +250,7 @@ static void block_ends(struct rebuild *r, bool left)
 	pthread_mutex_lock(&r->a->lock);
 	r->sum.done_bytes += *e;
 	if (!left) {
-		bits_put(&r->todo, r->at.block, false);
+		bits_put(&r->owed, r->at.block, false);
 		r->sum.done_blocks++;
 	}
 	pthread_mutex_unlock(&r->a->lock);
@@ -272,7 +272,7 @@ static int block_waits(struct rebuild *r, int why)
 		data_drop(r);
 	r->on = false;
 	pthread_mutex_lock(&r->a->lock);
-	left = r->todo.n;
+	left = r->owed.n;
 	pthread_mutex_unlock(&r->a->lock);
 	if ((why == -EAGAIN || why == -EIO) && ++r->waits < left)
 		return 1;
@@ -333,7 +333,7 @@ void rebuild_want(struct rebuild *r, uint64_t stripe, uint32_t role)
 	if (role >= r->a->w || alloc_locate(r->a, stripe, role, &at) != 0)
 		return;
 	pthread_mutex_lock(&r->a->lock);
-	if (bits_has(&r->todo, at.block))
+	if (bits_has(&r->owed, at.block))
 		bits_put(&r->a->wanted, at.block, true);
 	pthread_mutex_unlock(&r->a->lock);
 }

@@ -41,7 +41,7 @@ struct rebuild {
 	struct fab *f;
 	uint64_t up;
 
-	struct bits todo; /* blocks; under alloc's lock, as is: */
+	struct bits owed; /* blocks; under alloc's lock, as is: */
 	struct rebuild_progress sum;
 	uint32_t *expect; /* [blocks] bytes, as far as they are known */
 	bool surveyed;	  /* all were looked at once */

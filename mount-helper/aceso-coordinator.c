@@ -1,7 +1,6 @@
 /* mount-helper/aceso-coordinator.c - the coordinator of a pool over several
  * hosts: aceso-coordinator(8). aceso pool serve starts it. */
 #include <errno.h>
-#include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "kv/node/coord.h"
 #include "kv/node/viewstore.h"
 #include "kv/proto.h"
+#include "mount-helper/args.h"
 #include "mount-helper/exitcode.h"
 #include "mount-helper/poolconf.h"
 #include "mount-helper/program.h"
@@ -57,8 +57,10 @@ static void usage(FILE *f)
 	      f);
 }
 
-static int take(struct args *a, int letter, const char *value)
+static int take(void *arg, int letter, const char *value)
 {
+	struct args *a = arg;
+
 	switch (letter) {
 	case 'p':
 		a->pool = value;
@@ -75,26 +77,13 @@ static int take(struct args *a, int letter, const char *value)
 
 static int parse(struct args *a, int argc, char **argv)
 {
-	int letter, at = 0;
+	static const struct args_form form = {.program = "aceso-coordinator",
+					      .longs = longs,
+					      .usage = usage,
+					      .take = take};
+	int rc = args_parse(&form, a, argc, argv);
 
-	while ((letter = getopt_long(argc, argv, "Vh", longs, &at)) != -1) {
-		if (letter == 'V') {
-			printf("aceso-coordinator %s\n", ACESO_VERSION);
-			exit(EXIT_OK);
-		}
-		if (letter == 'h') {
-			usage(stdout);
-			exit(EXIT_OK);
-		}
-		if (letter == '?')
-			return -EINVAL;
-		if (take(a, letter, optarg) < 0) {
-			say_err("--%s '%s' makes no sense", longs[at].name,
-				optarg);
-			return -EINVAL;
-		}
-	}
-	return optind == argc && a->pool != NULL ? 0 : -EINVAL;
+	return rc < 0 || a->pool != NULL ? rc : -EINVAL;
 }
 
 static int open_net(void *arg, struct fab_net **out)

@@ -1,11 +1,11 @@
 /* mount-helper/aceso-node.c - one memory node, or the supervisor of a pool of
  * them. People do not start it by hand: aceso-fuse does, or aceso pool serve.
  */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "mount-helper/args.h"
 #include "mount-helper/exitcode.h"
 #include "mount-helper/memnode.h"
 #include "mount-helper/pooldir.h"
@@ -80,8 +80,9 @@ static int set_id(struct args *a, const char *text)
 }
 
 /* Returns 0 to go on, -1 for a bad value. */
-static int take(struct args *a, int letter, const char *value)
+static int take(void *arg, int letter, const char *value)
 {
+	struct args *a = arg;
 	struct conf_pool *p = &a->super.pool;
 
 	switch (letter) {
@@ -136,29 +137,8 @@ static int take(struct args *a, int letter, const char *value)
 	return -1;
 }
 
-static int parse(struct args *a, int argc, char **argv)
-{
-	int letter, at = 0;
-
-	while ((letter = getopt_long(argc, argv, "Vh", longs, &at)) != -1) {
-		if (letter == 'V') {
-			printf("aceso-node %s\n", ACESO_VERSION);
-			exit(EXIT_OK);
-		}
-		if (letter == 'h') {
-			usage(stdout);
-			exit(EXIT_OK);
-		}
-		if (letter == '?')
-			return -1; /* getopt said why */
-		if (take(a, letter, optarg) < 0) {
-			say_err("--%s '%s' makes no sense", longs[at].name,
-				optarg);
-			return -1;
-		}
-	}
-	return optind == argc ? 0 : -1;
-}
+static const struct args_form form = {
+	.program = "aceso-node", .longs = longs, .usage = usage, .take = take};
 
 static bool complete(const struct args *a)
 {
@@ -180,7 +160,7 @@ int main(int argc, char **argv)
 
 	program_open_std();
 	say_init("aceso-node");
-	if (parse(&a, argc, argv) < 0 || !complete(&a)) {
+	if (args_parse(&form, &a, argc, argv) < 0 || !complete(&a)) {
 		usage(stderr);
 		return EXIT_USAGE;
 	}

@@ -22,7 +22,7 @@ struct sealing {
 	struct space *sp;
 	struct kv_thread *t;
 	struct space_block *b;
-	uint64_t todo; /* members that are up and not yet told */
+	uint64_t untold; /* members that are up and not yet told */
 	struct proto_mark *marks;
 	uint32_t marks_len;
 	/* What is refused is of no use to us: it cannot be, in an open block.
@@ -63,7 +63,7 @@ static int tell(struct sealing *s, const struct proto_seal *seal, uint16_t type,
 	for (uint32_t i = 0; i < b->members; i++) {
 		uint8_t node = b->member[i].node;
 
-		if (!(s->todo >> node & 1))
+		if (!(s->untold >> node & 1))
 			continue;
 		*done |= UINT64_C(1) << node;
 		if (s->marks_len != 0)
@@ -123,34 +123,34 @@ static int seal_written(struct sealing *s, const struct proto_seal *seal)
 			(uint32_t)(sizeof(*s->marks) +
 				   PROTO_MARKS_MAX * sizeof(s->marks->mark[0]));
 		rc = tell(s, NULL, 0, &done);
-		if (rc != 0 || done != s->todo) {
+		if (rc != 0 || done != s->untold) {
 			rc = -EAGAIN;
 			goto out;
 		}
 	}
 	rc = tell(s, seal, PROTO_SEAL, &done);
 	s->b->sealed |= done;
-	s->todo &= ~done;
+	s->untold &= ~done;
 out:
 	free(s->marks);
-	return rc != 0 ? rc : s->todo != 0 ? -EAGAIN : 0;
+	return rc != 0 ? rc : s->untold != 0 ? -EAGAIN : 0;
 }
 
 /* Nothing was written: the leader frees it last. */
 static int seal_empty(struct sealing *s, const struct proto_seal *seal)
 {
-	uint64_t leader = s->todo & UINT64_C(1) << s->b->leader, done;
+	uint64_t leader = s->untold & UINT64_C(1) << s->b->leader, done;
 	int rc;
 
-	s->todo &= ~leader;
+	s->untold &= ~leader;
 	rc = tell(s, seal, PROTO_CANCEL, &done);
 	s->b->sealed |= done;
-	if (rc != 0 || done != s->todo)
+	if (rc != 0 || done != s->untold)
 		return -EAGAIN;
-	s->todo = leader;
+	s->untold = leader;
 	rc = tell(s, seal, PROTO_CANCEL, &done);
 	s->b->sealed |= done;
-	return rc != 0 || done != s->todo ? -EAGAIN : 0;
+	return rc != 0 || done != s->untold ? -EAGAIN : 0;
 }
 
 static uint64_t members_up(const struct sealing *s)
@@ -177,7 +177,7 @@ void block_return(struct space *sp, struct kv_thread *t, struct space_block *b)
 		.used = sp->total * GROUP_UNIT_BYTES,
 	};
 
-	s.todo = members_up(&s);
+	s.untold = members_up(&s);
 	seal_written(&s, &seal);
 	b->sealed = 0;
 }
@@ -197,13 +197,13 @@ static int seal_now(struct space *sp, struct kv_thread *t,
 	};
 	int rc;
 
-	s.todo = members_up(&s) & ~b->sealed;
+	s.untold = members_up(&s) & ~b->sealed;
 	if (b->units.bump == 0)
 		return seal_empty(&s, &seal);
-	rc = block_mend(sp, t, b, s.todo & ~b->mended);
+	rc = block_mend(sp, t, b, s.untold & ~b->mended);
 	if (rc != 0)
 		return rc;
-	b->mended |= s.todo; /* from here on they may have heard the seal */
+	b->mended |= s.untold; /* from here on they may have heard the seal */
 	return seal_written(&s, &seal);
 }
 

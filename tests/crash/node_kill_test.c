@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <cmocka.h>
 
 #include "tests/lib/scenes.h"
@@ -59,28 +58,19 @@ static void somebody_dies(void **state)
 /* node_kill_test SCENE NODE N: one of them alone. */
 static int play_one(char **argv)
 {
+	const struct scene *scene = scene_named(argv[1]);
 	uint32_t victim = (uint32_t)atoi(argv[2]);
 	struct strike st = strike_of(victim);
 
 	st.n = (uint32_t)atoi(argv[3]);
-	for (uint32_t i = 0; i < scenes_n; i++)
-		if (strcmp(scenes[i].name, argv[1]) == 0)
-			scene_play(&scenes[i], 1 + victim, &st, 1);
+	if (scene == NULL)
+		return 2;
+	scene_play(scene, 1 + victim, &st, 1);
 	return st.hit ? 0 : 1;
 }
 
 int main(int argc, char **argv)
 {
-	struct CMUnitTest tests[32];
-
-	if (argc == 4)
-		return play_one(argv);
-	for (uint32_t i = 0; i < scenes_n; i++)
-		tests[i] = (struct CMUnitTest){
-			.name = scenes[i].name,
-			.test_func = somebody_dies,
-			.initial_state = (void *)&scenes[i],
-		};
-	return _cmocka_run_group_tests("somebody dies", tests, scenes_n, NULL,
-				       NULL);
+	return argc == 4 ? play_one(argv)
+			 : scenes_run("somebody dies", somebody_dies);
 }

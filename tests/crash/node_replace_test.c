@@ -9,7 +9,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <cmocka.h>
 
 #include "tests/lib/scenes.h"
@@ -79,35 +78,6 @@ static void two_die(void **state)
 
 /* -------------------------------------------------------------------------- */
 
-static int play_one(int argc, char **argv)
-{
-	struct strike st[2] = {{.n = 0}, {.n = 0}};
-
-	for (int i = 0; i < 2 && argc > 4 + 2 * i; i++) {
-		st[i].who = (uint32_t)atoi(argv[3 + 2 * i]);
-		st[i].n = (uint32_t)atoi(argv[4 + 2 * i]);
-	}
-	for (uint32_t i = 0; i < scenes_n; i++)
-		if (strcmp(scenes[i].name, argv[1]) == 0)
-			scene_play_replaced(&scenes[i],
-					    strtoull(argv[2], NULL, 0), st,
-					    argc > 6 ? 2 : 1);
-	return 0;
-}
-
-static int run_all(const char *name, void (*test)(void **state))
-{
-	struct CMUnitTest tests[32];
-
-	for (uint32_t i = 0; i < scenes_n; i++)
-		tests[i] = (struct CMUnitTest){
-			.name = scenes[i].name,
-			.test_func = test,
-			.initial_state = (void *)&scenes[i],
-		};
-	return _cmocka_run_group_tests(name, tests, scenes_n, NULL, NULL);
-}
-
 int main(int argc, char **argv)
 {
 	const char *n = getenv("SAMPLES");
@@ -117,7 +87,7 @@ int main(int argc, char **argv)
 	if (samples == 0)
 		samples = 1;
 	if (argc > 4)
-		return play_one(argc, argv);
-	return run_all("a node dies and is replaced", one_dies) +
-	       run_all("two nodes die and are replaced", two_die);
+		return scene_play_words(argc, argv, scene_play_replaced);
+	return scenes_run("a node dies and is replaced", one_dies) +
+	       scenes_run("two nodes die and are replaced", two_die);
 }

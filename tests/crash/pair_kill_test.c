@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <cmocka.h>
 
 #include "tests/lib/scenes.h"
@@ -84,14 +83,6 @@ static void node_dies_then_the_client(void **state)
 	play_pairs(*state, node_then_client);
 }
 
-static const struct scene *scene_named(const char *name)
-{
-	for (uint32_t i = 0; i < scenes_n; i++)
-		if (strcmp(scenes[i].name, name) == 0)
-			return &scenes[i];
-	return NULL;
-}
-
 /* Moments that something was wrong at once. */
 static void moments_that_were_found(void **state)
 {
@@ -116,36 +107,6 @@ static void moments_that_were_found(void **state)
 	}
 }
 
-/* pair_kill_test SCENE SEED WHO N [WHO M]...: one of them alone; WHO -1: the
- * client. */
-static int play_one(int argc, char **argv)
-{
-	const struct scene *scene = scene_named(argv[1]);
-	struct strike st[STRIKES_MAX] = {{.n = 0}};
-	uint32_t n = 0;
-
-	for (int i = 3; i + 1 < argc && n < STRIKES_MAX; i += 2)
-		st[n++] = (struct strike){.who = (uint32_t)atoi(argv[i]),
-					  .n = (uint32_t)atoi(argv[i + 1])};
-	if (scene == NULL)
-		return 2;
-	scene_play(scene, strtoull(argv[2], NULL, 0), st, n);
-	return 0;
-}
-
-static int run_all(const char *name, void (*test)(void **state))
-{
-	struct CMUnitTest tests[32];
-
-	for (uint32_t i = 0; i < scenes_n; i++)
-		tests[i] = (struct CMUnitTest){
-			.name = scenes[i].name,
-			.test_func = test,
-			.initial_state = (void *)&scenes[i],
-		};
-	return _cmocka_run_group_tests(name, tests, scenes_n, NULL, NULL);
-}
-
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest found[] = {
@@ -156,9 +117,9 @@ int main(int argc, char **argv)
 	if (n != NULL)
 		samples = (uint32_t)atoi(n);
 	if (argc > 4)
-		return play_one(argc, argv);
+		return scene_play_words(argc, argv, scene_play);
 	return cmocka_run_group_tests(found, NULL, NULL) +
-	       run_all("two nodes die", nodes_die) +
-	       run_all("a client, then a node", client_dies_then_a_node) +
-	       run_all("a node, then a client", node_dies_then_the_client);
+	       scenes_run("two nodes die", nodes_die) +
+	       scenes_run("a client, then a node", client_dies_then_a_node) +
+	       scenes_run("a node, then a client", node_dies_then_the_client);
 }

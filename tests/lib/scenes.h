@@ -46,4 +46,18 @@ void scene_play(const struct scene *scene, uint64_t seed, struct strike *strike,
 void scene_play_replaced(const struct scene *scene, uint64_t seed,
 			 struct strike *strike, uint32_t strikes);
 
+/* --- for main()s: scenes_run.c -------------------------------------------- */
+
+/* NULL: there is none. */
+const struct scene *scene_named(const char *name);
+
+/* @test once for each scene, which is its state; how many failed. */
+int scenes_run(const char *group, void (*test)(void **state));
+
+/* One of them alone: SCENE SEED WHO N [WHO M]..., WHO -1 the client; the exit
+ * code. */
+int scene_play_words(int argc, char **argv,
+		     void (*play)(const struct scene *scene, uint64_t seed,
+				  struct strike *strike, uint32_t strikes));
+
 #endif

@@ -194,6 +194,24 @@ def pattern(rng, size):
     return (block * (size // len(block) + 1))[:size]
 
 
+def fill(base, rng, files=60):
+    """Files of all sorts; returns path -> content."""
+    made = {}
+    for i in range(files):
+        path = os.path.join(base, f"d{i % 7}", f"f{i}")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        made[path] = pattern(rng, rng.choice((0, 50, 2900, 4096, 20000, 300000, 1500000)))
+        with open(path, "wb") as f:
+            f.write(made[path])
+    return made
+
+
+def same(made):
+    for path, data in made.items():
+        with open(path, "rb") as f:
+            assert f.read() == data, path
+
+
 def checksum(path):
     crc = 0
     with open(path, "rb") as f:

@@ -9,7 +9,8 @@ import threading
 import time
 
 import pytest
-from conftest import Pool, aceso, checksum, need_fuse, pattern, sh, wait_for
+from conftest import (Pool, aceso, checksum, fill, need_fuse, pattern, same, sh,
+                      wait_for)
 
 PAIRS = list(itertools.combinations(range(5), 2))
 
@@ -19,28 +20,10 @@ def forget_cached():
         f.write("3")
 
 
-def fill(base, rng, files=120):
-    """Files of all sorts; returns path -> content."""
-    made = {}
-    for i in range(files):
-        path = os.path.join(base, f"d{i % 7}", f"f{i}")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        made[path] = pattern(rng, rng.choice((0, 50, 2900, 4096, 20000, 100000, 1500000)))
-        with open(path, "wb") as f:
-            f.write(made[path])
-    return made
-
-
-def same(made):
-    for path, data in made.items():
-        with open(path, "rb") as f:
-            assert f.read() == data, path
-
-
 @pytest.mark.parametrize("pair", PAIRS, ids=lambda p: f"{p[0]}{p[1]}")
 def test_any_two_nodes(pool, pair, seed):
     rng = random.Random(seed)
-    made = fill(pool.dir, rng)
+    made = fill(pool.dir, rng, 120)
     for node in pair:
         os.kill(pool.status()["nodes"][node]["pid"], signal.SIGKILL)
     forget_cached()

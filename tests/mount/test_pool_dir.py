@@ -8,7 +8,8 @@ import threading
 import time
 
 import pytest
-from conftest import BIN, SLOW, Pool, aceso, need_fuse, of_pool, pattern, sh, wait_for
+from conftest import (BIN, SLOW, Pool, aceso, fill, need_fuse, of_pool, pattern, same, sh,
+                      wait_for)
 
 
 class DirPool(Pool):
@@ -73,23 +74,6 @@ def kept():
     yield made
     made.close()
     assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
-
-
-def fill(base, rng, files=60):
-    made = {}
-    for i in range(files):
-        path = os.path.join(base, f"d{i % 5}", f"f{i}")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        made[path] = pattern(rng, rng.choice((0, 50, 2900, 4096, 20000, 300000, 1500000)))
-        with open(path, "wb") as f:
-            f.write(made[path])
-    return made
-
-
-def same(made):
-    for path, data in made.items():
-        with open(path, "rb") as f:
-            assert f.read() == data, path
 
 
 def test_unmount_and_mount_again(kept, seed):
