@@ -168,6 +168,7 @@ static uint64_t up_now(const struct alloc *a)
 /* What parity node @j's record says of the orphan. */
 enum orphan_view {
 	ORPHAN_ABSENT,	/* down, or it does not know of this block */
+	ORPHAN_UNKNOWN, /* it is up, but cannot be asked just now */
 	ORPHAN_WAITING, /* its delta is not equal yet */
 	ORPHAN_SETTLED,
 };
@@ -180,12 +181,13 @@ static enum orphan_view view_of(struct alloc *a, struct fab *f,
 	struct block_rec rec;
 
 	group_member(g, c->at.stripe, a->k + j, &node, &block);
-	if ((up_now(a) >> node & 1) == 0 ||
-	    read_node(f,
+	if ((up_now(a) >> node & 1) == 0)
+		return ORPHAN_ABSENT;
+	if (read_node(f,
 		      fab_addr_make((uint8_t)node,
 				    group_rec_off(g, block, c->at.role)),
 		      &rec, sizeof(rec)) != 0)
-		return ORPHAN_ABSENT;
+		return ORPHAN_UNKNOWN;
 	if (rec.seq % 2 != 0)
 		return ORPHAN_WAITING;
 	if (rec.state == BLOCK_FREE || rec.life != c->life)
@@ -215,8 +217,9 @@ static int follow(struct alloc *a, struct fab *f, struct alloc_copy *c)
 		v = view_of(a, f, c, j);
 		if (v == ORPHAN_SETTLED)
 			settled |= UINT64_C(1) << node;
-		wait |= v == ORPHAN_WAITING &&
-			((int)j < c->at.parity || coming);
+		wait |= v == ORPHAN_UNKNOWN ||
+			(v == ORPHAN_WAITING &&
+			 ((int)j < c->at.parity || coming));
 	}
 	if (settled == 0)
 		c->from = 0;

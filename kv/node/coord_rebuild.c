@@ -106,6 +106,13 @@ static int serve_settled(struct coord *c)
 	return did;
 }
 
+/* Nobody writes to the shards any more, and all nodes know which blocks have
+ * lost their writer: a replay waits for these (R3 in replay.h). */
+static bool may_rebuild(struct coord *c)
+{
+	return coord_settled(c, c->barrier) && TAILQ_EMPTY(&c->orphans);
+}
+
 int coord_rebuild_step(struct coord *c, uint64_t now, uint64_t *again)
 {
 	uint64_t todo;
@@ -117,7 +124,7 @@ int coord_rebuild_step(struct coord *c, uint64_t now, uint64_t *again)
 	todo = to_rebuild(c);
 	if (todo != 0 && now < c->rebuild_at)
 		coord_again(again, c->rebuild_at);
-	else if (todo != 0 && coord_settled(c, c->barrier))
+	else if (todo != 0 && may_rebuild(c))
 		for (s = 0; s < c->view.nodes; s++)
 			if (todo >> s & 1 && rebuild(c, s) == 0)
 				did = 1;

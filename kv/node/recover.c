@@ -20,6 +20,9 @@
 #include "kv/node/node_impl.h"
 #include "kv/node/replay.h"
 
+/* Parity nodes are at the blocks of dead clients: next look. */
+#define ORPHANS_RETRY_NS UINT64_C(1000000)
+
 struct recover {
 	/* under the node's lock: */
 	struct fab_request *rq[FAB_NODES_MAX]; /* who is to be told, or NULL */
@@ -345,12 +348,17 @@ static void recover_finish(struct node *n)
 		recover_end(n, rc);
 }
 
-static void recover_step(struct node *n)
+/* 0: not now. */
+static int recover_step(struct node *n, uint64_t *again)
 {
 	struct recover *r = n->recover;
 	uint64_t done, total;
 	int rc = replay_step(r->replay);
 
+	if (rc == -EAGAIN) {
+		node_again(again, fab_now(n->fab) + ORPHANS_RETRY_NS);
+		return 0;
+	}
 	if (rc > 0) {
 		replay_progress(r->replay, &done, &total);
 		publish_progress(n, done, total);
@@ -359,6 +367,7 @@ static void recover_step(struct node *n)
 	} else {
 		recover_end(n, rc);
 	}
+	return 1;
 }
 
 static void homing_go_on(struct node *n)
@@ -392,10 +401,10 @@ int recover_work(struct node *n, uint64_t *again)
 		node_again(again, fab_now(n->fab) + NODE_RETRY_NS);
 		return 0;
 	}
+	if (r->homing == NULL && r->replay != NULL)
+		return recover_step(n, again);
 	if (r->homing != NULL)
 		homing_go_on(n);
-	else if (r->replay != NULL)
-		recover_step(n);
 	else
 		recover_begin(n);
 	return 1;

@@ -55,7 +55,7 @@ static int open_parts(struct replay *r)
 	uint32_t i;
 	int rc;
 
-	rc = walk_open(group_of(r), r->o.up, &r->walk);
+	rc = walk_open(group_of(r), r->o.up, true, &r->walk);
 	if (rc == 0)
 		rc = open_merge(r);
 	for (i = 0; i < REPLAY_AHEAD && rc == 0; i++)
@@ -134,10 +134,9 @@ static int begin_one(struct replay *r)
 
 	do {
 		rc = walk_next(r->walk, r->o.fab, &wb);
-		if (rc <= 0) {
-			r->walked = true;
+		r->walked = rc == 0;
+		if (rc <= 0)
 			return rc;
-		}
 	} while (wb.rec.kind != BLOCK_RECORDS || is_kept(r, &wb));
 	rc = image_start(r->image[free_at], r->o.fab, r->o.up, &wb);
 	if (rc == 0)
@@ -176,6 +175,8 @@ int replay_step(struct replay *r)
 
 	while (!r->walked && r->ahead < REPLAY_AHEAD) {
 		rc = begin_one(r);
+		if (rc == -EAGAIN && r->ahead > 0)
+			break;
 		if (rc != 0)
 			return rc;
 	}

@@ -12,6 +12,12 @@
  * R2. A record whose units are all marked obsolete by a member is passed over:
  *     marks are sent when what replaced it is safe; and a deleted key's must
  *     not come back when its tombstone has gone (sweep.c).
+ * R3. A record is looked at only when all its living copies are alike. One
+ *     whose writer died may be in some of them; it counts if it is met (N1),
+ * and then the next death must not take it away, as what was there before is
+ *     given up with it. So the coordinator asks for nothing before all nodes
+ *     have closed what dead clients had open (ORPHANS), and blocks wait here
+ *     until their parity nodes have made the copies equal.
  *
  * Threads: one at a time per struct. */
 #ifndef ACESO_KV_NODE_REPLAY_H
@@ -41,6 +47,7 @@ int replay_open(const struct replay_opts *opts, struct replay **out);
 void replay_close(struct replay *r); /* NULL is fine */
 
 /* Go on, for about a block. Returns 1 if there is more to do, 0 at the end;
+ * -EAGAIN not now (R3), call again later;
  * -EHOSTDOWN, -ETIMEDOUT a node failed: begin again in another view; -EIO some
  * block is lost, so that nobody can say which keys there were; -ENOMEM. */
 int replay_step(struct replay *r);

@@ -249,7 +249,7 @@ static int mark_begin(struct node *n)
 	struct sweep *s = n->sweep;
 	int rc;
 
-	rc = walk_open(node_group(n), s->up, &s->walk);
+	rc = walk_open(node_group(n), s->up, false, &s->walk);
 	if (rc == 0)
 		rc = image_open(node_group(n), n->code, &s->image);
 	return rc != 0 ? rc : 1;

@@ -12,6 +12,7 @@
 struct walk {
 	const struct group *g;
 	uint64_t up;
+	bool equal;	       /* orphans are waited for */
 	uint64_t at, end;      /* data blocks: stripe * k + role */
 	uint64_t first;	       /* period of the window; UINT64_MAX: none yet */
 	size_t bytes;	       /* of a node's share in the window */
@@ -23,7 +24,7 @@ static uint64_t periods(const struct group *g)
 	return g->blocks / group_width(g);
 }
 
-int walk_open(const struct group *g, uint64_t up, struct walk **out)
+int walk_open(const struct group *g, uint64_t up, bool equal, struct walk **out)
 {
 	struct walk *w = calloc(1, sizeof(*w));
 
@@ -31,6 +32,7 @@ int walk_open(const struct group *g, uint64_t up, struct walk **out)
 		return -ENOMEM;
 	w->g = g;
 	w->up = up;
+	w->equal = equal;
 	w->end = group_stripes(g) * g->k;
 	w->first = UINT64_MAX;
 	w->bytes = (size_t)WALK_PERIODS * group_width(g) * g->k *
@@ -62,6 +64,29 @@ static int window_status(const struct fab_batch *b)
 	return 0;
 }
 
+/* An orphan whose copies differ, perhaps (ec/fold_copy.c). */
+static bool is_loose(const struct block_rec *rec)
+{
+	return rec->state != BLOCK_FREE && rec->kind == BLOCK_RECORDS &&
+	       (rec->flags & BLOCK_F_ALIGN) != 0;
+}
+
+/* Is there one in the first @len bytes of a node's share? */
+static bool window_is_loose(const struct walk *w, size_t len)
+{
+	for (uint32_t id = 0; id < w->g->nodes; id++) {
+		const struct block_rec *rec =
+			(const void *)((const char *)w->rec + id * w->bytes);
+
+		if (!(w->up >> id & 1))
+			continue;
+		for (size_t i = 0; i < len / sizeof(*rec); i++)
+			if (is_loose(&rec[i]))
+				return true;
+	}
+	return false;
+}
+
 static int window_read(struct walk *w, struct fab *f, uint64_t period)
 {
 	const struct group *g = w->g;
@@ -83,8 +108,9 @@ static int window_read(struct walk *w, struct fab *f, uint64_t period)
 	rc = fab_run(f, &b);
 	if (rc == 0)
 		rc = window_status(&b);
-	if (rc == 0)
-		w->first = period;
+	if (rc == 0 && w->equal && window_is_loose(w, len))
+		rc = -EAGAIN;
+	w->first = rc == 0 ? period : UINT64_MAX;
 	return rc;
 }
 

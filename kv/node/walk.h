@@ -22,13 +22,16 @@ struct walk_block {
 	struct block_rec rec;
 };
 
-/* @up: nodes that may be asked, bit n. Errors: -ENOMEM. */
-int walk_open(const struct group *g, uint64_t up, struct walk **out);
+/* @up: nodes that may be asked, bit n. @equal: of blocks of records all copies
+ * must be alike. Errors: -ENOMEM. */
+int walk_open(const struct group *g, uint64_t up, bool equal,
+	      struct walk **out);
 void walk_close(struct walk *w); /* NULL is fine */
 
 /* The next block that is not FREE. Returns 1; 0 at the end; -EHOSTDOWN or
  * -ETIMEDOUT if a node did not answer; -EIO if no member of some stripe that
- * keeps records is up (the walk may go on). Blocks. */
+ * keeps records is up (the walk may go on); -EAGAIN if @equal and an orphan has
+ * not been made so yet (ec/fold_copy.c): later. Blocks. */
 int walk_next(struct walk *w, struct fab *f, struct walk_block *out);
 
 /* How much of it is done, in data blocks of the pool. */
