@@ -321,6 +321,7 @@ static int attempt(struct attempt *at, uint8_t node)
 	suspect(at, node, rc);
 	if (rc != 0)
 		return rc;
+	b->epoch = at->epoch;
 	b->leader = node;
 	b->stripe = grant.stripe;
 	b->role = grant.role;
@@ -460,7 +461,6 @@ static int open_block(struct attempt *at, unsigned class, bool wait,
 		note_full(sp, t, class, at->urgent);
 	if (rc != 0)
 		return rc;
-	at->b->epoch = at->epoch;
 	stat_add(&t->stats.blocks_opened, 1);
 	if (!at->urgent)
 		atomic_store(class == SPACE_ROWS ? &sp->rows_full_ns
