@@ -306,8 +306,24 @@ static bool best_of(struct alloc *a, uint8_t kind, uint32_t run,
 	return found;
 }
 
-/* RETIRING, partly live, not in stock: begun here or by another leader. */
-static bool begun_one(struct alloc *a, struct alloc_at *at)
+/* What was left of it has become obsolete meanwhile: it will be given back, not
+ * opened (fold_victim()), and that waits until a member that is being rebuilt
+ * has it, which must not wait for us (rebuild_look.c). */
+static void only_retires(struct alloc *a, const struct alloc_at *at)
+{
+	struct block_rec rec;
+
+	block_load(at->rec, &rec);
+	if ((rec.flags & (BLOCK_F_AGAIN | BLOCK_F_READY)) == 0 ||
+	    again_find(a, at) != NULL)
+		return;
+	rec.flags = 0;
+	alloc_move(a, at, &rec);
+}
+
+/* RETIRING, partly live, not in stock: begun here or by another leader. @idle:
+ * none is in our hands just now. */
+static bool begun_one(struct alloc *a, bool idle, struct alloc_at *at)
 {
 	for (uint32_t j = 0; j < a->m; j++) {
 		struct alloc_row *row = &a->row[j];
@@ -322,6 +338,8 @@ static bool begun_one(struct alloc *a, struct alloc_at *at)
 				    again_find(a, at) == NULL &&
 				    !is_skipped(a, at))
 					return true;
+				if (idle && bits_has(&row->victim[i], p))
+					only_retires(a, at);
 			}
 		}
 	}
@@ -350,7 +368,7 @@ int again_victim(struct alloc *a, struct again_job *out)
 	bool found;
 
 	pthread_mutex_lock(&a->lock);
-	out->begun = found = begun_one(a, &at);
+	out->begun = found = begun_one(a, true, &at);
 	if (!found)
 		found = wanted_one(a, &at);
 	if (found) {
@@ -376,5 +394,5 @@ bool again_hope(struct alloc *a, uint8_t kind, uint32_t run)
 			    row->victim[i].n != 0 && !a->o.hold)
 				return true;
 	}
-	return begun_one(a, &at) || best_of(a, kind, run, &at);
+	return begun_one(a, false, &at) || best_of(a, kind, run, &at);
 }

@@ -633,6 +633,7 @@ void cluster_settle(struct cluster *c)
 	while (!shards_serve(c) || !nodes_rest(c)) {
 		if (fab_now(c->probe) > end) {
 			print_unsettled(c);
+			cluster_show_moving(c);
 			fail_msg("the cluster does not settle");
 		}
 		cluster_sleep(c, CLUSTER_TICK_NS);

@@ -94,24 +94,8 @@ static bool all_zero(const char *p, size_t n)
 /* What the members that are up know of the stripe, unless all is well. */
 static void show_records(const struct check *k, uint64_t s, bool well)
 {
-	if (well)
-		return;
-	for (uint32_t at = 0; at < group_width(k->g); at++)
-		for (uint32_t r = 0; role_up(k, s, at) && r < k->g->k; r++) {
-			struct block_rec rec;
-
-			if (at < k->g->k && at != r)
-				continue;
-			rec = rec_at(k, s, at, r);
-			print_error("at role %u (node %u), of role %u: %s kind "
-				    "%u flags %u owner %u used %u progress %u "
-				    "busy %u delta %u dead %u life %u\n",
-				    at, node_of(k, s, at), r,
-				    block_state_name(rec.state), rec.kind,
-				    rec.flags, rec.owner, rec.used,
-				    rec.progress, rec.busy, rec.delta, rec.dead,
-				    rec.life);
-		}
+	if (!well)
+		cluster_show_stripe(k->c, s);
 }
 
 static void check_data(struct check *k, uint64_t s, uint32_t r)

@@ -78,4 +78,9 @@ void cluster_await(struct cluster *c, const int *word);
 
 void cluster_clients_close(struct cluster *c);
 
+/* Print the records that living members keep of the blocks of stripe @s; of
+ * all stripes (the first few) on whose blocks they disagree, or are at work. */
+void cluster_show_stripe(struct cluster *c, uint64_t s);
+void cluster_show_moving(struct cluster *c);
+
 #endif

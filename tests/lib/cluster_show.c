@@ -1,0 +1,96 @@
+/* tests/lib/cluster_show.c - what nodes know of their blocks, for people. */
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "ec/block.h"
+#include "tests/lib/cluster_impl.h"
+
+#define SHOW_STRIPES_MAX 20u
+
+/* What the member in @at knows of the block of @role; false: it is gone. */
+static bool rec_at(struct cluster *c, uint64_t s, uint32_t at, uint32_t role,
+		   struct block_rec *out)
+{
+	const struct group *g = &cluster_layout(c)->group;
+	uint32_t node, block;
+
+	group_member(g, s, at, &node, &block);
+	if (cluster_node(c, node) == NULL)
+		return false;
+	block_load((void *)((char *)cluster_region(c, node) +
+			    group_rec_off(g, block, role)),
+		   out);
+	return true;
+}
+
+static void show(struct cluster *c, uint64_t s, uint32_t at, uint32_t role)
+{
+	const struct group *g = &cluster_layout(c)->group;
+	uint32_t node, block;
+	struct block_rec rec;
+
+	if (!rec_at(c, s, at, role, &rec))
+		return;
+	group_member(g, s, at, &node, &block);
+	print_error("stripe %" PRIu64 " at role %u (node %u), of role %u: %s "
+		    "kind %u flags %u owner %u used %u progress %u busy %u "
+		    "delta %u dead %u life %u\n",
+		    s, at, node, role, block_state_name(rec.state), rec.kind,
+		    rec.flags, rec.owner, rec.used, rec.progress, rec.busy,
+		    rec.delta, rec.dead, rec.life);
+}
+
+void cluster_show_stripe(struct cluster *c, uint64_t s)
+{
+	const struct group *g = &cluster_layout(c)->group;
+
+	for (uint32_t at = 0; at < group_width(g); at++)
+		for (uint32_t r = 0; r < g->k; r++)
+			if (at >= g->k || at == r)
+				show(c, s, at, r);
+}
+
+static bool at_rest(const struct block_rec *rec)
+{
+	return rec->state == BLOCK_FREE || rec->state == BLOCK_FOLDED;
+}
+
+/* Do members disagree on the block of @role, or is it on its way? */
+static bool role_moves(struct cluster *c, uint64_t s, uint32_t role)
+{
+	const struct group *g = &cluster_layout(c)->group;
+	struct block_rec rec, last;
+	bool any = false, moves = false;
+
+	for (uint32_t at = g->k; at < group_width(g); at++) {
+		if (!rec_at(c, s, at, role, &rec))
+			continue;
+		moves |= !at_rest(&rec) || (any && (rec.state != last.state ||
+						    rec.life != last.life));
+		last = rec;
+		any = true;
+	}
+	return moves;
+}
+
+void cluster_show_moving(struct cluster *c)
+{
+	const struct group *g = &cluster_layout(c)->group;
+	uint32_t shown = 0;
+
+	for (uint64_t s = 0; s < group_stripes(g); s++) {
+		bool moves = false;
+
+		for (uint32_t r = 0; r < g->k; r++)
+			moves |= role_moves(c, s, r);
+		if (moves && shown++ < SHOW_STRIPES_MAX)
+			cluster_show_stripe(c, s);
+	}
+	if (shown > SHOW_STRIPES_MAX)
+		print_error("... and %u more stripes\n",
+			    shown - SHOW_STRIPES_MAX);
+}
