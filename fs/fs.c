@@ -1,6 +1,7 @@
 #include "fs/fs.h"
 
 #include <endian.h>
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,6 +205,7 @@ void fs_close(struct fs *fs)
 {
 	if (fs == NULL)
 		return;
+	assert(fs->se == NULL);
 	fs_timer_stop(fs->timer);
 	fs_itable_settle_all(fs, 0);
 	fs_orphan_tick(fs);

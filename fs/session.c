@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fs/fs_impl.h"
+#include "fs/timer.h"
 
 /* Not in the headers of Linux 6.1: shared mmap of files that bypass the
  * kernel's cache. */
@@ -88,6 +89,13 @@ static ssize_t session_writev(int fd, struct iovec *iov, int count,
 	return count == 2 ? write_init(fs, fd, iov) : writev(fd, iov, count);
 }
 
+static void shut_out(void *arg)
+{
+	struct fs *fs = arg;
+
+	fs_timer_forget(fs->timer);
+}
+
 int fs_session_attach(struct fs *fs, struct fuse_session *se)
 {
 	static const struct fuse_custom_io io = {
@@ -96,11 +104,25 @@ int fs_session_attach(struct fs *fs, struct fuse_session *se)
 	};
 
 	fs->se = se;
+	kv_on_shut_out(fs->kv, shut_out, fs);
 	return fuse_session_custom_io(se, &io, fuse_session_fd(se));
+}
+
+void fs_session_detach(struct fs *fs)
+{
+	kv_on_shut_out(fs->kv, NULL, NULL);
+	fs_timer_stop(fs->timer);
+	fs->se = NULL;
 }
 
 void fs_session_doubt_attr(struct fs *fs, uint64_t ino)
 {
 	if (fs->se != NULL) /* -ENOENT: the kernel does not hold it */
 		(void)fuse_lowlevel_notify_inval_inode(fs->se, ino, -1, 0);
+}
+
+void fs_session_doubt_pages(struct fs *fs, uint64_t ino)
+{
+	if (fs->se != NULL)
+		(void)fuse_lowlevel_notify_inval_inode(fs->se, ino, 0, 0);
 }

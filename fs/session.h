@@ -1,6 +1,6 @@
 /* fs/session.h - our FUSE session: what it needs beyond what libfuse 3.14
  * offers, and what we tell the kernel without being asked.
- * Threads: attach before the loop starts; the others any. */
+ * Threads: attach before the loop starts, detach after it; the others any. */
 #ifndef ACESO_FS_SESSION_H
 #define ACESO_FS_SESSION_H
 #include <stdint.h>
@@ -23,8 +23,16 @@ struct fuse_session;
  * as it was. */
 int fs_session_attach(struct fs *fs, struct fuse_session *se);
 
+/* After the loop, before fuse_session_unmount(): nobody speaks to the session
+ * from now on. Ends the timer, too: what it has left is fs_close()'s. */
+void fs_session_detach(struct fs *fs);
+
 /* The kernel's attributes of @ino are not to be believed any more: it asks
  * again when it needs them. Its pages stay. Nothing without a session. */
 void fs_session_doubt_attr(struct fs *fs, uint64_t ino);
+
+/* Nor its pages, also mapped ones: they go, and come back by a READ. Waits for
+ * READs that are under way. */
+void fs_session_doubt_pages(struct fs *fs, uint64_t ino);
 
 #endif

@@ -10,12 +10,13 @@
 #include "fs/fs_impl.h"
 #include "fs/itable.h"
 #include "fs/orphan.h"
+#include "fs/session.h"
 
 struct fs_timer {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	pthread_t thread;
-	bool started, stop, work;
+	bool started, stop, work, forget;
 };
 
 int fs_timer_new(struct fs_timer **out)
@@ -50,7 +51,7 @@ static void pause_for(struct fs_timer *t, uint32_t ms, bool idle)
 
 	clock_gettime(CLOCK_MONOTONIC, &at);
 	at.tv_sec += ms / 1000;
-	while (!t->stop && !(idle && t->work) &&
+	while (!t->stop && !t->forget && !(idle && t->work) &&
 	       pthread_cond_timedwait(&t->wake, &t->lock, &at) != ETIMEDOUT)
 		;
 }
@@ -62,14 +63,18 @@ static void *timer_main(void *arg)
 
 	pthread_mutex_lock(&t->lock);
 	while (!t->stop) {
-		bool more;
+		bool more, forget;
 
 		if (!t->work)
 			pause_for(t, FS_ORPHAN_SIGN_MS, true);
 		if (t->work)
 			pause_for(t, FS_SETTLE_MS, false);
 		t->work = false;
+		forget = t->forget;
+		t->forget = false;
 		pthread_mutex_unlock(&t->lock);
+		if (forget)
+			fs_itable_each_open(fs, fs_session_doubt_pages);
 		more = fs_itable_settle_all(fs, FS_SETTLE_MS / 2);
 		more = fs_orphan_tick(fs) || more;
 		pthread_mutex_lock(&t->lock);
@@ -116,5 +121,13 @@ void fs_timer_wake(struct fs_timer *t)
 	if (!t->work)
 		pthread_cond_signal(&t->wake);
 	t->work = true;
+	pthread_mutex_unlock(&t->lock);
+}
+
+void fs_timer_forget(struct fs_timer *t)
+{
+	pthread_mutex_lock(&t->lock);
+	t->forget = true;
+	pthread_cond_signal(&t->wake);
 	pthread_mutex_unlock(&t->lock);
 }

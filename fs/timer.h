@@ -1,7 +1,7 @@
 /* fs/timer.h - the one thread of a mount that works without being asked: it
- * settles pending times and looks after orphans. With nothing to do it looks
- * round every FS_ORPHAN_SIGN_MS only: another mount may have joined.
- * Threads: any. */
+ * settles pending times, looks after orphans, and has the kernel forget. With
+ * nothing to do it looks round every FS_ORPHAN_SIGN_MS only: another mount may
+ * have joined. Threads: any. */
 #ifndef ACESO_FS_TIMER_H
 #define ACESO_FS_TIMER_H
 
@@ -19,5 +19,9 @@ void fs_timer_stop(struct fs_timer *timer); /* waits; not started is fine */
 
 /* There is work to come: look again within FS_SETTLE_MS. */
 void fs_timer_wake(struct fs_timer *timer);
+
+/* The store has shut us out: drop what the kernel keeps of open files, soon.
+ * What is not open is not read without asking us. */
+void fs_timer_forget(struct fs_timer *timer);
 
 #endif

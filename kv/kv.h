@@ -180,6 +180,14 @@ struct kv_opts {
  * more. */
 int kv_open(const struct kv_opts *opts, struct kv **out);
 
+/* Call @fn(@arg), once, when this client has been shut out (-ENOTCONN) and so
+ * knows nothing any more: whoever keeps what it read must forget it. At once if
+ * it has been already. @fn runs in a thread of the store's: it must not call
+ * the store nor wait for who does. NULL: nobody is told any more, and on return
+ * nobody is being told. Pools of one host shut nobody out: they end processes.
+ */
+void kv_on_shut_out(struct kv *kv, void (*fn)(void *arg), void *arg);
+
 /* Leave it: seals what is open, waits for acknowledgements. NULL is fine. */
 void kv_close(struct kv *kv);
 

@@ -163,6 +163,7 @@ err:
 
 static void close_session(struct mount *m)
 {
+	fs_session_detach(m->fs);
 	fuse_session_unmount(m->se);
 	fuse_remove_signal_handlers(m->se);
 	fuse_session_destroy(m->se);

@@ -253,6 +253,11 @@ int kv_background(struct kv *kv)
 	return did > 0 || rc > 0;
 }
 
+void kv_on_shut_out(struct kv *kv, void (*fn)(void *arg), void *arg)
+{
+	lease_on_death(kv->lease, fn, arg);
+}
+
 int kv_lease_work(struct kv *kv)
 {
 	return lease_work(kv->lease);

@@ -40,6 +40,9 @@ struct lease {
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t kick;
 	bool kicked, stop;
+	pthread_mutex_t told; /* of what follows; held while it is called */
+	void (*on_death)(void *arg);
+	void *on_death_arg;
 };
 
 int lease_open(struct kv *kv, uint32_t lease_ms, struct lease **out)
@@ -57,6 +60,7 @@ int lease_open(struct kv *kv, uint32_t lease_ms, struct lease **out)
 	l->kv = kv;
 	l->ns = lease_ms * MS / 2;
 	pthread_mutex_init(&l->lock, NULL);
+	pthread_mutex_init(&l->told, NULL);
 	pthread_cond_init(&l->kick, NULL);
 	*out = l;
 	return 0;
@@ -80,6 +84,7 @@ void lease_close(struct lease *l)
 	fab_close(l->fab);
 	pthread_cond_destroy(&l->kick);
 	pthread_mutex_destroy(&l->lock);
+	pthread_mutex_destroy(&l->told);
 	free(l);
 }
 
@@ -94,6 +99,28 @@ bool lease_is_dead(const struct lease *l)
 	       atomic_load_explicit(&l->dead, memory_order_acquire);
 }
 
+/* Once: who is told is forgotten. */
+static void tell(struct lease *l)
+{
+	pthread_mutex_lock(&l->told);
+	if (l->on_death != NULL && lease_is_dead(l)) {
+		l->on_death(l->on_death_arg);
+		l->on_death = NULL;
+	}
+	pthread_mutex_unlock(&l->told);
+}
+
+void lease_on_death(struct lease *l, void (*fn)(void *arg), void *arg)
+{
+	if (l == NULL)
+		return;
+	pthread_mutex_lock(&l->told);
+	l->on_death = fn;
+	l->on_death_arg = arg;
+	pthread_mutex_unlock(&l->told);
+	tell(l);
+}
+
 void lease_die(struct lease *l)
 {
 	if (l == NULL || atomic_exchange(&l->dead, true))
@@ -102,6 +129,7 @@ void lease_die(struct lease *l)
 	    "the pool did not hear from this client (%u) in time and shut it "
 	    "out: all that it does fails from now on; mount again",
 	    l->kv->id);
+	tell(l);
 }
 
 /* --- asking --------------------------------------------------------------- */

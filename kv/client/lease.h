@@ -40,6 +40,9 @@ int lease_hold(struct lease *l, struct kv_thread *t, uint64_t deadline_ns);
 void lease_die(struct lease *l);
 bool lease_is_dead(const struct lease *l);
 
+/* As kv_on_shut_out(). */
+void lease_on_death(struct lease *l, void (*fn)(void *arg), void *arg);
+
 /* Without threads: ask what is to be asked, never waiting. Returns 1 if there
  * was something. */
 int lease_work(struct lease *l);

@@ -32,6 +32,7 @@ static int loop(struct fs *fs, struct fuse_session *se, const char *dir)
 		fuse_loop_cfg_set_clone_fd(config, 1);
 		err = fuse_session_loop_mt(se, config);
 		fuse_loop_cfg_destroy(config);
+		fs_session_detach(fs);
 		fuse_session_unmount(se);
 	}
 	fuse_remove_signal_handlers(se);

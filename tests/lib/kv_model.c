@@ -533,6 +533,13 @@ unsigned kv_clients(struct kv *kv)
 	return n;
 }
 
+void kv_on_shut_out(struct kv *kv, void (*fn)(void *arg), void *arg)
+{
+	(void)kv; /* the model shuts nobody out */
+	(void)fn;
+	(void)arg;
+}
+
 uint32_t kv_client_id(const struct kv *kv)
 {
 	return kv->id;
