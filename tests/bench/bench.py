@@ -3,9 +3,11 @@
 interleaved in one run, as ratios; then the store itself with counted round
 trips. Prints a table, writes build/bench.json.
 
-Before the first row as much memory as all contenders need is touched and given
-back: pages that a hypervisor has yet to hand out cost five times as much as
-others, and would fall to whoever asks for them first (--no-touch leaves it out).
+Before each row that writes or reads much, and for each contender alike, as much
+memory as the hungriest needs is touched and given back. A hypervisor may take
+free memory back within seconds, and such a page costs ten times as much as
+others at its first touch: without that, a row tells who asked the host for more
+pages, not which file system is faster (--no-touch leaves it out).
 
 Machines are shared and noisy: read the ratios of one run, not the figures.
 The medians of the rounds are shown; --rounds N for more of them. The column
@@ -43,6 +45,12 @@ def run(argv, **kw):
     if done.returncode != 0:
         sys.exit(f"bench.py: {' '.join(map(str, argv))}: {done.stderr.strip()}")
     return done.stdout
+
+
+def build():
+    """What is measured is what the sources say."""
+    env = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}
+    run(["make", "-s", "-C", ROOT, "all", *(os.path.relpath(p, ROOT) for p in (FSBENCH, KVBENCH))], env=env)
 
 
 def processes(word):
@@ -135,25 +143,23 @@ def forget():
         f.write("3")
 
 
-def touch_memory(most):
-    """What is touched once, stays the guest's."""
+def touch_memory(mib):
+    """What is touched now, the host does not have to hand out for a second or two."""
     with open("/proc/meminfo") as f:
-        free = next(int(line.split()[1]) * 1024 for line in f if line.startswith("MemAvailable"))
-    size = min(most, free // 2) & ~0xfffff
-    room = mmap.mmap(-1, size)
-    for at in range(0, size, 4096):
-        room[at] = 1
-    room.close()
+        free = next(int(line.split()[1]) >> 10 for line in f if line.startswith("MemAvailable"))
+    mib = min(mib, free // 2)
+    if mib > 0:
+        mmap.mmap(-1, mib << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
 
 
 def again(workload, count):
     """Into memory that a file had before."""
-    first = loop(workload, count)
+    work = loop(workload, count)
 
-    def work(where):
+    def prepare(where):
         os.unlink(os.path.join(where, "big0"))
         time.sleep(1)
-        return first(where)
+    work.prepare = prepare
     return work
 
 
@@ -183,9 +189,12 @@ def shell(command, files):
 
 
 def rows(short, base):
-    """(title, unit, work, forget caches first). Later rows use what earlier
-    ones left; each mount's folder is emptied between rounds."""
-    n, big, secs = (400, 64, 1) if short else (5000, 1024, 3)
+    """(title, unit, work, forget caches first, MiB of memory to touch first).
+    Later rows use what earlier ones left; each mount's folder is emptied between
+    rounds. What is written needs its page in the kernel's cache and, here, three
+    for two of it in the nodes, three for one if it is small."""
+    n, big, secs = (400, 64, 1) if short else (5000, 512, 3)
+    warm = 4 * big
     tree = os.path.join(base, "tree")
     os.makedirs(tree)
     files = 200 if short else 2000
@@ -196,33 +205,33 @@ def rows(short, base):
             f.write(os.urandom(4096))
     run(["tar", "cf", os.path.join(base, "tree.tar"), "-C", base, "tree"])
     return [
-        ("sequential write 1 MiB, fsync at end", "MB/s", loop("seq_write", big), False),
-        ("same, where a removed file was", "MB/s", again("seq_write", big), False),
-        ("sequential read 1 MiB, cold", "MB/s", loop("seq_read", big), True),
-        ("4 KiB random write, buffered, fsync at end", "IOPS", loop("rand_write", n * 8), False),
-        ("4 KiB random write, O_DIRECT, depth 1", "IOPS", loop("direct_write", n * 4), True),
-        ("same, depth 16, 2 jobs", "IOPS", fio("randwrite", secs), False),
-        ("4 KiB random read, O_DIRECT, depth 1", "IOPS", loop("direct_read", n * 4), True),
-        ("same, depth 16, 2 jobs", "IOPS", fio("randread", secs), False),
-        ("4 KiB 70/30 mixed, O_DIRECT, depth 16, 2 jobs", "IOPS", fio("randrw", secs), False),
-        ("4 KiB overwrite + fsync each", "pairs/s", loop("write_fsync", n * 2), False),
-        ("create + write 4 KiB + close", "files/s", loop("create", n), False),
-        ("stat, cold", "files/s", loop("stat", n), True),
-        ("open + read 4 KiB + close, cold", "files/s", loop("open_read", n), True),
-        ("readdir", "entries/s", loop("readdir", n), True),
-        ("readdir + stat", "entries/s", loop("readdir_stat", n), True),
-        ("rename", "1/s", loop("rename", n), False),
-        ("write temp + fsync + rename", "files/s", loop("safe_write", n), False),
-        ("unlink", "files/s", loop("unlink", n), False),
-        ("create, 4 processes", "files/s", loop("create4", n), False),
-        ("unlink, 4 processes", "files/s", loop("unlink4", n), False),
-        ("mkdir", "1/s", loop("mkdir", n), False),
-        ("rmdir", "1/s", loop("rmdir", n), False),
-        ("cp -r", "files/s", shell(f"cp -r {tree} copy", files), False),
-        ("find", "files/s", shell("find copy -type f -size +0 | wc -l", files), True),
-        ("tar c", "files/s", shell("tar c copy | wc -c", files), True),
-        ("rm -rf", "files/s", shell("rm -rf copy", files), False),
-        ("tar x", "files/s", shell(f"tar x -f {base}/tree.tar", files), False),
+        ("sequential write 1 MiB, fsync at end", "MB/s", loop("seq_write", big), False, warm),
+        ("same, where a removed file was", "MB/s", again("seq_write", big), False, warm),
+        ("sequential read 1 MiB, cold", "MB/s", loop("seq_read", big), True, warm),
+        ("4 KiB random write, buffered, fsync at end", "IOPS", loop("rand_write", n * 8), False, warm),
+        ("4 KiB random write, O_DIRECT, depth 1", "IOPS", loop("direct_write", n * 4), True, warm),
+        ("same, depth 16, 2 jobs", "IOPS", fio("randwrite", secs), False, warm),
+        ("4 KiB random read, O_DIRECT, depth 1", "IOPS", loop("direct_read", n * 4), True, 0),
+        ("same, depth 16, 2 jobs", "IOPS", fio("randread", secs), False, 0),
+        ("4 KiB 70/30 mixed, O_DIRECT, depth 16, 2 jobs", "IOPS", fio("randrw", secs), False, warm),
+        ("4 KiB overwrite + fsync each", "pairs/s", loop("write_fsync", n * 2), False, warm),
+        ("create + write 4 KiB + close", "files/s", loop("create", n), False, 0),
+        ("stat, cold", "files/s", loop("stat", n), True, 0),
+        ("open + read 4 KiB + close, cold", "files/s", loop("open_read", n), True, 0),
+        ("readdir", "entries/s", loop("readdir", n), True, 0),
+        ("readdir + stat", "entries/s", loop("readdir_stat", n), True, 0),
+        ("rename", "1/s", loop("rename", n), False, 0),
+        ("write temp + fsync + rename", "files/s", loop("safe_write", n), False, 0),
+        ("unlink", "files/s", loop("unlink", n), False, 0),
+        ("create, 4 processes", "files/s", loop("create4", n), False, 0),
+        ("unlink, 4 processes", "files/s", loop("unlink4", n), False, 0),
+        ("mkdir", "1/s", loop("mkdir", n), False, 0),
+        ("rmdir", "1/s", loop("rmdir", n), False, 0),
+        ("cp -r", "files/s", shell(f"cp -r {tree} copy", files), False, 0),
+        ("find", "files/s", shell("find copy -type f -size +0 | wc -l", files), True, 0),
+        ("tar c", "files/s", shell("tar c copy | wc -c", files), True, 0),
+        ("rm -rf", "files/s", shell("rm -rf copy", files), False, 0),
+        ("tar x", "files/s", shell(f"tar x -f {base}/tree.tar", files), False, 0),
     ]
 
 
@@ -260,7 +269,15 @@ def one(side, work):
     return rate, cpu / rate if getattr(work, "timed", False) else cpu
 
 
-def mounts(base, short, rounds, regex, kinds):
+def prepare(side, work, cold, warm):
+    if cold:
+        forget()
+    if hasattr(work, "prepare"):
+        work.prepare(side.dir)
+    touch_memory(warm)
+
+
+def mounts(base, short, rounds, regex, kinds, touch):
     """Every row on every mount, in turn, @rounds times."""
     plan = chosen(rows(short, base), regex)
     taken = {}
@@ -271,20 +288,19 @@ def mounts(base, short, rounds, regex, kinds):
                 folder = os.path.join(base, f"{kind.name}-{round}")
                 os.mkdir(folder)
                 sides.append(kind(folder))
-            for i, (title, unit, work, cold, _) in enumerate(plan):
+            for i, (title, unit, work, cold, warm, _) in enumerate(plan):
                 if sys.stderr.isatty():
                     print(f"\r  round {round + 1}/{rounds}, {i + 1}/{len(plan)} {title:<50}", end="",
                           file=sys.stderr)
                 turn = round % len(sides)
                 for side in sides[turn:] + sides[:turn]:
-                    if cold:
-                        forget()
+                    prepare(side, work, cold, warm if touch else 0)
                     taken.setdefault((i, side.name), []).append(one(side, work))
         finally:
             for side in sides:
                 side.close()
     table = []
-    for i, (title, unit, _, _, named) in enumerate(plan):
+    for i, (title, unit, _, _, _, named) in enumerate(plan):
         if not named:
             continue
         row = {"title": title, "unit": unit, "cpu": {}, "all": {}}
@@ -341,12 +357,14 @@ def main():
         kinds.append(Beside)
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
         sys.exit("bench.py: needs root (it mounts) and /dev/fuse")
+    build()
     base = tempfile.mkdtemp(prefix="aceso-bench-")
     try:
-        if not opts.no_touch:
-            touch_memory(256 << 20 if opts.short else 8 << 30)
-        table = mounts(base, opts.short, opts.rounds or (1 if opts.short else 3), opts.rows, kinds)
+        table = mounts(base, opts.short, opts.rounds or (1 if opts.short else 3), opts.rows, kinds,
+                       not opts.no_touch)
         show(table)
+        if not opts.no_touch:
+            print("(the rows that write or read much: into memory that was touched right before, for each alike)")
         result = {"machine": platform.platform(), "cpus": os.cpu_count(), "rows": table,
                   "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True,
                                            capture_output=True).stdout.strip()}
