@@ -27,6 +27,17 @@ struct load {
 	time_t said;
 };
 
+/* What can be done about it is the same whatever is wrong. */
+static void say_node(uint32_t id, const char *dir, const char *name,
+		     const char *why, char *error)
+{
+	snprintf(error, CONF_ERROR_BYTES_MAX,
+		 "%.300s/%s: memory node %u cannot come back: %s. The pool "
+		 "needs the files of all its nodes: put them back from a "
+		 "copy, or make a new pool in another directory",
+		 dir, name, id, why);
+}
+
 static time_t now_s(void)
 {
 	struct timespec ts;
@@ -48,10 +59,10 @@ static int load_region(struct load *l, uint32_t id, const char *dir,
 		     : fab_region_of_file(l->fd[id], l->f->super.layout.size,
 					  &l->region[id]);
 	if (rc != 0)
-		snprintf(error, CONF_ERROR_BYTES_MAX,
-			 "%s: memory node %u cannot come back: %s", path, id,
+		say_node(id, dir, name,
 			 rc == -EINVAL ? "the file is too short"
-				       : strerror(-rc));
+				       : strerror(-rc),
+			 error);
 	return rc;
 }
 
@@ -77,12 +88,11 @@ static int load_cut(struct load *l, uint32_t id, const char *dir, char *error)
 	if (on.dirfd >= 0)
 		close(on.dirfd);
 	if (rc != 0)
-		snprintf(error, CONF_ERROR_BYTES_MAX,
-			 "%s/%s: memory node %u cannot come back: %s", dir,
-			 name, id,
+		say_node(id, dir, name,
 			 rc == -EBADMSG || rc == -EPROTO ? "it is damaged"
 			 : rc == -ESTALE ? "it is another pool's, or an old one"
-					 : strerror(-rc));
+					 : strerror(-rc),
+			 error);
 	return rc;
 }
 

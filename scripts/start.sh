@@ -36,7 +36,7 @@ sudo=${SUDO_UID:+sudo }
 cat <<TEXT
 
 Try:
-  cp -r /usr/include $full/ && diff -r /usr/include $full/include
+  cp -r /usr/include $full/ && diff -r --no-dereference /usr/include $full/include
   $bin/aceso -p $pool status
   ${sudo}kill -9 PID PID        # any two nodes: nothing is lost, status says degraded
   ${sudo}$bin/aceso -p $pool explain $full/include/stdio.h

@@ -368,6 +368,16 @@ def test_messages(kept):
         os.rename(meta, meta + ".away")
     done = kept.try_mount(f"pool={kept.name},pool-dir={kept.keep}")
     assert done.returncode != 0 and "memory node 2" in done.stderr
+    assert "put them back from a copy" in done.stderr
+    # It is damaged: nobody tries to live without.
+    for meta in metas:
+        with open(meta + ".away", "rb") as f:
+            bad = bytearray(f.read())
+        bad[len(bad) // 2] ^= 0x40
+        with open(meta, "wb") as f:
+            f.write(bad)
+    done = kept.try_mount(f"pool={kept.name},pool-dir={kept.keep}")
+    assert done.returncode != 0 and "it is damaged" in done.stderr, done.stderr
     for meta in metas:
         os.rename(meta + ".away", meta)
     kept.again("size=128m")
