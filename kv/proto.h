@@ -3,13 +3,14 @@
  * (-EPROTO), values by the handler (-EINVAL). Answers follow their question. */
 #ifndef ACESO_KV_PROTO_H
 #define ACESO_KV_PROTO_H
+#include <stddef.h>
 #include <stdint.h>
 
 #include "kv/layout.h"
 #include "kv/view.h"
 
 #define PROTO_MAGIC   0x4f534341u
-#define PROTO_VERSION 3u
+#define PROTO_VERSION 4u
 
 enum proto_role { PROTO_CLIENT = 1, PROTO_NODE, PROTO_COORD, PROTO_TOOL };
 
@@ -55,6 +56,8 @@ enum proto_call {
 	PROTO_ZEROS,   /* proto_zeros -> nothing */
 	PROTO_PING = 32, /* nothing -> nothing          anyone */
 	PROTO_FENCE,	 /* proto_fence -> nothing      from the coordinator */
+	PROTO_OWNED,	 /* proto_owned -> proto_owns */
+	PROTO_FORSAKE,	 /* proto_seal (used ignored) -> nothing */
 	/* to the coordinator */
 	PROTO_JOIN = 64, /* proto_join -> proto_joined */
 	PROTO_WATCH,   /* proto_watch -> proto_view_set when newer than known */
@@ -75,7 +78,8 @@ struct proto_alloc {
 	uint32_t owner;
 	uint8_t kind; /* enum block_kind */
 	uint8_t urgent;
-	uint16_t run; /* units in a row that must be free in it */
+	uint16_t run;	 /* units in a row that must be free in it */
+	uint64_t ticket; /* like proto_open's */
 };
 
 struct proto_grant {
@@ -91,6 +95,7 @@ struct proto_open {
 	uint64_t epoch, stripe, opened;
 	uint32_t role, owner, life;
 	uint8_t kind, pad[3];
+	uint64_t ticket; /* of the asker's attempts: 1, 2 ...; 0: no number */
 };
 
 struct proto_opened {
@@ -104,6 +109,29 @@ struct proto_seal {
 	uint32_t torn; /* ROWS: 1: data and parity may disagree somewhere */
 	uint32_t pad;
 };
+
+/* "What is OPEN in my name, or granted to me, at yours? My attempts up to
+ * @over have ended": whatever of them comes after this is refused. */
+struct proto_owned {
+	uint64_t over;
+	uint32_t owner, pad;
+};
+
+/* More than a client knows of: if there are others, some here are not its. */
+#define PROTO_OWNS_MAX 1024u
+
+struct proto_owns {
+	uint32_t n;
+	uint32_t more; /* 1: there are others */
+	struct {
+		uint64_t stripe;
+		uint32_t role, life;
+	} block[PROTO_OWNS_MAX]; /* @n are sent */
+};
+
+#define PROTO_OWNS_BYTES(n)                                                    \
+	(offsetof(struct proto_owns, block) +                                  \
+	 (n) * sizeof(((struct proto_owns *)0)->block[0]))
 
 #define PROTO_MARKS_MAX 1024u
 

@@ -29,6 +29,7 @@ static struct space_block *block_claim(struct space *sp, uint32_t i)
 	    (sp->kv->persistent && units_hold_open(&b->units) != 0))
 		return NULL;
 	units_clear(&b->units);
+	b->ticket = 0;
 	atomic_store(&b->state, SPACE_OPENING);
 	if (i >= atomic_load(&sp->high))
 		atomic_store(&sp->high, i + 1);
@@ -79,6 +80,7 @@ static void suspect(struct attempt *at, uint32_t node, int rc)
 	if (rc != -EHOSTDOWN && rc != -ETIMEDOUT)
 		return;
 	at->avoid |= UINT64_C(1) << node;
+	doubt_node(at->sp, node);
 	member_suspect(at->sp->kv->member, at->t, node);
 }
 
@@ -93,6 +95,7 @@ static int ask(struct attempt *at, uint8_t node, struct proto_grant *grant)
 		.kind = at->b->kind,
 		.urgent = at->urgent,
 		.run = (uint16_t)(at->run < UINT16_MAX ? at->run : UINT16_MAX),
+		.ticket = doubt_ticket(at->sp, at->b),
 	};
 	uint32_t len = 0;
 	int rc = fab_call_run(at->t->fab, node, PROTO_ALLOC, &req, sizeof(req),
@@ -169,6 +172,7 @@ static struct proto_open open_request(const struct attempt *at)
 		.owner = at->sp->kv->id,
 		.life = b->life,
 		.kind = b->kind,
+		.ticket = b->ticket,
 	};
 }
 
@@ -278,18 +282,21 @@ void block_cancel(struct space *sp, struct kv_thread *t,
 		.ops = ops,
 		.deadline_ns = fab_now(t->fab) + SPACE_CALL_NS,
 	};
+	int rc;
 
 	for (uint32_t i = 0; i < b->members; i++)
 		if (b->member[i].node != b->leader &&
 		    (nodes >> b->member[i].node & 1))
 			fab_call(&ops[batch.n++], b->member[i].node,
 				 PROTO_CANCEL, &req, sizeof(req), NULL, 0);
-	/* Should one not hear it, its record stays open until this client
-	 * leaves and the coordinator closes what it owned. */
-	fab_run(t->fab, &batch);
-	if (nodes >> b->leader & 1)
-		fab_call_run(t->fab, b->leader, PROTO_CANCEL, &req, sizeof(req),
-			     NULL, 0, NULL, SPACE_CALL_NS);
+	rc = fab_run(t->fab, &batch);
+	for (uint32_t i = 0; i < batch.n; i++)
+		if (rc != 0 || ops[i].status != 0)
+			doubt_node(sp, ops[i].node);
+	if (nodes >> b->leader & 1 &&
+	    fab_call_run(t->fab, b->leader, PROTO_CANCEL, &req, sizeof(req),
+			 NULL, 0, NULL, SPACE_CALL_NS) != 0)
+		doubt_node(sp, b->leader);
 }
 
 /* A leader keeps a delta, or else a part of the rows. */

@@ -43,7 +43,10 @@ static bool told(struct sealing *s, const struct fab_op *op)
 	/* It may have heard us before, and the block be somebody else's. */
 	if (op->status == -EINVAL && s->b->tries != 0)
 		return true;
-	return s->b->tries >= SPACE_SEAL_TRIES;
+	if (s->b->tries < SPACE_SEAL_TRIES)
+		return false;
+	doubt_node(s->sp, op->node);
+	return true;
 }
 
 /* Post up to two messages to each member to be told; those that took all are
@@ -163,8 +166,7 @@ static uint64_t members_up(const struct sealing *s)
 	return nodes;
 }
 
-/* Told once: a member that does not hear it stays open until this client
- * leaves, as after block_cancel(). */
+/* Told once: of a member that does not hear it doubt.c takes care. */
 void block_return(struct space *sp, struct kv_thread *t, struct space_block *b)
 {
 	struct sealing s = {.sp = sp, .t = t, .b = b};
@@ -179,6 +181,9 @@ void block_return(struct space *sp, struct kv_thread *t, struct space_block *b)
 
 	s.untold = members_up(&s);
 	seal_written(&s, &seal);
+	for (uint32_t i = 0; i < b->members; i++)
+		if (s.untold >> b->member[i].node & 1)
+			doubt_node(sp, b->member[i].node);
 	b->sealed = 0;
 }
 

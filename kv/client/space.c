@@ -73,13 +73,17 @@ int space_open(struct kv *kv, struct space **out)
 		goto err_free_blocks;
 	if (lanes_open(sp) != 0)
 		goto err_free_open_at;
-	if (marks_open(kv, &sp->marks) != 0)
+	if (doubt_open(sp) != 0)
 		goto err_close_lanes;
+	if (marks_open(kv, &sp->marks) != 0)
+		goto err_close_doubt;
 	pthread_mutex_init(&sp->pool_lock, NULL);
 	pthread_mutex_init(&sp->io_lock, NULL);
 	*out = sp;
 	return 0;
 
+err_close_doubt:
+	doubt_close(sp);
 err_close_lanes:
 	lanes_close(sp);
 err_free_open_at:
@@ -331,6 +335,7 @@ void space_close(struct space *sp)
 	pthread_mutex_destroy(&sp->io_lock);
 	pthread_mutex_destroy(&sp->pool_lock);
 	marks_close(sp->marks);
+	doubt_close(sp);
 	lanes_close(sp);
 	free(sp->open_at);
 	free(sp->blocks);

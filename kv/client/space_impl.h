@@ -1,6 +1,6 @@
 /* kv/client/space_impl.h - private to the files behind space.h: space.c
- * space_work.c lane.c block_open.c block_seal.c marks.c, and pages.c row.c
- * page_read.c.
+ * space_work.c lane.c block_open.c block_seal.c doubt.c marks.c, and pages.c
+ * row.c page_read.c.
  *
  * A block of this client and its life :
  *
@@ -83,6 +83,7 @@ struct space_block {
 	uint32_t tries;
 	uint64_t sealed; /* bit per node that has acknowledged */
 	uint64_t mended; /* bit per node whose copy is like the others */
+	uint64_t ticket; /* OPENING: of the attempt; 0: none yet; pool_lock */
 	struct units units;
 };
 
@@ -114,6 +115,7 @@ struct space {
 	_Atomic uint64_t full_ns;      /* when all nodes said so; 0: not */
 	_Atomic uint64_t rows_full_ns; /* the same, for ROWS */
 	_Atomic uint64_t marks_ns;     /* when marks were last sent */
+	struct doubt *doubt;
 	struct marks *marks;
 	_Atomic uint64_t marks_due; /* when those waiting go; 0: not set */
 	_Atomic bool work; /* the background was woken and has not run yet */
@@ -178,6 +180,26 @@ bool lane_block_survives(struct space *sp, struct space_block *b);
 /* @b's member @i is there still, with what was opened on it. */
 bool space_member_holds(struct space *sp, const struct space_block *b,
 			uint32_t i);
+
+/* --- doubt.c -------------------------------------------------------------
+ * An answer was lost, or a CANCEL: a node may keep a block OPEN in this
+ * client's name that it does not know of. Nobody could bring that stripe back
+ * to a node that comes new, nor use the space. So nodes in doubt are asked what
+ * they have of ours, and told of what is not ours (PROTO_OWNED, PROTO_FORSAKE).
+ */
+
+int doubt_open(struct space *sp);
+void doubt_close(struct space *sp);
+
+/* A new attempt with @b, which is OPENING: its number. */
+uint64_t doubt_ticket(struct space *sp, struct space_block *b);
+/* @node may have something. Any thread, no lock held. */
+void doubt_node(struct space *sp, uint32_t node);
+/* Is there anything to do? */
+bool doubt_pending(struct space *sp);
+/* Do it. 1: did something; 0. One thread at a time: space_background() when it
+ * does not flush. */
+int doubt_work(struct space *sp, struct kv_thread *t);
 
 /* --- block_open.c -------------------------------------------------------- */
 

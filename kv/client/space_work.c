@@ -160,7 +160,9 @@ int space_marks_round(struct space *sp, struct kv_thread *t, bool flush)
 
 int space_background(struct space *sp, struct kv_thread *t, bool flush)
 {
-	int did = 0, sealed, marked;
+	/* Who only flushes waits for no node that may be hung; and doubts are
+	 * one thread's. */
+	int did = flush ? 0 : doubt_work(sp, t), sealed, marked;
 
 	atomic_store(&sp->work, false);
 	for (uint32_t i = 0; i < sp->nlanes; i++)
@@ -193,7 +195,7 @@ bool space_pending(struct space *sp)
 	uint32_t high = atomic_load(&sp->high);
 
 	if (atomic_load(&sp->work) || marks_waiting(sp->marks) != 0 ||
-	    persist_untold(sp->kv))
+	    doubt_pending(sp) || persist_untold(sp->kv))
 		return true;
 	for (uint32_t i = 0; i < high; i++) {
 		uint8_t state = atomic_load(&sp->blocks[i].state);

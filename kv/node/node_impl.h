@@ -35,6 +35,7 @@ struct durable;	   /* durable checkpoints: durable.c */
 struct node_peer {
 	uint32_t role; /* enum proto_role */
 	uint32_t client;
+	uint64_t over; /* its attempts to open blocks up to this have ended */
 	struct fab_peer *peer;
 	LIST_ENTRY(node_peer) link; /* in the node's peers */
 };
@@ -150,6 +151,17 @@ int fenced_view(struct node *n);
 /* May @p come in? Errors: -ESTALE it was fenced. */
 int fenced_hello(struct node *n, const struct node_peer *p);
 void fenced_close(struct node *n);
+
+/* --- owned.c: locked -------------------------------------------------------
+ */
+
+/* Close all that client @owner, which is dead and cut off, left open [I6]. */
+int owned_orphans(struct node *n, uint32_t owner);
+/* The same for one block here, of which its owner, who lives, has nothing and
+ * wants nothing. Not open any more: 0. */
+int owned_forsake(struct node *n, const struct proto_seal *rq);
+/* What is open here in its name; @out is all zero. */
+void owned_list(struct node *n, uint32_t owner, struct proto_owns *out);
 
 /* --- slices of the worker: each returns 1 if it did something, and lowers
  * *again to when it wants to be called again ------------------------------ */

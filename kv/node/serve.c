@@ -56,6 +56,12 @@ static int owner_check(struct ask *a, uint32_t owner)
 	return 0;
 }
 
+/* Its asker has given it up, and been told what that may have left behind. */
+static bool comes_late(const struct ask *a, uint64_t ticket)
+{
+	return ticket != 0 && ticket <= a->peer->over;
+}
+
 static int serve_alloc(struct ask *a)
 {
 	const struct proto_alloc *rq = a->req;
@@ -67,6 +73,8 @@ static int serve_alloc(struct ask *a)
 	rc = epoch_check(n, rq->epoch);
 	if (rc == 0)
 		rc = owner_check(a, rq->owner);
+	if (rc == 0 && comes_late(a, rq->ticket))
+		rc = -ESTALE;
 	if (rc != 0)
 		return rc;
 	rc = alloc_block(n->alloc, rq->kind, rq->owner, (uint32_t)rq->epoch, iv,
@@ -96,6 +104,8 @@ static int serve_open_block(struct ask *a)
 	rc = epoch_check(n, rq->epoch);
 	if (rc == 0)
 		rc = owner_check(a, rq->owner);
+	if (rc == 0 && comes_late(a, rq->ticket))
+		rc = -ESTALE;
 	if (rc != 0)
 		return rc;
 	a->out.opened = (struct proto_opened){0};
@@ -131,6 +141,33 @@ static int serve_seal(struct ask *a)
 	node_kick(a->n);
 	return alloc_seal(a->n->alloc, rq->stripe, rq->role, rq->owner,
 			  rq->life, rq->used, node_clock(a->n), rq->torn != 0);
+}
+
+static int serve_owned(struct ask *a)
+{
+	const struct proto_owned *rq = a->req;
+	struct proto_owns *owns;
+	int rc = owner_check(a, rq->owner);
+
+	if (rc != 0)
+		return rc;
+	owns = calloc(1, sizeof(*owns));
+	if (owns == NULL)
+		return -ENOMEM;
+	if (rq->over > a->peer->over)
+		a->peer->over = rq->over;
+	owned_list(a->n, rq->owner, owns);
+	fab_reply(a->rq, 0, owns, PROTO_OWNS_BYTES(owns->n));
+	free(owns);
+	return SERVE_LATER;
+}
+
+static int serve_forsake(struct ask *a)
+{
+	const struct proto_seal *rq = a->req;
+	int rc = owner_check(a, rq->owner);
+
+	return rc != 0 ? rc : owned_forsake(a->n, rq);
 }
 
 /* What is stale or makes no sense is passed over and told: the rest of them
@@ -363,62 +400,16 @@ static int serve_ckpt(struct ask *a)
 	return SERVE_LATER;
 }
 
-struct orphan {
-	uint64_t stripe;
-	uint32_t role, life;
-	uint8_t kind;
-};
-
-struct orphans {
-	struct orphan *one;
-	size_t n, cap;
-	bool failed;
-};
-
-static void orphan_note(void *arg, uint64_t stripe, uint32_t role,
-			const struct block_rec *rec)
-{
-	struct orphans *o = arg;
-
-	if (o->n == o->cap) {
-		size_t cap = o->cap ? 2 * o->cap : 16;
-		struct orphan *more = realloc(o->one, cap * sizeof(*more));
-
-		if (more == NULL) {
-			o->failed = true;
-			return;
-		}
-		o->one = more;
-		o->cap = cap;
-	}
-	o->one[o->n++] = (struct orphan){stripe, role, rec->life, rec->kind};
-}
-
 static int serve_zeros(struct ask *a)
 {
 	return leftover_zeros(a->n, a->req);
 }
 
-/* Noted first, as closing one changes what alloc_owned() goes through. */
 static int serve_orphans(struct ask *a)
 {
 	const struct proto_orphans *rq = a->req;
-	struct orphans o = {0};
-	struct node *n = a->n;
-	size_t i;
 
-	if (rq->owner == 0)
-		return -EINVAL;
-	alloc_owned(n->alloc, rq->owner, orphan_note, &o);
-	for (i = 0; i < o.n; i++)
-		if (alloc_orphan(n->alloc, o.one[i].stripe, o.one[i].role,
-				 o.one[i].life, node_clock(n)) == 0)
-			leftover_note(n, o.one[i].stripe, o.one[i].role,
-				      o.one[i].life, o.one[i].kind);
-	free(o.one);
-	again_forsake(n->alloc, rq->owner);
-	node_kick(n);
-	return o.failed ? -ENOMEM : 0;
+	return rq->owner != 0 ? owned_orphans(a->n, rq->owner) : -EINVAL;
 }
 
 /* --- not locked ----------------------------------------------------------- */
@@ -508,6 +499,10 @@ static const struct serve {
 			true},
 	[PROTO_FENCE] = {serve_fence, BIT(PROTO_COORD),
 			 sizeof(struct proto_fence), 0, false, false},
+	[PROTO_OWNED] = {serve_owned, ANY_USER, sizeof(struct proto_owned), 0,
+			 false, false},
+	[PROTO_FORSAKE] = {serve_forsake, ANY_USER, sizeof(struct proto_seal),
+			   0, false, false},
 };
 
 /* What changes nothing that others see. */

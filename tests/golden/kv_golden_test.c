@@ -196,11 +196,13 @@ static void sizes_of_messages(void **state)
 	assert_int_equal(sizeof(struct proto_cut), 24);
 	assert_int_equal(sizeof(struct proto_persist), 8);
 	assert_int_equal(sizeof(struct proto_hello), 48);
-	assert_int_equal(sizeof(struct proto_alloc), 24);
+	assert_int_equal(sizeof(struct proto_alloc), 32);
 	assert_int_equal(sizeof(struct proto_grant), 32);
-	assert_int_equal(sizeof(struct proto_open), 40);
+	assert_int_equal(sizeof(struct proto_open), 48);
 	assert_int_equal(sizeof(struct proto_opened), 8);
 	assert_int_equal(sizeof(struct proto_seal), 40);
+	assert_int_equal(sizeof(struct proto_owned), 16);
+	assert_int_equal(PROTO_OWNS_BYTES(2), 40);
 	assert_int_equal(sizeof(struct proto_mark_one), 24);
 	assert_int_equal(sizeof(struct proto_mark), 16);
 	assert_int_equal(sizeof(struct proto_marked), 256);
