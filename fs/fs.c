@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fs/board.h"
 #include "fs/fs_impl.h"
 #include "fs/inode.h"
 #include "fs/itable.h"
@@ -164,6 +165,8 @@ static int tables_init(struct fs *fs)
 	if (err == 0)
 		err = fs_orphans_new(&fs->orphans);
 	if (err == 0)
+		err = fs_board_new(&fs->board);
+	if (err == 0)
 		err = fs_timer_new(&fs->timer);
 	return err;
 }
@@ -171,6 +174,7 @@ static int tables_init(struct fs *fs)
 static void fs_free(struct fs *fs)
 {
 	fs_timer_free(fs->timer);
+	fs_board_free(fs->board);
 	fs_orphans_free(fs->orphans);
 	fs_locks_free(fs->locks);
 	fs_itable_free(fs->itable);
@@ -192,6 +196,8 @@ int fs_open(struct kv *kv, const struct fs_opts *opts, struct fs **out)
 	if (err == 0)
 		err = opts->check ? super_load(fs) : super_load_or_format(fs);
 	if (err == 0 && !opts->check)
+		err = fs_board_join(fs);
+	if (err == 0 && !opts->check)
 		err = fs_orphan_reap(fs);
 	if (err != 0) {
 		fs_free(fs);
@@ -209,5 +215,7 @@ void fs_close(struct fs *fs)
 	fs_timer_stop(fs->timer);
 	fs_itable_settle_all(fs, 0);
 	fs_orphan_tick(fs);
+	if (!fs->opts.check)
+		fs_board_leave(fs);
 	fs_free(fs);
 }

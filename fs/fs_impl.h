@@ -7,6 +7,7 @@
 #include "fs/fs.h"
 #include "kv/kv.h"
 
+struct fs_board;
 struct fs_itable;
 struct fs_locks;
 struct fs_orphans;
@@ -18,6 +19,7 @@ struct fs {
 	struct fs_itable *itable;   /* inodes the kernel holds here */
 	struct fs_locks *locks;	    /* in-process inode locks, striped */
 	struct fs_orphans *orphans; /* that this mount made */
+	struct fs_board *board;	    /* the other mounts */
 	struct fs_timer *timer;	    /* settles times, looks after orphans */
 	uint64_t name_seed;	    /* for name hashes; from the superblock */
 	_Atomic uint64_t ino_next;  /* the next inode number of this mount */

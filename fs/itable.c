@@ -17,7 +17,8 @@ struct entry {
 	TAILQ_ENTRY(entry) dirty; /* if pending != 0 */
 	uint64_t ino;
 	uint64_t holds;	      /* replies the kernel has not forgotten */
-	uint32_t opens;	      /* handles on this mount */
+	uint32_t opens;	      /* handles on this mount, and some to be: */
+	uint32_t firm;	      /* of them: confirmed */
 	uint32_t pending_seq; /* counts touches; never 0 after the first */
 	unsigned pending;     /* FS_TOUCH_* */
 	int64_t atime_ns, mtime_ns, ctime_ns;
@@ -239,6 +240,23 @@ int fs_itable_opened(struct fs *fs, uint64_t ino)
 	return e == NULL ? -ENOMEM : 0;
 }
 
+int fs_itable_confirm(struct fs *fs, uint64_t ino, bool named)
+{
+	struct stripe *s = enter(fs, ino);
+	struct entry *e = find(s, ino);
+	int err = -ESTALE;
+
+	if (e != NULL && (named || e->firm > 0)) {
+		e->firm++;
+		err = 0;
+	} else if (e != NULL) {
+		e->opens--;
+		drop_if_idle(s, e);
+	}
+	leave(s);
+	return err;
+}
+
 unsigned fs_itable_released(struct fs *fs, uint64_t ino)
 {
 	struct stripe *s = enter(fs, ino);
@@ -247,6 +265,7 @@ unsigned fs_itable_released(struct fs *fs, uint64_t ino)
 
 	if (e != NULL && e->opens > 0) {
 		left = --e->opens;
+		e->firm -= e->firm > 0;
 		drop_if_idle(s, e);
 	}
 	leave(s);

@@ -41,6 +41,10 @@ void fs_itable_forget(struct fs *fs, uint64_t ino, uint64_t n);
  * left. Lock: the inode's, shared is enough for opened; exclusive for
  * released, if the caller goes on to destroy. */
 int fs_itable_opened(struct fs *fs, uint64_t ino);
+/* What was counted is a handle, if the inode had a name when it was looked at
+ * (@named) after that, or others here are handles already. Else -ESTALE, and
+ * the count is taken back: see B2 in board.h. */
+int fs_itable_confirm(struct fs *fs, uint64_t ino, bool named);
 unsigned fs_itable_released(struct fs *fs, uint64_t ino);
 unsigned fs_itable_opens(struct fs *fs, uint64_t ino);
 

@@ -37,6 +37,28 @@ struct fs_key fs_key_orphans(void)
 	return key_begin(FS_KEY_ORPHAN);
 }
 
+struct fs_key fs_key_board(void)
+{
+	return key_begin(FS_KEY_BOARD);
+}
+
+struct fs_key fs_key_question(uint32_t mount)
+{
+	struct fs_key k = key_begin(FS_KEY_QUESTION);
+
+	key_add64(&k, mount);
+	return k;
+}
+
+struct fs_key fs_key_answer(uint32_t asker, uint32_t answerer)
+{
+	struct fs_key k = key_begin(FS_KEY_ANSWER);
+
+	key_add64(&k, asker);
+	key_add64(&k, answerer);
+	return k;
+}
+
 struct fs_key fs_key_inode(uint64_t ino)
 {
 	struct fs_key k = key_begin(FS_KEY_INODE);
@@ -89,11 +111,14 @@ static size_t key_length(uint8_t kind)
 	switch (kind) {
 	case FS_KEY_SUPER:
 	case FS_KEY_MOVES:
+	case FS_KEY_BOARD:
 		return 2;
 	case FS_KEY_INODE:
 	case FS_KEY_ORPHAN:
+	case FS_KEY_QUESTION:
 		return 10;
 	case FS_KEY_XATTR:
+	case FS_KEY_ANSWER:
 		return 18;
 	case FS_KEY_CHUNK:
 		return 19;

@@ -12,13 +12,16 @@
 #define FS_KEY_BYTES_MAX 32u
 
 enum fs_key_kind {
-	FS_KEY_SUPER = 'S',  /* one per pool */
-	FS_KEY_MOVES = 'M',  /* one per pool: counts moves of directories */
-	FS_KEY_INODE = 'I',  /* ino */
-	FS_KEY_CHUNK = 'C',  /* ino, level, n */
-	FS_KEY_DIR = 'D',    /* ino, gen, depth, prefix */
-	FS_KEY_XATTR = 'X',  /* ino, number: see xattr.h */
-	FS_KEY_ORPHAN = 'O', /* ino */
+	FS_KEY_SUPER = 'S',    /* one per pool */
+	FS_KEY_MOVES = 'M',    /* one per pool: counts moves of directories */
+	FS_KEY_INODE = 'I',    /* ino */
+	FS_KEY_CHUNK = 'C',    /* ino, level, n */
+	FS_KEY_DIR = 'D',      /* ino, gen, depth, prefix */
+	FS_KEY_XATTR = 'X',    /* ino, number: see xattr.h */
+	FS_KEY_ORPHAN = 'O',   /* ino */
+	FS_KEY_BOARD = 'B',    /* one per pool: see board.h */
+	FS_KEY_QUESTION = 'Q', /* mount (as ino) */
+	FS_KEY_ANSWER = 'R',   /* asker (as ino), answerer (as number) */
 };
 
 struct fs_key {
@@ -32,13 +35,16 @@ struct fs_key_parts {
 	uint64_t ino;
 	uint64_t gen;	 /* DIR */
 	uint8_t level;	 /* CHUNK: its level; DIR: its depth */
-	uint64_t number; /* CHUNK: n; DIR: prefix; XATTR: its number */
+	uint64_t number; /* CHUNK: n; DIR: prefix; XATTR: its number; ... */
 };
 
 struct fs_key fs_key_super(void);
 struct fs_key fs_key_moves(void);
 struct fs_key fs_key_inode(uint64_t ino);
 struct fs_key fs_key_orphan(uint64_t ino);
+struct fs_key fs_key_board(void);
+struct fs_key fs_key_question(uint32_t mount);
+struct fs_key fs_key_answer(uint32_t asker, uint32_t answerer);
 struct fs_key fs_key_xattr(uint64_t ino, uint64_t number);
 
 /* Chunk @n of a file: @level 0 is the chunk's node itself; what higher levels

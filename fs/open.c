@@ -59,19 +59,37 @@ static int truncate_now(struct fs *fs, struct fs_inode *in, bool privileged)
 	return err == -ESTALE ? -EBUSY : err;
 }
 
+/* Count a handle, then look: so who asks whether the file is open here, or
+ * removes it, is either seen by this or sees it (B2 in board.h). */
+static int count_and_look(struct fs *fs, uint64_t ino, struct fs_inode *in)
+{
+	int err = fs_itable_opened(fs, ino);
+
+	if (err != 0)
+		return err;
+	err = fs_inode_load(fs, ino, in);
+	if (err == 0)
+		return fs_itable_confirm(fs, ino, in->nlink > 0);
+	if (fs_itable_confirm(fs, ino, false) == 0)
+		fs_itable_released(fs, ino);
+	return err;
+}
+
 /* Lock: held, exclusive to truncate. */
 static int open_locked(struct fs *fs, uint64_t ino, struct fuse_file_info *fi,
 		       bool privileged)
 {
 	struct fs_inode in = {.ino = ino};
-	int err = fs_inode_load(fs, ino, &in);
+	int err = count_and_look(fs, ino, &in);
 
-	if (err == 0 && (fi->flags & O_TRUNC) != 0)
+	if (err != 0)
+		return err;
+	if ((fi->flags & O_TRUNC) != 0)
 		err = truncate_now(fs, &in, privileged);
 	if (err == 0)
-		err = fs_itable_opened(fs, ino);
-	if (err == 0)
 		look_again(fs, &in, fi);
+	else
+		fs_itable_released(fs, ino);
 	return err;
 }
 
@@ -86,14 +104,22 @@ int fs_open_file(struct fs *fs, uint64_t ino, struct fuse_file_info *fi,
 	return err;
 }
 
+/* -ENOENT would be the answer to another question: the kernel is to look the
+ * name up again. */
 int fs_open_made(struct fs *fs, const struct fs_inode *in,
 		 struct fuse_file_info *fi)
 {
-	int err = fs_itable_opened(fs, in->ino);
+	struct fs_inode now;
+	int err;
 
+	/* its name may be gone again already */
+	if (kv_clients(fs->kv) > 1)
+		err = count_and_look(fs, in->ino, &now);
+	else if ((err = fs_itable_opened(fs, in->ino)) == 0)
+		err = fs_itable_confirm(fs, in->ino, true);
 	if (err == 0)
 		set_caching(fs, fs_itable_unchanged(fs, in), fi);
-	return err;
+	return err == -ENOENT ? -ESTALE : err;
 }
 
 void fs_open_release(struct fs *fs, uint64_t ino)

@@ -7,11 +7,14 @@
 struct fs_inode;
 
 /* Count a handle of @ino, truncate if @fi->flags say so, and set the caching
- * flags of @fi. Errors: -ENOENT if it is gone; those of fs_file_truncate(). */
+ * flags of @fi. Errors: -ENOENT if it is gone; -ESTALE if its last name is, and
+ * it is not open here (the kernel looks the name up again, then); those of
+ * fs_file_truncate(). */
 int fs_open_file(struct fs *fs, uint64_t ino, struct fuse_file_info *fi,
 		 bool privileged);
 
-/* The same for one that was just made here. Errors: -ENOMEM. */
+/* The same for one that was just made here. Errors: -ENOMEM; -ESTALE another
+ * mount has removed it already. */
 int fs_open_made(struct fs *fs, const struct fs_inode *in,
 		 struct fuse_file_info *fi);
 

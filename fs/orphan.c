@@ -1,37 +1,49 @@
 #include "fs/orphan.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 
+#include "fs/board.h"
 #include "fs/dentry.h"
 #include "fs/fs_impl.h"
 #include "fs/inode.h"
 #include "fs/itable.h"
 #include "fs/timer.h"
 
-/* An orphan that this mount made, or found, and when it last saw a sign of use.
- */
+/* While there was a question so lately the board is looked at more often. */
+#define LIVELY_MS      3000u
+#define LIVELY_LOOK_MS 10u
+#define ASKED_MS       3u
+
+/* An orphan that this mount made, or found. */
 struct watch {
 	TAILQ_ENTRY(watch) link;
 	uint64_t ino;
-	uint64_t sign;	  /* version of the key 'O' ino; 0: none */
-	uint64_t seen_ns; /* when it became that */
-	uint64_t next_ns; /* when to look again */
+	uint64_t next_ns;  /* when to ask for it */
+	uint32_t again_ms; /* how long to wait after that */
+	bool asked;	   /* it is in the question that is out */
 };
 TAILQ_HEAD(watches, watch);
 
 struct fs_orphans {
 	pthread_mutex_t lock;
 	struct watches watches;
-	uint64_t signed_ns; /* when this mount last signed */
-	/* When it last looked for orphans that nobody may look after, and how
-	 * many mounts there were then. */
-	uint64_t looked_ns;
+	_Atomic uint64_t destroyed;
+	/* When it last looked for orphans that nobody may look after, how many
+	 * mounts there were then, and of how many deaths it had heard. */
+	uint64_t looked_ns, deaths;
 	unsigned mounts;
+	uint64_t lively_ns; /* when there was last a question, of anyone */
+	/* The question that is out. */
+	uint64_t ino[FS_BOARD_INOS_MAX];
+	bool open[FS_BOARD_INOS_MAX];
+	_Atomic size_t asked; /* how many; 0: none is out */
 };
 
 int fs_orphans_new(struct fs_orphans **out)
@@ -106,11 +118,18 @@ static int watch_add(struct fs *fs, uint64_t ino)
 	if (w == NULL)
 		return -ENOMEM;
 	w->ino = ino;
-	w->seen_ns = kv_wall_ns(fs->kv);
+	w->again_ms = FS_ORPHAN_AGAIN_MS;
 	pthread_mutex_lock(&o->lock);
 	TAILQ_INSERT_TAIL(&o->watches, w, link);
 	pthread_mutex_unlock(&o->lock);
 	return 0;
+}
+
+/* While a question is out the next one has to wait anyway. */
+static void hurry(struct fs *fs)
+{
+	if (atomic_load(&fs->orphans->asked) == 0)
+		fs_timer_hurry(fs->timer);
 }
 
 int fs_orphan_make(struct fs *fs, struct fs_inode *in)
@@ -132,9 +151,9 @@ int fs_orphan_make(struct fs *fs, struct fs_inode *in)
 	}
 	if (err != 0)
 		return err == -EAGAIN ? -EBUSY : err;
-	fs_timer_wake(fs->timer);
 	/* unwatched, it is found by the next look */
 	(void)watch_add(fs, in->ino);
+	hurry(fs);
 	return 0;
 }
 
@@ -165,6 +184,22 @@ static void watch_drop(struct fs *fs, uint64_t ino)
 	free(w);
 }
 
+/* Ask for @ino now, whether or not it was known. */
+static void watch_now(struct fs *fs, uint64_t ino)
+{
+	struct fs_orphans *o = fs->orphans;
+	struct watch *w;
+
+	pthread_mutex_lock(&o->lock);
+	w = watch_find(o, ino);
+	if (w != NULL)
+		w->next_ns = 0;
+	pthread_mutex_unlock(&o->lock);
+	if (w == NULL)
+		(void)watch_add(fs, ino);
+	hurry(fs);
+}
+
 /* The inode first, the entry that leads to it last. Lock: exclusive. */
 static int destroy(struct fs *fs, uint64_t ino)
 {
@@ -185,6 +220,7 @@ static int destroy(struct fs *fs, uint64_t ino)
 	if (err != 0 && err != -ENOENT)
 		return err;
 	watch_drop(fs, ino);
+	atomic_fetch_add(&fs->orphans->destroyed, 1);
 	return 0;
 }
 
@@ -195,107 +231,161 @@ int fs_orphan_release(struct fs *fs, uint64_t ino)
 
 	if (err == -ENOENT || (err == 0 && in.nlink > 0))
 		return 0;
-	if (err != 0 || kv_clients(fs->kv) > 1)
-		return err; /* left to the tick of whoever unlinked it */
-	return destroy(fs, ino);
+	if (err != 0)
+		return err;
+	if (kv_clients(fs->kv) <= 1)
+		return destroy(fs, ino);
+	watch_now(fs, ino);
+	return 0;
 }
 
 /* --- several mounts
  * ----------------------------------------------------------------- */
 
-static void sign(struct fs *fs, uint64_t ino)
+/* Who has claimed @ino, and the claim's version. -ENOENT nobody. */
+static int claimer(struct fs *fs, uint64_t ino, uint32_t *mount,
+		   uint64_t *version)
 {
 	struct fs_key key = fs_key_orphan(ino);
-	struct fs_inode in;
-
-	if (fs_inode_load(fs, ino, &in) != 0 || in.nlink > 0)
-		return;
-	/* a sign that fails is made up for by the next: six fit the grace */
-	(void)kv_put(fs->kv, key.byte, key.len, "\1", 1, NULL);
-}
-
-static bool sign_all(struct fs *fs, uint64_t now)
-{
-	struct fs_orphans *o = fs->orphans;
-
-	if (kv_clients(fs->kv) <= 1)
-		return false;
-	if (now - o->signed_ns < FS_ORPHAN_SIGN_MS * 1000000ull)
-		return true;
-	o->signed_ns = now;
-	fs_itable_each_open(fs, sign);
-	return true;
-}
-
-/* Has nobody signed for @w within the grace? */
-static bool is_alone(struct fs *fs, struct watch *w, uint64_t now)
-{
-	struct fs_key key = fs_key_orphan(w->ino);
-	uint64_t version = 0;
-	uint8_t none;
+	uint32_t le;
 	size_t len;
-	int err;
+	int err = kv_get(fs->kv, key.byte, key.len, &le, sizeof(le), &len,
+			 version);
 
-	if (now < w->next_ns)
-		return false;
-	w->next_ns = now + FS_ORPHAN_SIGN_MS * 1000000ull;
-	err = kv_get(fs->kv, key.byte, key.len, &none, sizeof(none), &len,
-		     &version);
-	if (err != 0 && err != -ENOENT)
-		version = w->sign + 1; /* unknown: wait on */
-	if (version != w->sign) {
-		w->sign = version;
-		w->seen_ns = now;
-	}
-	/* one that came after this round had begun was seen after @now */
-	return now >= w->seen_ns + FS_ORPHAN_GRACE_MS * 1000000ull;
+	if (err == -ERANGE || (err == 0 && len != sizeof(le)))
+		return -EBADMSG;
+	*mount = le32toh(le);
+	return err;
 }
 
-/* Several mounts may look after it: who writes the next sign destroys it, the
- * others begin to wait anew. Once more is no harm. */
-static bool claim(struct fs *fs, struct watch *w)
+/* Claim it; or for @expect take the claim of that version over. */
+static int claim_put(struct fs *fs, uint64_t ino, uint64_t expect)
 {
-	struct fs_key key = fs_key_orphan(w->ino);
-	struct kv_req req = {.kind = w->sign != 0 ? KV_PUT_IF : KV_INSERT,
+	struct fs_key key = fs_key_orphan(ino);
+	uint32_t le = htole32(kv_client_id(fs->kv));
+	struct kv_req req = {.kind = expect != 0 ? KV_PUT_IF : KV_INSERT,
 			     .flags = KV_URGENT,
 			     .key = key.byte,
 			     .klen = key.len,
-			     .val = "\2",
-			     .len = 1,
-			     .expect = w->sign};
+			     .val = &le,
+			     .len = sizeof(le),
+			     .expect = expect};
 
-	if (kv_run(fs->kv, &req, 1) != 0 || req.status != 0)
+	return kv_run(fs->kv, &req, 1);
+}
+
+/* Several mounts may look after it: one of them destroys it. */
+static bool claim(struct fs *fs, uint64_t ino)
+{
+	uint64_t version;
+	uint32_t mount;
+	bool lives = true;
+	int err = claim_put(fs, ino, 0);
+
+	if (err != -EEXIST)
+		return err == 0;
+	err = claimer(fs, ino, &mount, &version);
+	if (err != 0)
+		return false; /* it has just been destroyed, or next time */
+	if (mount == kv_client_id(fs->kv))
+		return true;
+	if (fs_board_has(fs, mount, &lives) != 0 || lives)
 		return false;
-	w->sign = req.version;
-	return true;
+	return claim_put(fs, ino, version) == 0;
 }
 
-/* True if it is gone. */
-static bool watch_step(struct fs *fs, struct watch *w, uint64_t now)
+/* Nobody else has it open: destroy it, unless this mount has. */
+static void destroy_if_closed(struct fs *fs, uint64_t ino, bool alone)
 {
-	bool gone = false;
-
-	fs_inode_lock(fs, w->ino, true);
-	if (fs_itable_opens(fs, w->ino) == 0 &&
-	    (kv_clients(fs->kv) <= 1 || (is_alone(fs, w, now) && claim(fs, w))))
-		gone = destroy(fs, w->ino) == 0;
-	fs_inode_unlock(fs, w->ino);
-	return gone;
+	fs_inode_lock(fs, ino, true);
+	if (fs_itable_opens(fs, ino) == 0 && (alone || claim(fs, ino)))
+		(void)destroy(fs, ino); /* else it is asked for again */
+	fs_inode_unlock(fs, ino);
 }
 
-static void watches_take(struct fs_orphans *o, struct watches *to)
+/* Take @ino off the question; it is asked for again later. If nobody has it
+ * @open that means: if destroying failed, or it is another's to do. */
+static void watch_later(struct fs *fs, uint64_t ino, bool open, uint64_t now)
 {
-	TAILQ_INIT(to);
+	struct fs_orphans *o = fs->orphans;
+	struct watch *w;
+
 	pthread_mutex_lock(&o->lock);
-	TAILQ_CONCAT(to, &o->watches, link);
+	w = watch_find(o, ino);
+	if (w != NULL) {
+		w->asked = false;
+		w->next_ns = now + w->again_ms * UINT64_C(1000000);
+		if (open && w->again_ms < FS_ORPHAN_AGAIN_MAX_MS)
+			w->again_ms *= 2;
+	}
 	pthread_mutex_unlock(&o->lock);
 }
 
-static void watches_give(struct fs_orphans *o, struct watches *from)
+/* What is open here is asked for after its last handle. */
+static bool is_due(struct fs *fs, const struct watch *w, uint64_t now)
 {
+	return now >= w->next_ns && fs_itable_opens(fs, w->ino) == 0;
+}
+
+/* The orphans that are to be asked for at @now. */
+static size_t collect(struct fs *fs, uint64_t now, uint64_t *ino)
+{
+	struct fs_orphans *o = fs->orphans;
+	struct watch *w;
+	size_t n = 0;
+
 	pthread_mutex_lock(&o->lock);
-	TAILQ_CONCAT(&o->watches, from, link);
+	TAILQ_FOREACH (w, &o->watches, link)
+		if (n < FS_BOARD_INOS_MAX && is_due(fs, w, now)) {
+			w->asked = true;
+			ino[n++] = w->ino;
+		}
 	pthread_mutex_unlock(&o->lock);
+	return n;
+}
+
+/* All that nobody has open goes. */
+static void hear(struct fs *fs, uint64_t now)
+{
+	struct fs_orphans *o = fs->orphans;
+	bool asked;
+
+	if (fs_board_heard(fs, o->open) != 0)
+		return;
+	for (size_t i = 0; i < o->asked; i++) {
+		if (!o->open[i])
+			destroy_if_closed(fs, o->ino[i], false);
+		watch_later(fs, o->ino[i], o->open[i], now);
+		(void)fs_board_answer(fs, &asked); /* that may take long */
+	}
+	o->asked = 0;
+}
+
+static void ask(struct fs *fs, uint64_t now)
+{
+	struct fs_orphans *o = fs->orphans;
+	size_t n = collect(fs, now, o->ino);
+
+	if (n > 0 && fs_board_ask(fs, o->ino, n) == 0)
+		o->asked = n;
+	for (size_t i = 0; o->asked == 0 && i < n; i++)
+		watch_later(fs, o->ino[i], false, now);
+	if (n > 0)
+		o->lively_ns = now;
+}
+
+/* This mount is alone. (Who is left over, is met by the next tick.) */
+static void destroy_all(struct fs *fs, uint64_t now)
+{
+	struct fs_orphans *o = fs->orphans;
+	size_t n;
+
+	o->asked = 0;
+	n = collect(fs, UINT64_MAX, o->ino);
+	for (size_t i = 0; i < n; i++) {
+		destroy_if_closed(fs, o->ino[i], true);
+		watch_later(fs, o->ino[i], false, now);
+	}
 }
 
 static int adopt(void *arg, const struct fs_dentry *d, uint64_t cookie)
@@ -315,37 +405,72 @@ static void adopt_all(struct fs *fs, uint64_t now)
 {
 	struct fs_orphans *o = fs->orphans;
 	unsigned mounts = kv_clients(fs->kv);
+	uint64_t deaths = fs_board_deaths(fs->board);
 
 	if ((mounts <= 1 && o->mounts <= 1) ||
-	    now - o->looked_ns < FS_ORPHAN_LOOK_MS * 1000000ull)
+	    (mounts == o->mounts && deaths == o->deaths &&
+	     now - o->looked_ns < FS_ORPHAN_LOOK_MS * UINT64_C(1000000)))
 		return;
 	o->looked_ns = now;
-	if (fs_dentry_list(fs, FS_ORPHANS_INO, 0, adopt, fs) == 0)
-		o->mounts = mounts;
+	if (fs_dentry_list(fs, FS_ORPHANS_INO, 0, adopt, fs) != 0)
+		return; /* at the next look */
+	o->mounts = mounts;
+	o->deaths = deaths;
 }
 
-/* The list is taken out meanwhile. An orphan that its last handle destroys in
- * this time is met again by the next round, which finds it gone. */
-bool fs_orphan_tick(struct fs *fs)
+/* An answer is worth waiting for; a board that is written to is looked at more
+ * often than one that is quiet. */
+static uint32_t pause_ms(struct fs *fs, uint64_t now)
 {
-	uint64_t now = kv_wall_ns(fs->kv);
-	bool again = sign_all(fs, now);
-	struct watches all, rest;
-	struct watch *w;
+	struct fs_orphans *o = fs->orphans;
 
+	if (kv_clients(fs->kv) <= 1)
+		return UINT32_MAX;
+	if (now - o->lively_ns >= LIVELY_MS * UINT64_C(1000000))
+		return FS_BOARD_LOOK_MS;
+	return o->asked > 0 ? ASKED_MS : LIVELY_LOOK_MS;
+}
+
+uint32_t fs_orphan_tick(struct fs *fs)
+{
+	struct fs_orphans *o = fs->orphans;
+	uint64_t now = kv_wall_ns(fs->kv);
+	bool asked = false;
+
+	if (fs->opts.check)
+		return UINT32_MAX; /* it is on no board, and changes nothing */
 	adopt_all(fs, now);
-	watches_take(fs->orphans, &all);
-	TAILQ_INIT(&rest);
-	while ((w = TAILQ_FIRST(&all)) != NULL) {
-		TAILQ_REMOVE(&all, w, link);
-		if (watch_step(fs, w, now))
-			free(w);
-		else
-			TAILQ_INSERT_TAIL(&rest, w, link);
+	if (kv_clients(fs->kv) <= 1) {
+		destroy_all(fs, now);
+		return UINT32_MAX;
 	}
-	again = again || !TAILQ_EMPTY(&rest);
-	watches_give(fs->orphans, &rest);
-	return again;
+	(void)fs_board_answer(fs, &asked); /* else the next time */
+	if (asked)
+		o->lively_ns = now;
+	if (o->asked > 0)
+		hear(fs, now);
+	if (o->asked == 0)
+		ask(fs, now);
+	return pause_ms(fs, now);
+}
+
+uint64_t fs_orphan_count(struct fs *fs)
+{
+	return atomic_load(&fs->orphans->destroyed);
+}
+
+bool fs_orphan_waits(struct fs *fs)
+{
+	struct fs_orphans *o = fs->orphans;
+	uint64_t now = kv_wall_ns(fs->kv);
+	struct watch *w;
+	bool waits = false;
+
+	pthread_mutex_lock(&o->lock);
+	TAILQ_FOREACH (w, &o->watches, link)
+		waits = waits || w->asked || is_due(fs, w, now);
+	pthread_mutex_unlock(&o->lock);
+	return waits;
 }
 
 /* --- after a death

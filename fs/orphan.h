@@ -3,19 +3,24 @@
  * transaction with the inode's nlink going to 0. Who destroys them, and when:
  *
  * - One mount only: at the last release.
- * - Several mounts: a mount that has the file open signs for it every
- *   FS_ORPHAN_SIGN_MS by writing the key 'O' ino. The mount that removed the
- *   last name destroys it once it has not been signed for FS_ORPHAN_GRACE_MS
- *   by its own clock. So what is promised is: an open file stays whole though
- *   another mount unlinks it, as long as this mount lives and is not held up
- *   for longer than the grace.
+ * - Several mounts: who removed the last name, or closed the last handle of
+ *   such a file, asks all others at once whether they have it open (board.h).
+ *   If none has, it is destroyed: some ten milliseconds after the unlink. Else
+ *   they are asked again after FS_ORPHAN_AGAIN_MS, then less often. So an open
+ *   file stays whole though another mount unlinks it, as long as the mount that
+ *   has it open answers within FS_BOARD_SILENT_MS.
+ *   A reader's mount (read_only in kv.h) is not asked: it could not answer.
  *   (A mount that joins and opens the file just while another, still alone,
  *   unlinks it may come too late, as if it had come after the unlink.)
- * - Orphans of a mount that died: every other looks for those now and then, and
- *   does what the dead one would have done; which of them does is settled by
- *   who writes the next sign. Or the next one that opens the pool alone does.
+ * - Orphans of a mount that died: the others look for those when they see a
+ *   death, and now and then, and do what the dead one would have done. Or the
+ *   next one that opens the pool alone does.
  *
- * Threads: any. */
+ * Several may watch one orphan: before it is destroyed it is claimed, by
+ * inserting the key 'O' ino with the mount's id, and the claim of a mount that
+ * is not on the board any more is taken over.
+ *
+ * Threads: any; tick one at a time. */
 #ifndef ACESO_FS_ORPHAN_H
 #define ACESO_FS_ORPHAN_H
 #include <stdbool.h>
@@ -25,10 +30,10 @@ struct fs;
 struct fs_inode;
 struct fs_orphans;
 
-#define FS_ORPHANS_INO	   2u
-#define FS_ORPHAN_SIGN_MS  10000u
-#define FS_ORPHAN_GRACE_MS 60000u
-#define FS_ORPHAN_LOOK_MS  30000u
+#define FS_ORPHANS_INO	       2u
+#define FS_ORPHAN_AGAIN_MS     1000u  /* held elsewhere: asked again after */
+#define FS_ORPHAN_AGAIN_MAX_MS 16000u /* this, twice that, up to this */
+#define FS_ORPHAN_LOOK_MS      30000u
 
 int fs_orphans_new(struct fs_orphans **out);	  /* -ENOMEM */
 void fs_orphans_free(struct fs_orphans *orphans); /* NULL is fine */
@@ -41,9 +46,14 @@ int fs_orphan_make(struct fs *fs, struct fs_inode *in);
  * else can use it. Lock: exclusive. */
 int fs_orphan_release(struct fs *fs, uint64_t ino);
 
-/* Sign for open orphans, destroy those that were left alone. Returns true if
- * it must be called again. */
-bool fs_orphan_tick(struct fs *fs);
+/* Answer other mounts, ask them, destroy what nobody has open. Returns after
+ * how many ms it must be called again; UINT32_MAX: when it is woken. */
+uint32_t fs_orphan_tick(struct fs *fs);
+
+/* Orphans that were destroyed here since the start; and those that wait for
+ * an answer, or to be asked for now. */
+uint64_t fs_orphan_count(struct fs *fs);
+bool fs_orphan_waits(struct fs *fs);
 
 /* Destroy what a dead mount left; only if this one is alone. */
 int fs_orphan_reap(struct fs *fs);

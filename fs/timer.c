@@ -12,11 +12,18 @@
 #include "fs/orphan.h"
 #include "fs/session.h"
 
+/* It looks around at least so often: whether there is work, or a second mount.
+ */
+#define IDLE_MS 500u
+
 struct fs_timer {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	pthread_t thread;
-	bool started, stop, work, forget;
+	bool started, stop;
+	bool work;   /* times wait to be settled */
+	bool hurry;  /* somebody waits for the orphans */
+	bool forget; /* the kernel is to */
 };
 
 int fs_timer_new(struct fs_timer **out)
@@ -44,39 +51,66 @@ void fs_timer_free(struct fs_timer *t)
 	free(t);
 }
 
-/* Until @ms later, or told to stop, or (if @idle) woken. Lock: held. */
-static void pause_for(struct fs_timer *t, uint32_t ms, bool idle)
+/* Until @ms later, or told to stop or to hurry. Lock: held. */
+static void pause_for(struct fs_timer *t, uint32_t ms)
 {
 	struct timespec at;
 
 	clock_gettime(CLOCK_MONOTONIC, &at);
 	at.tv_sec += ms / 1000;
-	while (!t->stop && !t->forget && !(idle && t->work) &&
+	at.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (at.tv_nsec >= 1000000000) {
+		at.tv_nsec -= 1000000000;
+		at.tv_sec++;
+	}
+	while (!t->stop && !t->hurry && !t->forget &&
 	       pthread_cond_timedwait(&t->wake, &t->lock, &at) != ETIMEDOUT)
 		;
+	t->hurry = false;
+}
+
+static uint64_t clock_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* What is pending is settled once in FS_SETTLE_MS. Returns whether it was time
+ * to. Lock: held. */
+static bool is_due(struct fs_timer *t, uint64_t *settled_ms)
+{
+	uint64_t now = clock_ms();
+
+	if (!t->work || now - *settled_ms < FS_SETTLE_MS)
+		return false;
+	t->work = false;
+	*settled_ms = now;
+	return true;
 }
 
 static void *timer_main(void *arg)
 {
 	struct fs *fs = arg;
 	struct fs_timer *t = fs->timer;
+	uint64_t settled_ms = clock_ms();
+	uint32_t wait_ms = 0;
 
 	pthread_mutex_lock(&t->lock);
 	while (!t->stop) {
-		bool more, forget;
+		bool due, forget, more = false;
 
-		if (!t->work)
-			pause_for(t, FS_ORPHAN_SIGN_MS, true);
-		if (t->work)
-			pause_for(t, FS_SETTLE_MS, false);
-		t->work = false;
+		pause_for(t, wait_ms < IDLE_MS ? wait_ms : IDLE_MS);
+		due = is_due(t, &settled_ms);
 		forget = t->forget;
 		t->forget = false;
 		pthread_mutex_unlock(&t->lock);
 		if (forget)
 			fs_itable_each_open(fs, fs_session_doubt_pages);
-		more = fs_itable_settle_all(fs, FS_SETTLE_MS / 2);
-		more = fs_orphan_tick(fs) || more;
+		if (due)
+			more = fs_itable_settle_all(fs, FS_SETTLE_MS / 2);
+		wait_ms = fs_orphan_tick(fs);
 		pthread_mutex_lock(&t->lock);
 		t->work = t->work || more;
 	}
@@ -113,13 +147,10 @@ void fs_timer_stop(struct fs_timer *t)
 	t->started = false;
 }
 
-/* Once it knows of work it waits for the time to do it: no need to wake it for
- * each write that touches a file. */
+/* It looks for work now and then, so there is no need to wake it. */
 void fs_timer_wake(struct fs_timer *t)
 {
 	pthread_mutex_lock(&t->lock);
-	if (!t->work)
-		pthread_cond_signal(&t->wake);
 	t->work = true;
 	pthread_mutex_unlock(&t->lock);
 }
@@ -130,4 +161,17 @@ void fs_timer_forget(struct fs_timer *t)
 	t->forget = true;
 	pthread_cond_signal(&t->wake);
 	pthread_mutex_unlock(&t->lock);
+}
+
+void fs_timer_hurry(struct fs_timer *t)
+{
+	pthread_mutex_lock(&t->lock);
+	t->hurry = true;
+	pthread_cond_signal(&t->wake);
+	pthread_mutex_unlock(&t->lock);
+}
+
+bool fs_timer_runs(struct fs_timer *t)
+{
+	return t->started;
 }

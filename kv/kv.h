@@ -152,6 +152,11 @@ int kv_space(struct kv *kv, struct kv_space *out);
 /* How many clients (mounts) the pool has now, this one included. */
 unsigned kv_clients(struct kv *kv);
 
+/* Is client @id in the pool? 1 yes; 0 no, and never again: it has left, or is
+ * dead and fenced. Asks the coordinator: for rare moments. Errors: -EAGAIN that
+ * is away, or cannot tell now; -EROFS as a reader. */
+int kv_client_lives(struct kv *kv, uint32_t id);
+
 /* This client's id: unique in the pool, never used again. */
 uint32_t kv_client_id(const struct kv *kv);
 

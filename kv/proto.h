@@ -70,6 +70,7 @@ enum proto_call {
 	PROTO_SCRUB = 96, /* proto_scrub -> proto_scrub */
 	PROTO_REJOIN,	  /* proto_rejoin -> proto_view_set */
 	PROTO_BEAT,	  /* nothing -> proto_beaten */
+	PROTO_LIVES,	  /* proto_lives -> proto_lived */
 };
 
 struct proto_alloc {
@@ -381,6 +382,16 @@ struct proto_rejoin {
 struct proto_beaten {
 	uint64_t epoch;
 	uint32_t sure, pad;
+};
+
+/* Is @client in the pool? -EAGAIN from one that does not lead for certain. */
+struct proto_lives {
+	uint32_t client, pad;
+};
+
+struct proto_lived {
+	uint32_t lives; /* 0: it has left, or is dead and fenced */
+	uint32_t pad;
 };
 
 /* "I have adopted @epoch: no operation of mine under way touches a node that

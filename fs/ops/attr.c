@@ -6,6 +6,7 @@
 
 #include "fs/ops/ops.h"
 #include "fs/reply.h"
+#include "fs/room.h"
 
 #define GROUPS_MAX 256 /* of the caller, looked at by access() */
 
@@ -24,9 +25,14 @@ void fs_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr,
 		   int to_set, struct fuse_file_info *fi)
 {
 	bool privileged = fuse_req_ctx(req)->uid == 0;
+	struct fs_room room = {0};
 	struct stat st;
-	int err = fs_attr_set(fs_of(req), ino, attr, to_set, privileged, &st);
+	int err;
 
+	do
+		err = fs_attr_set(fs_of(req), ino, attr, to_set, privileged,
+				  &st);
+	while (fs_room_again(fs_of(req), err, &room));
 	if (err == 0)
 		fs_reply_attr(req, &st);
 	else

@@ -5,15 +5,21 @@
 #include "fs/open.h"
 #include "fs/ops/ops.h"
 #include "fs/reply.h"
+#include "fs/room.h"
 
 static int make(fuse_req_t req, uint64_t parent, const char *name,
 		struct fs_make how, struct fs_inode *out)
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct fs_room room = {0};
+	int err;
 
 	how.uid = ctx->uid;
 	how.gid = ctx->gid;
-	return fs_names_make(fs_of(req), parent, name, &how, out);
+	do
+		err = fs_names_make(fs_of(req), parent, name, &how, out);
+	while (fs_room_again(fs_of(req), err, &room));
+	return err;
 }
 
 static void make_and_reply(fuse_req_t req, uint64_t parent, const char *name,

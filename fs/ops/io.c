@@ -9,6 +9,7 @@
 #include "fs/itable.h"
 #include "fs/ops/ops.h"
 #include "fs/reply.h"
+#include "fs/room.h"
 
 /* The kernel asks for at most max_read bytes; it is never told less than
  * this by us. More would only mean a larger buffer. */
@@ -94,15 +95,10 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		free(buf);
 }
 
-/* A page that the kernel writes back carries no writer: its privileges were
- * dropped when it was made dirty, and it has an offset of its own. */
-void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
-		 off_t off, struct fuse_file_info *fi)
+static ssize_t write_locked(struct fs *fs, fuse_ino_t ino, const char *buf,
+			    size_t size, uint64_t off, bool append,
+			    bool kill_priv)
 {
-	struct fs *fs = fs_of(req);
-	bool append = (fi->flags & O_APPEND) != 0 && !fi->writepage;
-	bool kill_priv = fuse_req_ctx(req)->uid != 0 && !fi->writepage;
-	uint64_t at = off;
 	ssize_t rc = -EAGAIN;
 
 	if (!append) {
@@ -112,9 +108,26 @@ void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 	}
 	if (rc == -EAGAIN) {
 		fs_inode_lock(fs, ino, true);
-		rc = fs_file_write(fs, ino, buf, size, &at, append, kill_priv);
+		rc = fs_file_write(fs, ino, buf, size, &off, append, kill_priv);
 		fs_inode_unlock(fs, ino);
 	}
+	return rc;
+}
+
+/* A page that the kernel writes back carries no writer: its privileges were
+ * dropped when it was made dirty, and it has an offset of its own. */
+void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
+		 off_t off, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	bool append = (fi->flags & O_APPEND) != 0 && !fi->writepage;
+	bool kill_priv = fuse_req_ctx(req)->uid != 0 && !fi->writepage;
+	struct fs_room room = {0};
+	ssize_t rc;
+
+	do
+		rc = write_locked(fs, ino, buf, size, off, append, kill_priv);
+	while (fs_room_again(fs, rc, &room));
 	if (rc < 0)
 		fs_reply_ino_err(req, rc);
 	else

@@ -5,13 +5,18 @@
 #include "fs/names.h"
 #include "fs/ops/ops.h"
 #include "fs/reply.h"
+#include "fs/room.h"
 
 void fs_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent,
 		const char *newname)
 {
 	struct fs_inode in;
-	int err = fs_names_link(fs_of(req), ino, newparent, newname, &in);
+	struct fs_room room = {0};
+	int err;
 
+	do
+		err = fs_names_link(fs_of(req), ino, newparent, newname, &in);
+	while (fs_room_again(fs_of(req), err, &room));
 	if (err == 0)
 		fs_reply_entry(req, &in);
 	else

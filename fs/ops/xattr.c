@@ -5,17 +5,21 @@
 #include "fs/inode.h"
 #include "fs/ops/ops.h"
 #include "fs/reply.h"
+#include "fs/room.h"
 #include "fs/xattr.h"
 
 void fs_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name,
 		    const char *value, size_t size, int flags)
 {
 	struct fs *fs = fs_of(req);
+	struct fs_room room = {0};
 	int rc;
 
-	fs_inode_lock(fs, ino, true);
-	rc = fs_xattr_set(fs, ino, name, value, size, flags);
-	fs_inode_unlock(fs, ino);
+	do {
+		fs_inode_lock(fs, ino, true);
+		rc = fs_xattr_set(fs, ino, name, value, size, flags);
+		fs_inode_unlock(fs, ino);
+	} while (fs_room_again(fs, rc, &room));
 	fs_reply_ino_err(req, rc);
 }
 
@@ -77,10 +81,13 @@ void fs_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 void fs_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
 	struct fs *fs = fs_of(req);
+	struct fs_room room = {0};
 	int rc;
 
-	fs_inode_lock(fs, ino, true);
-	rc = fs_xattr_remove(fs, ino, name);
-	fs_inode_unlock(fs, ino);
+	do {
+		fs_inode_lock(fs, ino, true);
+		rc = fs_xattr_remove(fs, ino, name);
+		fs_inode_unlock(fs, ino);
+	} while (fs_room_again(fs, rc, &room));
 	fs_reply_ino_err(req, rc);
 }

@@ -19,6 +19,7 @@
 
 #define JOIN_NS	    UINT64_C(10000000000)
 #define LEAVE_NS    UINT64_C(500000000)
+#define LIVES_NS    UINT64_C(200000000)
 #define LANES_MAX   8u
 #define CACHE_BYTES (UINT64_C(64) << 20)
 #define SUPER_READ  512u
@@ -430,6 +431,25 @@ uint32_t kv_client_id(const struct kv *kv)
 unsigned kv_clients(struct kv *kv)
 {
 	return member_clients(kv->member);
+}
+
+int kv_client_lives(struct kv *kv, uint32_t id)
+{
+	struct kv_thread *t = kv_thread(kv);
+	struct proto_lives msg = {.client = id};
+	struct proto_lived said;
+	uint32_t len = 0;
+	int rc;
+
+	if (t == NULL)
+		return -ENOMEM;
+	rc = fab_call_run(t->fab, FAB_NODE_COORD, PROTO_LIVES, &msg,
+			  sizeof(msg), &said, sizeof(said), &len, LIVES_NS);
+	if (rc == 0 && len != sizeof(said))
+		return -EPROTO;
+	if (rc != 0)
+		return rc == -EROFS ? rc : -EAGAIN;
+	return said.lives != 0;
 }
 
 uint64_t kv_random(struct kv *kv)

@@ -238,6 +238,19 @@ static void serve_beat(struct ask *a)
 	fab_reply(a->rq, rc, &out, rc == 0 ? sizeof(out) : 0);
 }
 
+/* Who is to be fenced is in the list until it is. */
+static void serve_lives(struct ask *a)
+{
+	const struct proto_lives *rq = a->req;
+	struct proto_lived out = {
+		.lives = coord_client_find(a->c, rq->client) != NULL};
+	int rc = a->who->client == NULL			 ? -EPERM
+		 : a->c->forming || !coord_is_sure(a->c) ? -EAGAIN
+							 : 0;
+
+	fab_reply(a->rq, rc, &out, rc == 0 ? sizeof(out) : 0);
+}
+
 /* To watch from an epoch is to have adopted it. Answered by the next step. */
 static void serve_watch(struct ask *a)
 {
@@ -364,6 +377,7 @@ static const struct serve {
 	{PROTO_SCRUB, sizeof(struct proto_scrub), serve_scrub},
 	{PROTO_REJOIN, sizeof(struct proto_rejoin), serve_rejoin},
 	{PROTO_BEAT, 0, serve_beat},
+	{PROTO_LIVES, sizeof(struct proto_lives), serve_lives},
 	{PROTO_COME, sizeof(struct proto_come), serve_come},
 };
 

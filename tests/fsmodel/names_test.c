@@ -5,6 +5,7 @@
 #include <linux/fs.h>
 
 #include "fs/attr.h"
+#include "fs/board.h"
 #include "fs/itable.h"
 #include "fs/open.h"
 #include "fs/orphan.h"
@@ -241,89 +242,302 @@ static void orphans_of_a_dead_mount_are_reaped(void **state)
 	pool_drop(&m);
 }
 
-static void a_file_open_on_another_mount_stays(void **state)
+/* What the timers of @n mounts do in @rounds looks, with a moment between. */
+static void look_round(struct mount *m, unsigned n, unsigned rounds)
 {
-	struct mount a = mount_open(), b = mount_open();
-	struct fuse_file_info fi = {.flags = O_RDWR};
-	struct fs_inode in;
-	uint64_t f;
-
-	assert_int_equal(touch(a.fs, ROOT, "f", &f), 0);
-	assert_int_equal(fs_open_file(b.fs, f, &fi, false), 0);
-	assert_int_equal(fs_names_unlink(a.fs, ROOT, "f"), 0);
-	assert_true(fs_orphan_tick(a.fs)); /* keeps an eye on it */
-	assert_int_equal(fs_inode_load(b.fs, f, &in), 0);
-	fs_open_release(b.fs, f);
-	mount_close(&b);
-	assert_false(fs_orphan_tick(a.fs)); /* alone: it goes */
-	assert_int_equal(fs_inode_load(a.fs, f, &in), -ENOENT);
-	sound_and_tight(a.fs);
-	pool_drop(&a);
+	for (unsigned r = 0; r < rounds; r++)
+		for (unsigned i = 0; i < n; i++)
+			fs_orphan_tick(m[i].fs);
 }
 
-/* Time passes in steps no longer than what signing needs. */
-static void pass(struct mount *a, struct mount *b, unsigned seconds)
+/* The same, while @seconds pass. */
+static void pass(struct mount *m, unsigned n, unsigned seconds)
 {
-	for (unsigned s = 0; s < seconds; s += 10) {
-		kv_model_pass(a->kv, 10);
-		fs_orphan_tick(b->fs);
-		fs_orphan_tick(a->fs);
+	for (unsigned s = 0; s < seconds; s++) {
+		kv_model_pass(m[0].kv, 1);
+		look_round(m, n, 3);
 	}
 }
 
-static void an_orphan_goes_once_no_mount_signs_for_it(void **state)
+static bool is_there(struct fs *fs, uint64_t ino)
 {
-	struct mount a = mount_open(), b = mount_open();
-	struct fuse_file_info fi = {.flags = O_RDWR};
 	struct fs_inode in;
-	uint64_t f, g;
+	int err = fs_inode_load(fs, ino, &in);
 
-	assert_int_equal(touch(a.fs, ROOT, "f", &f), 0);
-	assert_int_equal(touch(a.fs, ROOT, "g", &g), 0);
-	assert_int_equal(fs_open_file(b.fs, f, &fi, false), 0);
-	assert_int_equal(fs_names_unlink(a.fs, ROOT, "f"), 0);
-	assert_int_equal(fs_names_unlink(a.fs, ROOT, "g"), 0);
-	pass(&a, &b, 40);
-	assert_int_equal(fs_inode_load(a.fs, g, &in), 0); /* who knows */
-	pass(&a, &b, 100);
-	assert_int_equal(fs_inode_load(a.fs, g, &in), -ENOENT);
-	assert_int_equal(fs_inode_load(a.fs, f, &in), 0); /* signed for */
-	fs_open_release(b.fs, f);
-	pass(&a, &b, 100);
-	assert_int_equal(fs_inode_load(a.fs, f, &in), -ENOENT);
-	mount_close(&b);
-	sound_and_tight(a.fs);
-	pool_drop(&a);
+	assert_true(err == 0 || err == -ENOENT);
+	return err == 0;
+}
+
+static void open_on(struct mount *m, uint64_t ino)
+{
+	struct fuse_file_info fi = {.flags = O_RDWR};
+
+	assert_int_equal(fs_open_file(m->fs, ino, &fi, false), 0);
+}
+
+static void a_file_open_on_another_mount_stays(void **state)
+{
+	struct mount m[2] = {mount_open(), mount_open()};
+	uint64_t f;
+
+	assert_int_equal(touch(m[0].fs, ROOT, "f", &f), 0);
+	open_on(&m[1], f);
+	assert_int_equal(fs_names_unlink(m[0].fs, ROOT, "f"), 0);
+	pass(m, 2, 200);
+	assert_true(is_there(m[1].fs, f));
+	fs_open_release(m[1].fs, f);
+	mount_close(&m[1]);
+	look_round(m, 1, 1); /* alone: it goes */
+	assert_false(is_there(m[0].fs, f));
+	sound_and_tight(m[0].fs);
+	pool_drop(&m[0]);
+}
+
+/* Not after a minute: as soon as the others have been asked. */
+static void what_nobody_has_open_goes_at_once(void **state)
+{
+	struct mount m[3] = {mount_open(), mount_open(), mount_open()};
+	uint64_t keys, f[8];
+	char name[8];
+
+	look_round(m, 3, 3); /* they have asked each other before */
+	assert_int_equal(touch(m[0].fs, ROOT, "x", NULL), 0);
+	assert_int_equal(fs_names_unlink(m[0].fs, ROOT, "x"), 0);
+	look_round(m, 3, 3);
+	keys = kv_model_keys(m[0].kv);
+	for (unsigned i = 0; i < 8; i++) {
+		snprintf(name, sizeof(name), "%u", i);
+		assert_int_equal(touch(m[0].fs, ROOT, name, &f[i]), 0);
+		assert_int_equal(fs_names_unlink(m[i % 3].fs, ROOT, name), 0);
+	}
+	look_round(m, 3, 6);
+	for (unsigned i = 0; i < 8; i++)
+		assert_false(is_there(m[0].fs, f[i]));
+	/* beside answers to two that had never asked before */
+	assert_in_range(kv_model_keys(m[0].kv), keys, keys + 2 * 3);
+	mount_close(&m[2]);
+	mount_close(&m[1]);
+	look_round(m, 1, 1);
+	sound_and_tight(m[0].fs);
+	pool_drop(&m[0]);
+}
+
+static void a_file_goes_soon_after_its_last_handle_anywhere(void **state)
+{
+	struct mount m[3] = {mount_open(), mount_open(), mount_open()};
+	uint64_t f;
+
+	assert_int_equal(touch(m[0].fs, ROOT, "f", &f), 0);
+	for (unsigned i = 0; i < 3; i++)
+		open_on(&m[i], f);
+	assert_int_equal(fs_names_unlink(m[0].fs, ROOT, "f"), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		pass(m, 3, 100);
+		assert_true(is_there(m[0].fs, f));
+		fs_open_release(m[i].fs, f);
+	}
+	look_round(m, 3, 3); /* who closed it last asks at once */
+	assert_false(is_there(m[0].fs, f));
+	for (unsigned i = 2; i > 0; i--)
+		mount_close(&m[i]);
+	sound_and_tight(m[0].fs);
+	pool_drop(&m[0]);
+}
+
+/* A kernel that remembers the name asks to open what has none any more: who let
+ * it would have told nobody. */
+static void what_has_no_name_is_not_opened_anew(void **state)
+{
+	struct mount m[2] = {mount_open(), mount_open()};
+	struct fuse_file_info fi = {.flags = O_RDWR};
+	uint64_t f;
+
+	assert_int_equal(touch(m[0].fs, ROOT, "f", &f), 0);
+	open_on(&m[0], f);
+	assert_int_equal(fs_names_unlink(m[0].fs, ROOT, "f"), 0);
+	assert_int_equal(fs_open_file(m[1].fs, f, &fi, false), -ESTALE);
+	open_on(&m[0], f); /* /proc/self/fd/n: it is open here */
+	fs_open_release(m[0].fs, f);
+	look_round(m, 2, 4);
+	assert_true(is_there(m[0].fs, f));
+	fs_open_release(m[0].fs, f);
+	look_round(m, 2, 4);
+	assert_false(is_there(m[0].fs, f));
+	mount_close(&m[1]);
+	pool_drop(&m[0]);
+}
+
+struct race {
+	struct mount *by;
+	uint64_t ino;
+	int opened;
+};
+
+/* Another mount opens the file just before the n-th change of who removes it.
+ */
+static void open_now(void *arg)
+{
+	struct race *r = arg;
+	struct fuse_file_info fi = {.flags = O_RDWR};
+
+	r->opened = fs_open_file(r->by->fs, r->ino, &fi, false);
+}
+
+static void an_open_at_any_moment_is_seen_or_refused(void **state)
+{
+	unsigned held = 0, refused = 0;
+
+	for (unsigned n = 1; n <= 12; n++) {
+		struct mount m[2] = {mount_open(), mount_open()};
+		struct race r = {.by = &m[1], .opened = 1};
+
+		assert_int_equal(touch(m[0].fs, ROOT, "f", &r.ino), 0);
+		kv_model_meddle_at(m[0].kv, n, open_now, &r);
+		assert_int_equal(fs_names_unlink(m[0].fs, ROOT, "f"), 0);
+		look_round(m, 2, 8);
+		kv_model_meddle_at(m[0].kv, 0, NULL, NULL);
+		if (r.opened == 0) {
+			assert_true(is_there(m[1].fs, r.ino));
+			fs_open_release(m[1].fs, r.ino);
+			look_round(m, 2, 8);
+			held++;
+		} else {
+			refused += r.opened != 1;
+		}
+		assert_false(is_there(m[0].fs, r.ino));
+		mount_close(&m[1]);
+		pool_drop(&m[0]);
+	}
+	assert_true(held > 0 && refused > 0);
 }
 
 /* Two others live; one of them has one of the files open. */
 static void orphans_of_a_dead_mount_go_while_others_are_at_work(void **state)
 {
-	struct mount a = mount_open(), b = mount_open(), c = mount_open();
-	struct fuse_file_info fi = {.flags = O_RDWR};
-	struct fs_inode in;
+	struct mount a = mount_open(), m[2] = {mount_open(), mount_open()};
 	uint64_t f, g;
 
 	assert_int_equal(touch(a.fs, ROOT, "f", &f), 0);
 	assert_int_equal(touch(a.fs, ROOT, "g", &g), 0);
-	assert_int_equal(fs_open_file(a.fs, f, &fi, false), 0);
-	assert_int_equal(fs_open_file(b.fs, g, &fi, false), 0);
+	open_on(&a, f);
+	open_on(&m[0], g);
 	assert_int_equal(fs_names_unlink(a.fs, ROOT, "f"), 0);
 	assert_int_equal(fs_names_unlink(a.fs, ROOT, "g"), 0);
 	kv_model_crash_at(a.kv, 1);
 	assert_int_equal(touch(a.fs, ROOT, "x", NULL), -EIO);
-	pass(&c, &b, 50);
-	assert_int_equal(fs_inode_load(c.fs, f, &in), 0); /* who knows */
-	pass(&c, &b, 100);
-	assert_int_equal(fs_inode_load(c.fs, f, &in), -ENOENT);
-	assert_int_equal(fs_inode_load(c.fs, g, &in), 0); /* signed for */
-	fs_open_release(b.fs, g);
-	pass(&c, &b, 100);
-	assert_int_equal(fs_inode_load(c.fs, g, &in), -ENOENT);
+	pass(m, 2, 40);
+	assert_false(is_there(m[1].fs, f));
+	assert_true(is_there(m[1].fs, g));
+	fs_open_release(m[0].fs, g);
+	look_round(m, 2, 4);
+	assert_false(is_there(m[1].fs, g));
 	mount_close(&a);
-	mount_close(&b);
-	sound_and_tight(c.fs);
-	pool_drop(&c);
+	mount_close(&m[0]);
+	sound_and_tight(m[1].fs);
+	pool_drop(&m[1]);
+}
+
+/* A dies before each change that it makes on the way of removing a file, and of
+ * what its timer does then: the others finish it, and never too early. */
+static void a_death_at_any_change_leaves_nothing(void **state)
+{
+	for (unsigned n = 1; n <= 20; n++) {
+		struct mount m[3] = {mount_open(), mount_open(), mount_open()};
+		uint64_t f, g;
+
+		assert_int_equal(touch(m[2].fs, ROOT, "f", &f), 0);
+		assert_int_equal(touch(m[2].fs, ROOT, "g", &g), 0);
+		open_on(&m[0], g);
+		kv_model_crash_at(m[2].kv, n);
+		(void)fs_names_unlink(m[2].fs, ROOT, "f");
+		(void)fs_names_unlink(m[2].fs, ROOT, "g");
+		look_round(m, 3, 8);
+		kv_model_crash_at(m[2].kv, 1);
+		(void)touch(m[2].fs, ROOT, "x", NULL);
+		mount_close(&m[2]);
+		pass(m, 2, 40);
+		assert_true(is_there(m[1].fs, g));
+		fs_open_release(m[0].fs, g);
+		if (look(m[1].fs, ROOT, "g", &g) == 0)
+			fs_names_unlink(m[1].fs, ROOT, "g");
+		if (look(m[1].fs, ROOT, "f", &f) == 0)
+			fs_names_unlink(m[1].fs, ROOT, "f");
+		pass(m, 2, 40);
+		assert_int_equal(sound(m[1].fs).orphans, 0);
+		mount_close(&m[0]);
+		pool_drop(&m[1]);
+	}
+}
+
+/* One that is held up, not dead: it keeps its files for a minute. */
+static void a_silent_mount_is_waited_for(void **state)
+{
+	struct mount m[2] = {mount_open(), mount_open()};
+	uint64_t f;
+
+	assert_int_equal(touch(m[0].fs, ROOT, "f", &f), 0);
+	open_on(&m[1], f);
+	assert_int_equal(fs_names_unlink(m[0].fs, ROOT, "f"), 0);
+	pass(m, 1, FS_BOARD_SILENT_MS / 1000 - 5);
+	assert_true(is_there(m[0].fs, f));
+	pass(m, 1, 10);
+	assert_false(is_there(m[0].fs, f));
+	mount_close(&m[1]);
+	pool_drop(&m[0]);
+}
+
+/* Without the pool's help: it is found to be dead, and taken off. */
+static void a_dead_mount_is_not_waited_for(void **state)
+{
+	struct mount m[2] = {mount_open(), mount_open()};
+	uint64_t f;
+
+	assert_int_equal(touch(m[0].fs, ROOT, "f", &f), 0);
+	open_on(&m[1], f);
+	kv_model_crash_at(m[1].kv, 1);
+	assert_int_equal(touch(m[1].fs, ROOT, "x", NULL), -EIO);
+	assert_int_equal(fs_names_unlink(m[0].fs, ROOT, "f"), 0);
+	pass(m, 1, 2);
+	assert_false(is_there(m[0].fs, f));
+	mount_close(&m[1]);
+	pool_drop(&m[0]);
+}
+
+/* Who meets a full pool waits for others' answers, not for its own handles. */
+static void what_is_open_here_is_not_waited_for(void **state)
+{
+	struct mount m[2] = {mount_open(), mount_open()};
+	uint64_t f;
+
+	assert_int_equal(touch(m[0].fs, ROOT, "f", &f), 0);
+	open_on(&m[0], f);
+	assert_int_equal(fs_names_unlink(m[0].fs, ROOT, "f"), 0);
+	assert_false(fs_orphan_waits(m[0].fs));
+	fs_open_release(m[0].fs, f);
+	assert_true(fs_orphan_waits(m[0].fs));
+	look_round(m, 2, 4);
+	assert_false(fs_orphan_waits(m[0].fs));
+	mount_close(&m[1]);
+	pool_drop(&m[0]);
+}
+
+static void a_mount_leaves_no_keys(void **state)
+{
+	struct mount m[2] = {mount_open()};
+	uint64_t keys = kv_model_keys(m[0].kv);
+
+	m[1] = mount_open();
+	assert_int_equal(touch(m[0].fs, ROOT, "f", NULL), 0);
+	assert_int_equal(touch(m[0].fs, ROOT, "g", NULL), 0);
+	assert_int_equal(fs_names_unlink(m[0].fs, ROOT, "f"), 0);
+	assert_int_equal(fs_names_unlink(m[1].fs, ROOT, "g"), 0);
+	look_round(m, 2, 6);
+	assert_true(kv_model_keys(m[0].kv) > keys);
+	mount_close(&m[1]);
+	fs_close(m[0].fs); /* its own question goes with it */
+	assert_int_equal(kv_model_keys(m[0].kv), keys);
+	kv_close(m[0].kv);
+	kv_model_drop(POOL);
 }
 
 /* The last of several: nobody else can have it open. */
@@ -589,7 +803,16 @@ int main(void)
 		cmocka_unit_test(an_open_file_outlives_its_name),
 		cmocka_unit_test(orphans_of_a_dead_mount_are_reaped),
 		cmocka_unit_test(a_file_open_on_another_mount_stays),
-		cmocka_unit_test(an_orphan_goes_once_no_mount_signs_for_it),
+		cmocka_unit_test(what_nobody_has_open_goes_at_once),
+		cmocka_unit_test(
+			a_file_goes_soon_after_its_last_handle_anywhere),
+		cmocka_unit_test(what_has_no_name_is_not_opened_anew),
+		cmocka_unit_test(an_open_at_any_moment_is_seen_or_refused),
+		cmocka_unit_test(a_death_at_any_change_leaves_nothing),
+		cmocka_unit_test(a_silent_mount_is_waited_for),
+		cmocka_unit_test(a_dead_mount_is_not_waited_for),
+		cmocka_unit_test(what_is_open_here_is_not_waited_for),
+		cmocka_unit_test(a_mount_leaves_no_keys),
 		cmocka_unit_test(
 			orphans_of_a_dead_mount_go_while_others_are_at_work),
 		cmocka_unit_test(orphans_of_the_dead_go_soon_for_who_is_left),

@@ -40,9 +40,11 @@ struct pool {
 	uint64_t passed; /* seconds the wall clock is ahead of the host's */
 	uint32_t client_last;
 	unsigned clients;
+	struct kv *client; /* all there are */
 };
 
 struct kv {
+	struct kv *next;
 	struct pool *pool;
 	uint32_t id;
 	bool dead;
@@ -123,6 +125,8 @@ int kv_open(const struct kv_opts *opts, struct kv **out)
 	assert(kv->pool != NULL);
 	kv->id = ++kv->pool->client_last;
 	kv->pool->clients++;
+	kv->next = kv->pool->client;
+	kv->pool->client = kv;
 	pthread_mutex_unlock(&pools_lock);
 	*out = kv;
 	return 0;
@@ -134,6 +138,11 @@ void kv_close(struct kv *kv)
 		return;
 	pthread_mutex_lock(&pools_lock);
 	kv->pool->clients--;
+	for (struct kv **at = &kv->pool->client; *at != NULL; at = &(*at)->next)
+		if (*at == kv) {
+			*at = kv->next;
+			break;
+		}
 	pthread_mutex_unlock(&pools_lock);
 	free(kv);
 }
@@ -521,6 +530,19 @@ int kv_space(struct kv *kv, struct kv_space *out)
 	};
 	end(kv);
 	return 0;
+}
+
+/* Who died counts as fenced, though it is a client until it is closed. */
+int kv_client_lives(struct kv *kv, uint32_t id)
+{
+	int lives = 0;
+
+	pthread_mutex_lock(&pools_lock);
+	for (const struct kv *c = kv->pool->client; c != NULL; c = c->next)
+		if (c->id == id && !c->dead)
+			lives = 1;
+	pthread_mutex_unlock(&pools_lock);
+	return lives;
 }
 
 unsigned kv_clients(struct kv *kv)

@@ -1,10 +1,12 @@
 """A host that has the reader's key only: it mounts, sees everything, changes nothing."""
+import errno
 import filecmp
 import os
+import random
 import shutil
 import subprocess
 
-from conftest import BIN, SLOW
+from conftest import BIN, SLOW, wait_for
 from test_cluster import cluster, served  # noqa: F401  (fixtures)
 
 
@@ -54,6 +56,36 @@ def test_a_reader_s_mount(served):  # noqa: F811
         assert f.read() == "seen"
     subprocess.run(diff, check=True, timeout=120 * SLOW)
     assert filecmp.cmp("/usr/include/linux/fs.h", os.path.join(where, "linux", "fs.h"), False)
+
+
+def test_what_a_reader_has_open_may_go(served):  # noqa: F811
+    """It is on no board of mounts: its file goes with the name. It never reads other bytes."""
+    where, done = served.mount()
+    assert done.returncode == 0, done.stderr
+    ro, done = served.mount(env=reader_of(served))
+    assert done.returncode == 0, done.stderr
+    data = random.Random(7).randbytes(1 << 20)
+    with open(os.path.join(where, "f"), "wb") as f:
+        f.write(data)
+    with open(os.path.join(ro, "f"), "rb", buffering=0) as held:
+        assert held.read(4096) == data[:4096]
+        os.unlink(os.path.join(where, "f"))
+
+        def gone():
+            with open(os.path.join(where, "g"), "wb") as f:  # its room is used again
+                f.write(b"another" * 149797)
+            os.unlink(os.path.join(where, "g"))
+            os.posix_fadvise(held.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            held.seek(4096)
+            try:
+                got = held.read(len(data))
+            except OSError as e:
+                assert e.errno == errno.ESTALE, e
+                return True
+            assert got == data[4096:4096 + len(got)]
+            return False
+
+        assert wait_for(gone, 60)
 
 
 def test_a_reader_s_tools(served):  # noqa: F811

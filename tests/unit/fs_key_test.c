@@ -38,6 +38,15 @@ static void keys_have_golden_bytes(void **state)
 	      (struct fs_key_parts){.kind = FS_KEY_INODE, .ino = ino});
 	check(fs_key_orphan(ino), "\1O" INO, 10,
 	      (struct fs_key_parts){.kind = FS_KEY_ORPHAN, .ino = ino});
+	check(fs_key_board(), "\1B", 2,
+	      (struct fs_key_parts){.kind = FS_KEY_BOARD});
+	check(fs_key_question(0x05060708), "\1Q\0\0\0\0\5\6\7\10", 10,
+	      (struct fs_key_parts){.kind = FS_KEY_QUESTION,
+				    .ino = 0x05060708});
+	check(fs_key_answer(0x05060708, 9),
+	      "\1R\0\0\0\0\5\6\7\10\0\0\0\0\0\0\0\11", 18,
+	      (struct fs_key_parts){
+		      .kind = FS_KEY_ANSWER, .ino = 0x05060708, .number = 9});
 	check(fs_key_xattr(ino, n), "\1X" INO N, 18,
 	      (struct fs_key_parts){
 		      .kind = FS_KEY_XATTR, .ino = ino, .number = n});

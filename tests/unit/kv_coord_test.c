@@ -341,6 +341,46 @@ static void inserts_of_the_living_stay(struct cluster *c, void *arg)
 	hand_leave(&alive);
 }
 
+/* --- who lives ------------------------------------------------------------ */
+
+/* 1 or 0; -errno. */
+static int lives(struct hand *h, uint32_t id)
+{
+	struct proto_lives rq = {.client = id};
+	struct proto_lived lived = {0};
+	uint32_t len = 0;
+	int rc = fab_call_run(h->fab, FAB_NODE_COORD, PROTO_LIVES, &rq,
+			      sizeof(rq), &lived, sizeof(lived), &len, 0);
+
+	if (rc == 0)
+		assert_int_equal(len, sizeof(lived));
+	return rc == 0 ? (int)lived.lives : rc;
+}
+
+/* Who left or died is gone, but not before it is fenced. */
+static void who_lives_is_told(struct cluster *c, void *arg)
+{
+	struct hand asks, leaves, dies;
+	uint32_t id[3];
+
+	hand_open(c, &asks);
+	hand_open(c, &leaves);
+	hand_open(c, &dies);
+	id[0] = asks.joined.client;
+	id[1] = leaves.joined.client;
+	id[2] = dies.joined.client;
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(lives(&asks, id[i]), 1);
+	assert_int_equal(lives(&asks, id[2] + 1), 0);
+	hand_leave(&leaves);
+	assert_int_equal(lives(&asks, id[1]), 0);
+	hand_die(&dies);
+	watch_for(&asks, 25000 * MS);
+	assert_int_equal(lives(&asks, id[2]), 0);
+	assert_int_equal(lives(&asks, id[0]), 1);
+	hand_leave(&asks);
+}
+
 /* --- status --------------------------------------------------------------- */
 
 static json_t *status_of(struct hand *h)
@@ -463,6 +503,11 @@ static void test_dead_inserts(void **state)
 	cluster_run(&o, inserts_of_the_living_stay, NULL);
 }
 
+static void test_lives(void **state)
+{
+	run(who_lives_is_told, NULL);
+}
+
 static void test_status(void **state)
 {
 	run(status_says_what_is, NULL);
@@ -476,6 +521,7 @@ int main(void)
 		cmocka_unit_test(test_tombs),
 		cmocka_unit_test(test_loss),
 		cmocka_unit_test(test_dead_inserts),
+		cmocka_unit_test(test_lives),
 		cmocka_unit_test(test_status),
 	};
 

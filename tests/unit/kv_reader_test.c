@@ -153,6 +153,7 @@ static void the_coordinator_takes_no_orders(struct fab_net *net, struct fab *f,
 					    struct cluster *c)
 {
 	struct proto_scrub scrub = {.what = PROTO_SCRUB_BEGIN};
+	struct proto_lives lives = {.client = 1};
 	struct proto_hello h;
 
 	hello_fill(&h, PROTO_TOOL, NULL);
@@ -163,6 +164,9 @@ static void the_coordinator_takes_no_orders(struct fab_net *net, struct fab *f,
 		-EROFS);
 	assert_int_equal(call(f, FAB_NODE_COORD, PROTO_CHANGED, NULL, 0),
 			 -EROFS);
+	assert_int_equal(
+		call(f, FAB_NODE_COORD, PROTO_LIVES, &lives, sizeof(lives)),
+		-EROFS);
 }
 
 static void a_reader_that_tries_is_refused(struct cluster *c, void *arg)
