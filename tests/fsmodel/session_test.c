@@ -1,4 +1,4 @@
-/* tests/unit/fs_session_test.c - what the kernel does as our answer to INIT
+/* tests/fsmodel/session_test.c - what the kernel does as our answer to INIT
  * says more than libfuse's: a lookup that waits holds up nobody else in its
  * directory.
  *
@@ -72,7 +72,7 @@ static const struct fuse_lowlevel_ops ops = {
 
 static int session(void)
 {
-	char *argv[] = {"fs_session_test", "-ofsname=session"};
+	char *argv[] = {"session_test", "-ofsname=session"};
 	struct fuse_args args = FUSE_ARGS_INIT(2, argv);
 	struct fs fs = {0};
 	struct fuse_session *se =
