@@ -254,6 +254,9 @@ int copy_retiring(struct alloc *a, struct fab *f, const struct alloc_at *at,
 		  uint32_t bytes);
 int copy_orphan(struct alloc *a, struct fab *f, const struct alloc_at *at,
 		uint32_t bytes);
+/* Its delta is whole: may it be folded (BLOCK_F_HELD)? 1: from now on; -EAGAIN:
+ * others still need it. */
+int copy_release(struct alloc *a, struct fab *f, const struct alloc_at *at);
 
 /* The RETIRING block whose data is being fetched, if it still can be. Lock
  * held. */

@@ -69,6 +69,8 @@ enum {
 			     * the copy here; marks are refused meanwhile */
 	BLOCK_F_TORN = 16,  /* ROWS of which data and parity may disagree: it
 			     * leaves with its parity or not at all */
+	BLOCK_F_HELD = 32,  /* was an orphan; its delta is what others are to
+			     * make theirs equal to, so it is not folded yet */
 };
 
 /* 64 bytes, little-endian. @seq grows by 2 with each change and is odd while

@@ -131,7 +131,7 @@ static bool next_fold(struct alloc *a, struct alloc_at *at,
 		block_load(at->rec, rec);
 		/* In hand now, no longer to be had by fold_retire(). */
 		if (rec->state == BLOCK_SEALED &&
-		    (rec->flags & BLOCK_F_ALIGN) == 0) {
+		    (rec->flags & (BLOCK_F_ALIGN | BLOCK_F_HELD)) == 0) {
 			begin(a, at, rec);
 			alloc_move(a, at, rec);
 		}
@@ -156,7 +156,9 @@ static int fold_first(struct alloc *a, struct fab *f, uint32_t bytes)
 	if (!next_fold(a, &at, &rec))
 		return 0;
 	if (rec.state == BLOCK_SEALED) {
-		rc = copy_orphan(a, f, &at, bytes);
+		rc = (rec.flags & BLOCK_F_ALIGN) != 0
+			     ? copy_orphan(a, f, &at, bytes)
+			     : copy_release(a, f, &at);
 		return rc < 0 ? rc : 1;
 	}
 	fold_windows(a, &at, BLOCK_FOLDING, bytes);

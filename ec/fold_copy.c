@@ -276,6 +276,7 @@ static int orphan_whole(struct alloc *a, const struct alloc_at *at)
 	block_load(at->rec, &rec);
 	if (a->orphan.from_data == data_is_up(a, at)) {
 		rec.flags &= (uint8_t)~BLOCK_F_ALIGN;
+		rec.flags |= BLOCK_F_HELD;
 		alloc_move(a, at, &rec);
 	} else {
 		rc = -EAGAIN;
@@ -321,4 +322,39 @@ int copy_orphan(struct alloc *a, struct fab *f, const struct alloc_at *at,
 	if (c->done < a->o.group->block_bytes)
 		return 1;
 	return orphan_whole(a, at);
+}
+
+/* Have all others that know of it, and are up, settled? */
+static bool all_settled(struct alloc *a, struct fab *f,
+			const struct alloc_copy *c)
+{
+	for (uint32_t j = 0; j < a->m; j++) {
+		enum orphan_view v;
+
+		if ((int)j == c->at.parity)
+			continue;
+		v = view_of(a, f, c, j);
+		if (v == ORPHAN_WAITING || v == ORPHAN_UNKNOWN)
+			return false;
+	}
+	return true;
+}
+
+int copy_release(struct alloc *a, struct fab *f, const struct alloc_at *at)
+{
+	struct alloc_copy c = {.at = *at};
+	struct block_rec rec;
+
+	block_load(at->rec, &rec);
+	c.life = rec.life;
+	if (!all_settled(a, f, &c))
+		return -EAGAIN;
+	pthread_mutex_lock(&a->lock);
+	block_load(at->rec, &rec);
+	if (rec.state == BLOCK_SEALED && rec.life == c.life) {
+		rec.flags &= (uint8_t)~BLOCK_F_HELD;
+		alloc_move(a, at, &rec);
+	}
+	pthread_mutex_unlock(&a->lock);
+	return 1;
 }

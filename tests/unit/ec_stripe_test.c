@@ -484,7 +484,7 @@ static void an_orphan_half_settled_follows_who_is(void **state)
 	ec_pool_orphan(&s.p, &s.b[1]);
 	for (unsigned n = 0; n < 50; n++) /* the second parity, to the end */
 		fold_work(s.p.a[4], &s.p.fab, 1 << 20);
-	assert_int_equal(ec_pool_rec(&s.p, 4, 0, 1).state, BLOCK_FOLDED);
+	assert_int_equal(ec_pool_rec(&s.p, 4, 0, 1).flags, BLOCK_F_HELD);
 	assert_int_equal(ec_pool_rec(&s.p, 3, 0, 1).flags, BLOCK_F_ALIGN);
 	ec_pool_set_up(&s.p, s.p.up & ~(1u << ec_pool_node(&s.p, 0, 1)));
 	ec_pool_fold(&s.p);
@@ -544,12 +544,43 @@ static void an_orphan_s_settled_version_goes_before_an_elder_s(void **state)
 		ec_pool_orphan(&s.p, &s.b[1]);
 		for (unsigned n = 0; n < steps; n++)
 			fold_work(s.p.a[4], &s.p.fab, BLOCK);
-		assert_int_equal(ec_pool_rec(&s.p, 4, 0, 1).flags, 0);
+		assert_int_equal(ec_pool_rec(&s.p, 4, 0, 1).flags,
+				 BLOCK_F_HELD);
 		up = s.p.up & ~(1u << ec_pool_node(&s.p, 0, 1));
 		ec_pool_set_up(&s.p, up);
 		read_and_compare(&s, 1, 8192, 512);
 		s.p.up = up & ~(1u << ec_pool_node(&s.p, 0, 0));
 		read_and_compare(&s, 0, 8192, 512);
+		ec_pool_close(&s.p);
+	}
+}
+
+/* One parity has settled, and would have folded what it settled for; then the
+ * other one could not tell what that was, with a neighbour away as well. */
+static void an_orphan_s_copy_is_kept_for_who_waits(void **state)
+{
+	char junk[512];
+	struct scene s;
+	uint64_t up;
+
+	for (unsigned copies = 2; copies < 8; copies += 2) {
+		scene_of_three(&s, 56);
+		seal_one(&s, 2);
+		ec_pool_fold(&s.p);
+		memset(junk, 0x5a, sizeof(junk));
+		ec_pool_write(&s.p, &s.b[1], 8192, junk, sizeof(junk), copies);
+		up = s.p.up & ~(1u << ec_pool_node(&s.p, 0, 1));
+		ec_pool_set_up(&s.p, up);
+		ec_pool_orphan(&s.p, &s.b[1]);
+		for (unsigned n = 0; n < 50; n++) /* the first, to the end */
+			fold_work(s.p.a[3], &s.p.fab, 1 << 20);
+		ec_pool_set_up(&s.p, up & ~(1u << ec_pool_node(&s.p, 0, 2)));
+		ec_pool_fold(&s.p);
+		assert_int_equal(ec_pool_rec(&s.p, 3, 0, 1).state,
+				 BLOCK_FOLDED);
+		assert_int_equal(ec_pool_rec(&s.p, 4, 0, 1).state,
+				 BLOCK_FOLDED);
+		read_and_compare(&s, 2, 8192, 512);
 		ec_pool_close(&s.p);
 	}
 }
@@ -688,6 +719,7 @@ int main(void)
 		cmocka_unit_test(an_orphan_has_one_version_while_one_waits),
 		cmocka_unit_test(
 			an_orphan_s_settled_version_goes_before_an_elder_s),
+		cmocka_unit_test(an_orphan_s_copy_is_kept_for_who_waits),
 		cmocka_unit_test(an_orphan_s_source_is_never_a_mixture),
 		cmocka_unit_test(an_orphan_that_must_wait_lets_others_pass),
 		cmocka_unit_test(more_than_m_away_is_an_error_at_once),
