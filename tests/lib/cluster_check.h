@@ -1,6 +1,7 @@
 /* tests/lib/cluster_check.h - is what lies in the memory of a cluster's nodes
  * as it should be? Looks at every byte, by the formats alone. Nothing may be
- * under way: settle first, and let clients be idle. */
+ * under way: settle first, and let clients be idle. (Blocks that are being
+ * given back are waited for, by virtual time.) */
 #ifndef ACESO_TESTS_LIB_CLUSTER_CHECK_H
 #define ACESO_TESTS_LIB_CLUSTER_CHECK_H
 #include "tests/lib/cluster.h"

@@ -82,5 +82,7 @@ void cluster_clients_close(struct cluster *c);
  * all stripes (the first few) on whose blocks they disagree, or are at work. */
 void cluster_show_stripe(struct cluster *c, uint64_t s);
 void cluster_show_moving(struct cluster *c);
+/* Wait, not for ever, until no block is FREE at some members only. */
+void cluster_await_freed(struct cluster *c);
 
 #endif

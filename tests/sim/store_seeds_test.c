@@ -33,6 +33,10 @@
 
 static struct seeds seeds;
 
+/* Each has failed once, and was mended. Played unless some are named. */
+static const uint64_t failed_once[] = {718, 2886, 6110, 9836};
+static size_t again;
+
 /* That things were met, over all seeds. */
 static struct {
 	uint64_t acts, unknown, nodes, clients, pauses, looked_twice;
@@ -255,7 +259,6 @@ static void body(struct cluster *c, void *arg)
 	cluster_settle(c);
 	player_read_all(&last, PLAIN + TXN, PAGED);
 	check_order(w);
-	cluster_sleep(c, 50 * MS); /* blocks on their way back arrive */
 	/* Whose time was up leaves what the dead leave. */
 	cluster_check(c, last.kv,
 		      w->some_died || history_unknowns(w->stage.h) > 0);
@@ -291,6 +294,8 @@ static void run_seed(uint64_t seed)
 static void everything_at_once(void **state)
 {
 	memset(&met, 0, sizeof(met));
+	for (size_t i = 0; i < again; i++)
+		run_seed(failed_once[i]);
 	for (uint64_t seed = seeds.first; seed <= seeds.last; seed++)
 		run_seed(seed);
 	print_message(
@@ -312,5 +317,6 @@ int main(int argc, char **argv)
 	};
 
 	seeds = seeds_of(argc, argv, 60);
+	again = argc > 1 ? 0 : sizeof(failed_once) / sizeof(failed_once[0]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* tests/lib/cluster_show.c - what nodes know of their blocks, for people. */
+/* tests/lib/cluster_blocks.c - what nodes know of their blocks: shown to
+ * people, and waited for. */
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include "tests/lib/cluster_impl.h"
 
 #define SHOW_STRIPES_MAX 20u
+#define REST_NS		 UINT64_C(2000000000)
 
 /* What the member in @at knows of the block of @role; false: it is gone. */
 static bool rec_at(struct cluster *c, uint64_t s, uint32_t at, uint32_t role,
@@ -93,4 +95,45 @@ void cluster_show_moving(struct cluster *c)
 	if (shown > SHOW_STRIPES_MAX)
 		print_error("... and %u more stripes\n",
 			    shown - SHOW_STRIPES_MAX);
+}
+
+/* Is the block of @role FREE at one member, and not yet at another? */
+static bool half_freed(struct cluster *c, uint64_t s, uint32_t role)
+{
+	const struct group *g = &cluster_layout(c)->group;
+	bool any = false, free = false, other = false;
+	struct block_rec rec;
+	uint32_t life = 0;
+
+	for (uint32_t at = 0; at < group_width(g); at++) {
+		if ((at < g->k && at != role) || !rec_at(c, s, at, role, &rec))
+			continue;
+		if (any && rec.life != life)
+			return false;
+		life = rec.life;
+		any = true;
+		free |= rec.state == BLOCK_FREE;
+		other |= rec.state != BLOCK_FREE;
+	}
+	return free && other;
+}
+
+/* Of rows all leave together. */
+static bool any_half_freed(struct cluster *c)
+{
+	const struct group *g = &cluster_layout(c)->group;
+
+	for (uint64_t s = 0; s < group_stripes(g); s++)
+		for (uint32_t r = 0; r < g->k; r++)
+			if (half_freed(c, s, r))
+				return true;
+	return false;
+}
+
+void cluster_await_freed(struct cluster *c)
+{
+	uint64_t end = fab_now(c->probe) + REST_NS;
+
+	while (any_half_freed(c) && fab_now(c->probe) < end)
+		cluster_sleep(c, CLUSTER_TICK_NS);
 }
