@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "kv/node/coord.h"
+#include "kv/node/refused.h"
 #include "kv/proto.h"
 #include "mount-helper/public.h"
 #include "rdma/fabric.h"
@@ -48,7 +49,8 @@ int public_open(const struct pool_place *place, struct coord *coord,
 	struct fab_server_opts o = {.region_fd = -1,
 				    .address = sock,
 				    .on_hello = on_hello,
-				    .on_call = on_call};
+				    .on_call = on_call,
+				    .on_refused = refused_say};
 	struct public *p = calloc(1, sizeof(*p));
 	int rc;
 

@@ -219,6 +219,12 @@ struct fab_server_opts {
 	void (*on_call)(void *arg, struct fab_request *rq, uint16_t type,
 			const void *req, size_t len);
 	void (*on_gone)(void *arg, struct fab_peer *peer); /* it hung up */
+	/* A connection was ended by this side, and nothing of what came last
+	 * over it done: -EACCES it proved no key, or another one, or is not
+	 * the pool's; -EPROTO it broke the rules; -ETIME it did not say who it
+	 * is. @address tells people where it came from. As often as anyone
+	 * outside likes: who prints it is to set a limit. */
+	void (*on_refused)(void *arg, const char *address, int why);
 };
 
 int fab_server_open(const struct fab_server_opts *opts,
@@ -227,8 +233,9 @@ int fab_server_open(const struct fab_server_opts *opts,
  * then returns. Requests not yet answered may still be. NULL is fine. */
 void fab_server_close(struct fab_server *s);
 
-/* How many messages broke the transport's own rules; each cost its sender the
- * connection, and nobody else anything. */
+/* How many connections were refused for what came over them (-EACCES, -EPROTO
+ * of on_refused); it cost its sender the connection, and nobody else anything.
+ */
 uint64_t fab_server_malformed(const struct fab_server *s);
 
 /* Answer @rq, from any thread, now or later; it is gone afterwards. @status is

@@ -141,8 +141,10 @@ static void strangers_turn(struct server *s)
 		return;
 	for (c = TAILQ_FIRST(&s->conns); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, link);
-		if (c->peer == NULL && now - c->born > s->how->hello_ns)
+		if (c->peer == NULL && now - c->born > s->how->hello_ns) {
+			server_refused(s, c->address, -ETIME);
 			server_conn_end(c);
+		}
 	}
 }
 
@@ -187,6 +189,8 @@ int server_hello(struct server_conn *c, const uint8_t *token, int32_t pid,
 	if (s->opts.on_hello != NULL)
 		rc = s->opts.on_hello(s->opts.arg, &p->peer, hello, len);
 	if (rc != 0) { /* it never was a peer: no on_gone */
+		if (rc == -EACCES || rc == -EPROTO)
+			server_refused(s, c->address, rc);
 		peer_put(p);
 		return rc;
 	}

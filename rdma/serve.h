@@ -9,10 +9,14 @@
  * may be answered after everything else has gone. */
 #ifndef ACESO_RDMA_SERVE_H
 #define ACESO_RDMA_SERVE_H
+#include <sys/socket.h>
+
 #include "rdma/net.h"
 
 struct server;
 struct server_conn;
+
+#define SERVER_ADDRESS_BYTES 64u /* for people */
 
 struct server_peer {
 	struct fab_peer peer;
@@ -34,6 +38,7 @@ struct server_conn {
 	bool primary, over;	  /* over: it has ended */
 	bool reader;		  /* by its key, set before hello */
 	uint64_t born;		  /* when it was accepted */
+	char address[SERVER_ADDRESS_BYTES];
 	TAILQ_ENTRY(server_conn) link;
 };
 
@@ -93,6 +98,15 @@ void server_conn_end(struct server_conn *c);
 void server_hang_up(struct server_conn *c);
 /* All connections of @p but its primary one: nothing of theirs counts. */
 void server_fence(struct server *s, struct server_peer *p);
+
+/* Where @c comes from: told when it is refused. */
+void server_conn_from(struct server_conn *c, const struct sockaddr *from,
+		      socklen_t len);
+void server_conn_from_process(struct server_conn *c, int32_t pid, uint32_t uid);
+/* Hang up on @c for @why, and say so if that is what it did. */
+void server_hang_up_for(struct server_conn *c, int why);
+/* One that never became a connection, or is ended elsewhere. */
+void server_refused(struct server *s, const char *address, int why);
 
 /* First on a connection. 0: it is @pid's primary one; else what to answer
  * before it is hung up on. */

@@ -94,10 +94,8 @@ static void conn_ready(struct server_conn *conn, uint32_t events)
 		shm_conn_flush(c);
 	if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
 		rc = receive(c);
-	if (rc == -EPROTO)
-		atomic_fetch_add(&conn->server->malformed, 1);
 	if (rc != 0)
-		server_hang_up(conn);
+		server_hang_up_for(conn, rc);
 }
 
 /* --- accepting ------------------------------------------------------------ */
@@ -106,10 +104,13 @@ static int accepted(struct server_sock *s, int sock)
 {
 	struct shm_conn *c = shm_conn_open(sock);
 	int size = SHM_SNDBUF;
+	struct ucred cred;
 
 	if (c == NULL)
 		return -ENOMEM;
 	setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	if (shm_who(sock, &cred))
+		server_conn_from_process(&c->c, cred.pid, cred.uid);
 	server_conn_add(&s->s, &c->c);
 	if (server_sock_watch(&c->c, sock, EPOLLIN) != 0)
 		server_conn_end(&c->c); /* closes @sock */

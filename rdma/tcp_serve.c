@@ -115,11 +115,9 @@ static void conn_turn(struct tcp_conn *c, bool in)
 	rc = conn_work(c, in);
 	if (c->link == NULL)
 		return;
-	if (rc == -EPROTO || rc == -EACCES)
-		atomic_fetch_add(&c->c.server->malformed, 1);
 	if ((rc != 0 && rc != -EAGAIN) ||
 	    (c->c.peer != NULL && atomic_load(&c->c.peer->cut)))
-		server_hang_up(&c->c);
+		server_hang_up_for(&c->c, rc);
 	else
 		set_events(c);
 }
@@ -153,6 +151,8 @@ static void ready_turn(struct server_sock *sock)
 
 static int accepted(struct server_sock *s, int sock)
 {
+	struct sockaddr_storage from;
+	socklen_t len = sizeof(from);
 	struct tcp_conn *c;
 
 	tcp_tune(sock);
@@ -160,6 +160,8 @@ static int accepted(struct server_sock *s, int sock)
 	if (c == NULL)
 		return -ENOMEM;
 	c->events = EPOLLIN;
+	if (getpeername(sock, (struct sockaddr *)&from, &len) == 0)
+		server_conn_from(&c->c, (struct sockaddr *)&from, len);
 	server_conn_add(&s->s, &c->c);
 	if (server_sock_watch(&c->c, sock, c->events) != 0)
 		server_conn_end(&c->c); /* closes @sock */

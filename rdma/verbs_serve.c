@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,7 +77,7 @@ static int stranger(struct verbs_conn *c, const struct verbs_msg *m)
 		return -EPROTO;
 	if (!verbs_proven(key_of(c), "client", &c->said, c->nonce, au->nonce,
 			  au->proof)) {
-		atomic_fetch_add(&c->c.server->malformed, 1);
+		server_refused(c->c.server, c->c.address, -EACCES);
 		return welcome(c, au, -EACCES);
 	}
 	if (c->said.kind == VERBS_PRIMARY)
@@ -146,13 +147,21 @@ static void conn_turn(struct verbs_conn *c)
 		rc = conn_poll(c);
 	if (rc == 0)
 		rc = verbs_conn_flush(c);
-	if (rc == -EPROTO)
-		atomic_fetch_add(&c->c.server->malformed, 1);
 	if (rc != 0)
-		server_hang_up(&c->c);
+		server_hang_up_for(&c->c, rc);
 }
 
 /* --- connecting ----------------------------------------------------------- */
+
+static void from(struct rdma_cm_id *id, struct server_conn *c)
+{
+	const struct sockaddr *sa = rdma_get_peer_addr(id);
+
+	server_conn_from(c, sa,
+			 sa->sa_family == AF_INET6
+				 ? sizeof(struct sockaddr_in6)
+				 : sizeof(struct sockaddr_in));
+}
 
 static int let_in(struct verbs_server *s, struct rdma_cm_id *id,
 		  const struct rdma_conn_param *p)
@@ -176,6 +185,7 @@ static int let_in(struct verbs_server *s, struct rdma_cm_id *id,
 	if (c == NULL)
 		return -ENOMEM;
 	id->context = c;
+	from(id, &c->c);
 	server_conn_add(&s->s, &c->c);
 	memcpy(a.nonce, c->nonce, sizeof(a.nonce));
 	cp.private_data = &a;
@@ -185,13 +195,26 @@ static int let_in(struct verbs_server *s, struct rdma_cm_id *id,
 	return 0;
 }
 
+static void refused(struct verbs_server *s, struct rdma_cm_id *id, int why)
+{
+	struct server_conn c;
+
+	if (why != -EPROTO)
+		return;
+	from(id, &c);
+	server_refused(&s->s, c.address, why);
+}
+
 static void on_event(struct verbs_server *s, struct rdma_cm_event *ev)
 {
 	struct rdma_cm_id *id = ev->id, *ended = NULL;
 	struct verbs_conn *c;
+	int rc;
 
 	if (ev->event == RDMA_CM_EVENT_CONNECT_REQUEST) {
-		if (let_in(s, id, &ev->param.conn) != 0) {
+		rc = let_in(s, id, &ev->param.conn);
+		if (rc != 0) {
+			refused(s, id, rc);
 			rdma_reject(id, NULL, 0);
 			ended = id;
 		}

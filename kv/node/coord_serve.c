@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kv/node/coord_impl.h"
+#include "kv/node/refused.h"
 
 #define WATCH_MS_MAX 60000u
 
@@ -516,6 +517,7 @@ int coord_serve_open(struct coord *c)
 		.on_hello = on_hello,
 		.on_call = on_call,
 		.on_gone = on_gone,
+		.on_refused = refused_say,
 	};
 
 	return fab_server_open(&o, &c->server);

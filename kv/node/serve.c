@@ -13,6 +13,7 @@
 #include "ec/fold.h"
 #include "kv/node/durable.h"
 #include "kv/node/node_impl.h"
+#include "kv/node/refused.h"
 #include "kv/node/restore.h"
 
 #define BIT(role)   (1u << (role))
@@ -650,6 +651,7 @@ int serve_open(struct node *n)
 		.on_hello = on_hello,
 		.on_call = on_call,
 		.on_gone = on_gone,
+		.on_refused = refused_say,
 	};
 
 	return fab_server_open(&o, &n->server);

@@ -64,7 +64,9 @@ struct test_node {
 	struct fab_server *server;
 	/* below: written in the server's thread, atomically */
 	int refuse; /* what on_hello says */
-	int hellos, gones;
+	int hellos, gones, refused;
+	int refused_why; /* the last, and where it came from */
+	char refused_from[64];
 	size_t hello_len;
 	char hello[64];
 	int32_t pid;

@@ -171,6 +171,15 @@ static void on_gone(void *arg, struct fab_peer *peer)
 	__atomic_fetch_add(&n->gones, 1, __ATOMIC_SEQ_CST);
 }
 
+static void on_refused(void *arg, const char *address, int why)
+{
+	struct test_node *n = arg;
+
+	snprintf(n->refused_from, sizeof(n->refused_from), "%s", address);
+	n->refused_why = why;
+	__atomic_fetch_add(&n->refused, 1, __ATOMIC_SEQ_CST);
+}
+
 /* --- in this process ------------------------------------------------------ */
 
 static void node_serve(struct test_node *n)
@@ -181,7 +190,8 @@ static void node_serve(struct test_node *n)
 				    .arg = n,
 				    .on_hello = on_hello,
 				    .on_call = on_call,
-				    .on_gone = on_gone};
+				    .on_gone = on_gone,
+				    .on_refused = on_refused};
 	void *base;
 
 	assert_int_equal(

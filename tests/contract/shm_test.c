@@ -247,6 +247,7 @@ static void frames_that_break_the_rules_cost_the_connection(void **state)
 	const char *path = x->node[0].address;
 	uint64_t before = fab_server_malformed(x->node[0].server);
 	struct shm_frame fr;
+	char who[64];
 
 	expect_hang_up(path, "x", 1);
 	shm_frame_init(&fr, SHM_CALL); /* before hello */
@@ -260,6 +261,10 @@ static void frames_that_break_the_rules_cost_the_connection(void **state)
 	expect_hang_up(path, &fr, sizeof(fr));
 	/* the last is no offence: its peer may have been cut meanwhile */
 	assert_int_equal(fab_server_malformed(x->node[0].server), before + 4);
+	assert_int_equal(contract_get(&x->node[0].refused), 4);
+	assert_int_equal(x->node[0].refused_why, -EPROTO);
+	snprintf(who, sizeof(who), "process %d of user %u", getpid(), getuid());
+	assert_string_equal(x->node[0].refused_from, who);
 	assert_int_equal(
 		fab_call_run(x->f, 0, CALL_ECHO, NULL, 0, NULL, 0, NULL, 0), 0);
 }

@@ -69,6 +69,9 @@ static void frames_that_break_the_rules_cost_the_connection(void **state)
 	hello_init(&m, TCP_WELCOME);
 	expect_hang_up(to, &m, sizeof(m));
 	assert_int_equal(fab_server_malformed(x->node[0].server), before + 5);
+	contract_wait(&x->node[0].refused, 5);
+	assert_int_equal(x->node[0].refused_why, -EPROTO);
+	assert_non_null(strstr(x->node[0].refused_from, "127.0.0.1:"));
 	hello_init(&m, TCP_HELLO_QUEUE); /* whose? it may have been cut */
 	expect_hang_up(to, &m, sizeof(m));
 	assert_int_equal(fab_server_malformed(x->node[0].server), before + 5);

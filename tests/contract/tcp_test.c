@@ -55,7 +55,11 @@ static void another_key_is_refused_by_name(void **state)
 	other.len = 31;
 	assert_int_equal(attach_with(&other, x->node[0].address), -EACCES);
 	assert_int_equal(contract_get(&x->node[0].hellos), hellos);
+	contract_wait(&x->node[0].refused, 2);
+	assert_int_equal(x->node[0].refused_why, -EACCES);
+	assert_non_null(strstr(x->node[0].refused_from, "127.0.0.1:"));
 	assert_int_equal(attach_with(&key, x->node[0].address), 0);
+	assert_int_equal(contract_get(&x->node[0].refused), 2);
 }
 
 static void no_key_is_refused(void **state)

@@ -47,6 +47,9 @@ static void another_key_is_refused(void **state)
 	fab_net_close(net);
 	assert_int_equal(contract_get(&x->node[0].hellos), 1);
 	assert_int_equal(fab_server_malformed(x->node[0].server), 1);
+	contract_wait(&x->node[0].refused, 1);
+	assert_int_equal(x->node[0].refused_why, -EACCES);
+	assert_non_null(strstr(x->node[0].refused_from, "10.77.0."));
 }
 
 #define X(fn)                                                                  \

@@ -5,6 +5,7 @@ come; what is in the file system stays, and both mounts see the same."""
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -221,8 +222,15 @@ def test_without_the_key_nobody_is_let_in(cluster, rng):
         with open(key, "w", encoding="ascii") as f:
             f.write(mine)
         os.chmod(key, 0o600)
+    tells_of(cluster.host[COORD], host, "has not the pool's key")
     put(cluster.a, "after-strangers", rng)
     cluster.same()
+
+
+def tells_of(host, stranger, why):
+    """Its log names whom it sent away, and why."""
+    line = re.compile(rf"refused a connection from {re.escape(stranger.address)}:\d+: .*{why}")
+    assert wait_for(lambda: line.search(host.log()), 60), host.log()[-3000:]
 
 
 class in_net:
@@ -272,9 +280,23 @@ def test_noise_is_hung_up_on(cluster, rng):
             noise = b"\x16\x03\x01" + noise
         say(host, (cluster.host[i % NODES].address, PORT), noise)
     say(host, (cluster.host[COORD].address, PORT - 1), rng.randbytes(1000))
+    for at in (*range(NODES), COORD):
+        tells_of(cluster.host[at], host, "has not the pool's key")
     put(cluster.a, "after-noise", rng)
     assert cluster.is_full()
     cluster.same()
+
+
+def test_a_log_is_not_filled_by_strangers(cluster, rng):
+    """A hundred of them, a handful of lines, and their number."""
+    at, host = cluster.host[1], cluster.host[CLIENTS[1]]
+    before = at.log().count("refused a connection")
+    begun = time.monotonic()
+    for _ in range(100):
+        say(host, (at.address, PORT), rng.randbytes(100))
+    # at most 8 lines in each 5 s, however long that took (kv/log.h)
+    seconds = time.monotonic() - begun
+    assert at.log().count("refused a connection") - before <= 8 * (2 + seconds / 5)
 
 
 def test_what_was_said_before_is_worth_nothing(cluster, rng):
@@ -284,6 +306,7 @@ def test_what_was_said_before_is_worth_nothing(cluster, rng):
     assert len(heard) > 300 and answered  # it was let in
     again = say(host, (cluster.host[COORD].address, PORT - 1), heard)
     assert len(again) < len(answered)  # a hello and an alert, no welcome
+    tells_of(cluster.host[COORD], host, "has not the pool's key")
     put(cluster.a, "after-replay", rng)
     assert cluster.is_full()
     cluster.same()
