@@ -72,26 +72,67 @@ static int worse(int a, int b)
 	return b;
 }
 
-int hello_attach_coord(struct fab_net *net, const char *pool,
-		       const struct proto_hello *h)
+/* @which has its address then. */
+static int attach_first(struct fab_net *net, const char *coords,
+			const struct proto_hello *h,
+			char which[PROTO_ADDRESS_BYTES])
 {
-	char one[PROTO_ADDRESS_BYTES];
 	int rc = -ENOENT, bad = 0;
 
-	if (pool[0] == '/')
-		return fab_net_attach(net, FAB_NODE_COORD, pool, h, sizeof(*h));
-	for (const char *at = pool; *at != '\0'; at += *at == ',') {
+	for (const char *at = coords; *at != '\0'; at += *at == ',') {
 		size_t len = strcspn(at, ",");
 
-		if (len >= sizeof(one))
+		if (len >= PROTO_ADDRESS_BYTES)
 			return -EINVAL;
-		memcpy(one, at, len);
-		one[len] = '\0';
+		memcpy(which, at, len);
+		which[len] = '\0';
 		at += len;
-		rc = fab_net_attach(net, FAB_NODE_COORD, one, h, sizeof(*h));
+		rc = fab_net_attach(net, FAB_NODE_COORD, which, h, sizeof(*h));
 		if (rc == 0)
 			return 0;
 		bad = worse(bad, rc);
 	}
 	return bad != 0 ? bad : rc;
+}
+
+/* Move @which to the end of the list: "a,b,c" becomes "a,c,b". */
+static void put_last(char *coords, const char *which)
+{
+	size_t len = strlen(which), all = strlen(coords);
+	char *at = coords;
+
+	while (strncmp(at, which, len) != 0 ||
+	       (at[len] != ',' && at[len] != '\0'))
+		at += strcspn(at, ",") + 1;
+	if (at[len] == '\0')
+		return;
+	memmove(at, at + len + 1, all - (size_t)(at - coords) - len - 1);
+	coords[all - len - 1] = ',';
+	memcpy(coords + all - len, which, len);
+}
+
+int hello_attach_coord(struct fab_net *net, char *coords,
+		       const struct proto_hello *h)
+{
+	char which[PROTO_ADDRESS_BYTES];
+	int rc;
+
+	if (coords[0] == '/')
+		return fab_net_attach(net, FAB_NODE_COORD, coords, h,
+				      sizeof(*h));
+	rc = attach_first(net, coords, h, which);
+	if (rc == 0)
+		put_last(coords, which);
+	return rc;
+}
+
+uint32_t hello_coords(const char *coords)
+{
+	uint32_t n = 1;
+
+	if (coords[0] == '/')
+		return 1;
+	for (; *coords != '\0'; coords++)
+		n += *coords == ',';
+	return n;
 }

@@ -26,10 +26,15 @@ int hello_attach(struct fab_net *net, uint8_t id, const char *address,
 int hello_net(const char *pool, const struct fab_key *key,
 	      struct fab_net **out);
 
-/* Attach the coordinator: the first in the list @pool that answers. Errors: of
- * the last one; -EAGAIN, -EPROTO or -EACCES if any said so. */
-int hello_attach_coord(struct fab_net *net, const char *pool,
+/* Attach the coordinator: the first in the list @coords that answers. It is the
+ * last in the list then: who finds it lost, or that another one leads, cuts it
+ * and comes again, and the others are asked before it. As long as none answers
+ * the order stays, so that each is asked again as soon as can be.
+ * Errors: of the last one; -EAGAIN, -EPROTO or -EACCES if any said so. */
+int hello_attach_coord(struct fab_net *net, char *coords,
 		       const struct proto_hello *h);
+
+uint32_t hello_coords(const char *coords); /* how many are in the list */
 
 /* "ADDRESS#INSTANCE" into @out. Errors: -ENAMETOOLONG. */
 int hello_address(const char *address, uint64_t instance, char *out,

@@ -1,6 +1,7 @@
 /* mount-helper/ask.c - ask a running process of a pool about itself. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kv/hello.h"
 #include "mount-helper/ask.h"
@@ -28,26 +29,59 @@ static int call(struct fab *f, json_t **out)
 	return rc;
 }
 
-/* @who: as kv_opts.pool. */
-static int ask(const char *who, const struct fab_key *key, json_t **out)
+static int ask_one(struct fab_net *net, char *coords, json_t **out)
 {
 	struct proto_hello hello;
-	struct fab_net *net;
 	struct fab *f;
 	int rc;
 
-	rc = hello_net(who, key, &net);
-	if (rc < 0)
-		return rc;
+	fab_net_cut(net, FAB_NODE_COORD);
 	hello_fill(&hello, PROTO_TOOL, NULL);
-	rc = hello_attach_coord(net, who, &hello);
+	rc = hello_attach_coord(net, coords, &hello);
 	if (rc == 0)
 		rc = fab_open(net, &f);
 	if (rc == 0) {
 		rc = call(f, out);
 		fab_close(f);
 	}
-	fab_net_close(net);
+	return rc;
+}
+
+static bool leads(const json_t *status)
+{
+	return json_is_true(json_object_get(status, "leads"));
+}
+
+/* The one that leads, if any does: else what another one last knew. */
+static int ask_all(struct fab_net *net, char *coords, json_t **out)
+{
+	uint32_t tries = hello_coords(coords);
+	json_t *more;
+	int rc = ask_one(net, coords, out);
+
+	while (rc == 0 && !leads(*out) && --tries > 0)
+		if (ask_one(net, coords, &more) == 0) {
+			json_decref(*out);
+			*out = more;
+		}
+	return rc;
+}
+
+/* @who: as kv_opts.pool. */
+static int ask(const char *who, const struct fab_key *key, json_t **out)
+{
+	char *coords = strdup(who);
+	struct fab_net *net;
+	int rc;
+
+	if (coords == NULL)
+		return -ENOMEM;
+	rc = hello_net(coords, key, &net);
+	if (rc == 0) {
+		rc = ask_all(net, coords, out);
+		fab_net_close(net);
+	}
+	free(coords);
 	return rc;
 }
 

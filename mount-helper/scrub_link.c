@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kv/hello.h"
 #include "mount-helper/pool_hosts.h"
@@ -19,25 +20,28 @@ int scrub_link_open(const struct pool_place *p, struct scrub_link **out)
 {
 	struct proto_hello hello;
 	struct scrub_link *l = calloc(1, sizeof(*l));
-	int rc;
+	char *coords = strdup(pool_coords(p));
+	int rc = -ENOMEM;
 
-	if (l == NULL)
-		return -ENOMEM;
-	rc = hello_net(pool_coords(p), pool_key(p), &l->net);
+	if (l == NULL || coords == NULL)
+		goto err_free;
+	rc = hello_net(coords, pool_key(p), &l->net);
 	if (rc < 0)
 		goto err_free;
 	hello_fill(&hello, PROTO_TOOL, NULL);
-	rc = hello_attach_coord(l->net, pool_coords(p), &hello);
+	rc = hello_attach_coord(l->net, coords, &hello);
 	if (rc == 0)
 		rc = fab_open(l->net, &l->f);
 	if (rc < 0)
 		goto err_net;
 	*out = l;
+	free(coords);
 	return 0;
 
 err_net:
 	fab_net_close(l->net);
 err_free:
+	free(coords);
 	free(l);
 	return rc;
 }

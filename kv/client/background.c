@@ -76,8 +76,8 @@ static int say_again(struct kv *kv, struct kv_thread *t,
 	return rc == 0 && len != sizeof(*set) ? -EPROTO : rc;
 }
 
-/* The one that was lost comes last, as its host may not even refuse us; then
- * the order stays, so that each is asked again as soon as can be. */
+/* The one that was lost is asked last, as its host may not even refuse us, or
+ * it still answers though it does not lead any more. */
 static int rejoin(struct kv *kv, struct kv_thread *t)
 {
 	struct client *c = client_of(kv);
@@ -86,9 +86,6 @@ static int rejoin(struct kv *kv, struct kv_thread *t)
 	int rc;
 
 	fab_net_cut(kv->net, FAB_NODE_COORD);
-	if (!c->lost)
-		client_next_coord(c);
-	c->lost = true;
 	hello_fill(&h, PROTO_CLIENT, c->uuid);
 	h.client = kv->id;
 	h.epoch = member_epoch(kv->member);
@@ -99,7 +96,6 @@ static int rejoin(struct kv *kv, struct kv_thread *t)
 		lease_die(kv->lease);
 	if (rc != 0)
 		return rc;
-	c->lost = false;
 	return adopt(kv, t, &set);
 }
 

@@ -136,24 +136,6 @@ static int check_supers(struct fab_net *net, const struct proto_joined *j)
 }
 
 /* "a,b,c" -> "b,c,a". */
-void client_next_coord(struct client *c)
-{
-	char *comma = strchr(c->coords, ',');
-	size_t len = strlen(c->coords);
-	char *first;
-
-	if (comma == NULL)
-		return;
-	*comma = '\0';
-	first = strdup(c->coords);
-	*comma = ',';
-	if (first == NULL)
-		return; /* the same one again */
-	memmove(c->coords, comma + 1, len - strlen(first));
-	snprintf(c->coords + (len - strlen(first) - 1), strlen(first) + 2,
-		 ",%s", first);
-	free(first);
-}
 
 /* --- parts ---------------------------------------------------------------- */
 
@@ -335,19 +317,46 @@ static const char *why_no_join(int rc)
 	}
 }
 
-static int open_pool(const struct kv_opts *opts, struct fab_net *net,
-		     struct proto_joined *j, struct kv **out)
+/* By the coordinator that leads: others may answer, too. */
+static int join_one(const struct kv_opts *opts, char *coords,
+		    struct fab_net *net, struct proto_joined *j)
 {
+	uint32_t tries = hello_coords(coords);
 	struct proto_hello h;
 	int rc;
 
 	hello_fill(&h, PROTO_CLIENT, NULL);
-	rc = hello_attach_coord(net, opts->pool, &h);
+	do {
+		fab_net_cut(net, FAB_NODE_COORD);
+		rc = hello_attach_coord(net, coords, &h);
+		if (rc != 0)
+			return fail(rc, opts->pool, why_no_coord(opts, rc));
+		rc = join(net, j);
+	} while (rc == -EAGAIN && --tries > 0);
+	return rc != 0 ? fail(rc, opts->pool, why_no_join(rc)) : 0;
+}
+
+static int let_in(const struct kv_opts *opts, struct fab_net *net,
+		  struct proto_joined *j)
+{
+	char *coords = strdup(opts->pool);
+	int rc;
+
+	if (coords == NULL)
+		return fail(-ENOMEM, opts->pool, "free some memory");
+	rc = join_one(opts, coords, net, j);
+	free(coords);
+	return rc;
+}
+
+static int open_pool(const struct kv_opts *opts, struct fab_net *net,
+		     struct proto_joined *j, struct kv **out)
+{
+	int rc;
+
+	rc = let_in(opts, net, j);
 	if (rc != 0)
-		return fail(rc, opts->pool, why_no_coord(opts, rc));
-	rc = join(net, j);
-	if (rc != 0)
-		return fail(rc, opts->pool, why_no_join(rc));
+		return rc;
 	rc = attach_nodes(net, j);
 	if (rc != 0)
 		return fail(rc, opts->pool,

@@ -22,7 +22,6 @@ struct client {
 	uint64_t generation; /* of struct kv; its address may come again */
 	uint8_t uuid[16];    /* of the pool */
 	char *coords;	     /* where coordinators are: kv_opts.pool */
-	bool lost;	     /* the coordinator; the watcher's */
 	/* client.c's background */
 	bool threaded;
 	_Atomic bool busy;	  /* kv_background() is at it */
@@ -51,8 +50,6 @@ void client_kick(struct kv *kv);
 /* --- client.c ------------------------------------------------------------- */
 
 void client_what(char *to, size_t cap); /* this program, for people */
-/* The next of the coordinators is tried first from now on. The watcher's. */
-void client_next_coord(struct client *c);
 
 /* --- thread.c ------------------------------------------------------------- */
 

@@ -368,7 +368,7 @@ int coord_store_open(struct coord *c);
 void coord_store_stop(struct coord *c);
 void coord_store_close(struct coord *c);
 int coord_store_step(struct coord *c, uint64_t now, uint64_t *again);
-bool coord_is_sure(struct coord *c); /* it leads, now */
+bool coord_is_sure(const struct coord *c); /* it leads, now */
 /* Locked: where nodes are, in the view that is told. */
 void coord_addresses(const struct coord *c, char to[][PROTO_ADDRESS_BYTES]);
 

@@ -282,6 +282,7 @@ static char *status_json(const struct coord *c)
 	put_int(o, "block_bytes", g->block_bytes);
 	json_object_set_new(o, "durable", durable_json(c));
 	put_int(o, "epoch", c->view.epoch);
+	json_object_set_new(o, "leads", json_boolean(coord_is_sure(c)));
 	put_int(o, "index_version", c->view.index_version);
 	json_object_set_new(o, "recovery", coord_recovery_json(c));
 	json_object_set_new(o, "nodes", nodes);

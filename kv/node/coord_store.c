@@ -224,7 +224,7 @@ int coord_store_step(struct coord *c, uint64_t now, uint64_t *again)
 	return did;
 }
 
-bool coord_is_sure(struct coord *c)
+bool coord_is_sure(const struct coord *c)
 {
 	return c->store.vs == NULL ||
 	       (!c->store.deposed && viewstore_sure(c->store.vs));
