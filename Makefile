@@ -57,6 +57,7 @@ TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
 FSM_SRC := $(wildcard tests/fsmodel/*.c)
 FSM_BIN := $(FSM_SRC:%.c=$(B)/%)
 HISTORIES := $(B)/tests/mount/histories
+FULLSOAK := $(B)/tests/mount/fullsoak
 BENCH_SRC := $(filter-out tests/bench/netraw.c,$(wildcard tests/bench/*.c))
 BENCH_BIN := $(BENCH_SRC:%.c=$(B)/%)
 
@@ -105,7 +106,7 @@ $(B)/bin/%: $(B)/mount-helper/%.o $(DOOR_OBJ) $(B)/libfs.a $(B)/libaceso.a
 	$(call step,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS) $(LIBS_$*)
 
-tests: $(TEST_BIN) $(FSM_BIN) $(HISTORIES)
+tests: $(TEST_BIN) $(FSM_BIN) $(HISTORIES) $(FULLSOAK)
 
 $(B)/libtests.a: $(TLIB_OBJ)
 	@mkdir -p $(@D)
@@ -127,7 +128,7 @@ $(FSM_BIN): $(B)/%: $(B)/%.o $(B)/tests/lib/kv_model.o $(B)/tests/lib/fs_tree.o 
 $(B)/tests/bench/netbench: $(B)/tests/bench/netraw.o
 $(B)/tests/bench/netkv: LIBS += -lcmocka
 
-$(BENCH_BIN) $(HISTORIES): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libfs.a $(B)/libaceso.a
+$(BENCH_BIN) $(HISTORIES) $(FULLSOAK): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libfs.a $(B)/libaceso.a
 	@mkdir -p $(@D)
 	$(call step,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS)
@@ -228,6 +229,12 @@ histories: all $(HISTORIES)
 	ACESO_BIN=$(CURDIR)/$(B)/bin ACESO_HISTORIES_SECONDS=$(SECONDS) /usr/bin/python3 \
 		-m pytest -p no:cacheprovider -q -rP tests/mount/test_histories.py
 
+# A pool that stays 95 % full, overwritten at random. ACESO_SEED=n
+.PHONY: fullsoak
+fullsoak: all $(FULLSOAK)
+	ACESO_BIN=$(CURDIR)/$(B)/bin ACESO_FULL_SECONDS=$(SECONDS) /usr/bin/python3 \
+		-m pytest -p no:cacheprovider -q -rP tests/mount/test_full.py
+
 # Every decoder under libFuzzer, SECONDS each; T=name: one of tests/fuzz/. What
 # is found is kept in build/fuzz/found; FUZZ_FILE=... gives it to the target's
 # test program (tests/unit/), of any MODE.
@@ -259,6 +266,7 @@ help:
 	@echo 'bench-recovery           how long until a read, the index, full redundancy'
 	@echo 'chaos [SECONDS=300]      real mounts, nodes and mounts killed and stopped at random'
 	@echo 'histories [SECONDS=300]  recorded histories of a real pool with deaths are linearizable'
+	@echo 'fullsoak [SECONDS=300]   a pool that stays 95 % full, overwritten at random, every byte compared'
 	@echo 'fuzz [T=name SECONDS=n]  every decoder, hostile bytes, under libFuzzer'
 	@echo 'install, uninstall       DESTDIR= prefix=/usr/local'
 	@echo 'format lint clean'
