@@ -17,6 +17,9 @@ import xml.etree.ElementTree as ET
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOGS = os.path.join(ROOT, "build", "check")
+sys.path.insert(0, os.path.join(ROOT, "tests", "mount"))
+import over  # noqa: E402  (which tests make sense over each transport)
+
 SUITES = ("unit", "contract", "golden", "crash", "sim", "fsmodel")
 NOT_SUITES = ("fs_model_mount", "verbs_test")  # verbs_test: stage rdma
 # Long, and in one thread only: nothing there for the thread sanitizer to see.
@@ -165,6 +168,11 @@ def stage_mount(tally):
         pytest(tally, f"mount/{name}", [os.path.relpath(path, ROOT)], 900)
 
 
+def stage_mount_tcp(tally):
+    """The mount suite's short form over TCP inside TLS, five hosts on loopback."""
+    pytest(tally, "mount-tcp", over.tests("short"), 900, over.environment("tcp", "short"))
+
+
 def mounts_with_reports(tally, mode):
     """Daemons have no terminal: what sanitizers say of them goes to files."""
     reports = os.path.join(LOGS, f"{mode}-report")
@@ -238,7 +246,8 @@ def stage_install(tally):
 
 STAGES = {
     "build": stage_build, "lint": stage_lint, "model": stage_model, "programs": stage_programs,
-    "fuzz": stage_fuzz, "mount": stage_mount, "install": stage_install, "rdma": stage_rdma,
+    "fuzz": stage_fuzz, "mount": stage_mount, "mount-tcp": stage_mount_tcp,
+    "install": stage_install, "rdma": stage_rdma,
     "asan": stage_asan, "tsan": stage_tsan, "bench": stage_bench,
 }
 

@@ -1,7 +1,9 @@
 """A real mount for each test module, and what is needed to look at it and to
 harm it. ACESO_BIN names the programs' folder (default build/bin);
 ACESO_TEST_DIR=some/dir runs the tests that need no pool on that folder instead
-(for instance on tmpfs: the tests themselves must pass there)."""
+(for instance on tmpfs: the tests themselves must pass there).
+ACESO_TRANSPORT=tcp or verbs: pools are over several hosts (hosts.py), not
+embedded; which tests then make sense says over.py."""
 import json
 import os
 import random
@@ -14,12 +16,17 @@ import zlib
 
 import pytest
 
+from hosts import Hosts
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("ACESO_BIN", os.path.join(ROOT, "build", "bin"))
 FOREIGN = os.environ.get("ACESO_TEST_DIR")
 MODE = os.environ.get("ACESO_TEST_MODE", "release")
 os.environ.setdefault("ACESO_CONF", "/dev/null")  # not this machine's own
-SLOW = 1 if MODE == "release" else 8  # a sanitizer build is that much slower
+# a sanitizer build is that much slower, as is a guest without a processor of its own
+SLOW = int(os.environ.get("ACESO_TEST_SLOW", 1 if MODE == "release" else 8))
+TRANSPORT = os.environ.get("ACESO_TRANSPORT", "shm")
+SHORT = os.environ.get("ACESO_TEST_SHORT") == "1"  # a quarter of the bytes
 
 
 def aceso(*args, check=True, **kw):
@@ -45,19 +52,47 @@ def alive(pid):
         return False
 
 
+def short(mib):
+    """A size in MiB, or a quarter of it where the form is the short one; for fio, dd."""
+    return f"{max(mib // 4, 1) if SHORT else mib}m"
+
+
+# Over several hosts more than m that are silent are taken for out of reach, not for lost.
+says_lost = pytest.mark.skipif(TRANSPORT != "shm", reason="hosts that are silent are not lost")
+
+
+def node_bytes(size):
+    """What each of five nodes must have for a pool of @size ("512m"), code 3+2."""
+    unit = {"m": 1 << 20, "g": 1 << 30}[size[-1]]
+    return int(size[:-1]) * unit * 2 // 5 + (32 << 20)
+
+
 class Pool:
-    """A mounted embedded pool. Dead nodes stay dead, unless @options has respawn=yes."""
+    """A mounted pool, embedded unless TRANSPORT says that it is over several hosts. Dead
+    nodes stay dead, unless @options has respawn=yes."""
 
     def __init__(self, size="512m", options="", name=None):
-        if "respawn=" not in options:
-            options = ",".join(filter(None, (options, "respawn=no")))
+        self.respawn = "respawn=yes" in options
         self.base = tempfile.mkdtemp(prefix="aceso-test-")
         self.dir = os.path.join(self.base, "mnt")
         os.chmod(self.base, 0o755)
         os.mkdir(self.dir)
         self.name = name or f"t{os.getpid()}-{random.getrandbits(32):08x}"
         self.extra = []
-        self.mount(self.dir, f"size={size}" + ("," + options if options else ""))
+        self.hosts = None
+        if TRANSPORT == "shm":
+            respawn = "" if "respawn=" in options else "respawn=no"
+            self.mount(self.dir, ",".join(filter(None, (f"size={size}", options, respawn))))
+        else:
+            self.serve(size)
+            self.mount(self.dir)
+
+    def serve(self, size):
+        self.hosts = Hosts(os.path.join(BIN, "aceso"), TRANSPORT, self.name, node_bytes(size),
+                           self.respawn)
+        assert wait_for(lambda: '"redundancy":"full"' in aceso(
+            "-p", self.name, "status", "--json", check=False).stdout.replace(" ", ""),
+            120), self.hosts.log()
 
     def mount(self, where, options=""):
         opts = f"pool={self.name}" + ("," + options if options else "")
@@ -80,12 +115,20 @@ class Pool:
     def node_pids(self):
         return [n["pid"] for n in self.status()["nodes"] if n["state"] == "up"]
 
+    def shoot(self, which):
+        """kill -9 node @which (with its host, if it shall stay away); its pid."""
+        pid = self.status()["nodes"][which]["pid"]
+        if self.hosts is not None:
+            self.hosts.shoot(which, pid)
+        else:
+            os.kill(pid, signal.SIGKILL)
+        return pid
+
     def kill_node(self, which):
         """kill -9 node @which, wait until the pool knows and serves all again."""
-        node = self.status()["nodes"][which]
-        os.kill(node["pid"], signal.SIGKILL)
+        pid = self.shoot(which)
         assert wait_for(lambda: self.status()["nodes"][which]["state"] == "down")
-        return node["pid"]
+        return pid
 
     def replaced(self, node, pid):
         """Node @node is another process than @pid, and whole."""
@@ -111,6 +154,10 @@ class Pool:
             if where in mounted:
                 done = subprocess.run(["umount", where], capture_output=True, text=True)
                 assert done.returncode == 0, done.stderr
+        if self.hosts is not None:
+            # each mount leaves the pool in its own time, for which it must be there
+            assert wait_for(lambda: not of_pool("pool=" + self.name), 60), "mounts left behind"
+            self.hosts.end(60 * SLOW)
         shutil.rmtree(self.base)
 
 

@@ -2,14 +2,14 @@
 import os
 
 import pytest
-from conftest import sh
+from conftest import sh, short
 
 COMMON = ("--name=v --size={size} --verify=crc32c --verify_fatal=1 --do_verify=1 --verify_state_save=0 --randrepeat=0 "
           "--group_reporting --output-format=terse --thread")
 
 
-def fio(mnt, args, size="32m"):
-    sh(f"fio {COMMON.format(size=size)} --directory={mnt} {args}", timeout=240)
+def fio(mnt, args, mib=32):
+    sh(f"fio {COMMON.format(size=short(mib))} --directory={mnt} {args}", timeout=240)
 
 
 @pytest.mark.parametrize("engine", ["psync", "libaio", "io_uring", "mmap"])
@@ -30,17 +30,17 @@ def test_direct(mnt, engine, rw, bs):
 
 
 def test_two_jobs_overwrite_and_sync(mnt):
-    fio(mnt, "--ioengine=psync --rw=randwrite --bs=8k --numjobs=2 --fsync=16 --overwrite=1", "16m")
+    fio(mnt, "--ioengine=psync --rw=randwrite --bs=8k --numjobs=2 --fsync=16 --overwrite=1", 16)
 
 
 def test_sequential_large(mnt):
-    fio(mnt, "--ioengine=psync --rw=write --bs=1m --end_fsync=1", "256m")
+    fio(mnt, "--ioengine=psync --rw=write --bs=1m --end_fsync=1", 256)
 
 
 def test_unaligned(mnt):
-    fio(mnt, "--ioengine=psync --rw=randwrite --bsrange=600-70000 --bs_unaligned=1", "24m")
+    fio(mnt, "--ioengine=psync --rw=randwrite --bsrange=600-70000 --bs_unaligned=1", 24)
 
 
 def test_trims_holes(mnt):
-    sh(f"fio --name=t --directory={mnt} --size=16m --rw=randrw --rwmixread=50 --bs=4k "
+    sh(f"fio --name=t --directory={mnt} --size={short(16)} --rw=randrw --rwmixread=50 --bs=4k "
        "--ioengine=psync --fallocate=posix --output-format=terse")

@@ -6,13 +6,12 @@ import errno
 import mmap
 import os
 import random
-import signal
 import threading
 
 import pytest
-from conftest import FOREIGN, SLOW, pattern
+from conftest import FOREIGN, SHORT, SLOW, pattern
 
-STEPS = int(os.environ.get("ACESO_FSX", 2500 // SLOW))
+STEPS = int(os.environ.get("ACESO_FSX", (1000 if SHORT else 2500) // SLOW))
 SIZE_MAX = 172 * 4096  # many chunks, and some of every kind of write
 PAGE = 4096
 KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 1, 2, 16
@@ -274,7 +273,7 @@ def test_while_nodes_die(pool, seed):
             for _ in range(STEPS // 6):
                 fsx.step()
             if turn < 2:
-                os.kill(pool.status()["nodes"][victims[turn]]["pid"], signal.SIGKILL)
+                pool.shoot(victims[turn])
         with open("/proc/sys/vm/drop_caches", "w") as f:
             f.write("3")
         fsx.check()

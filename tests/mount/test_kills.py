@@ -3,14 +3,13 @@ import filecmp
 import itertools
 import os
 import random
-import signal
 import subprocess
 import threading
 import time
 
 import pytest
-from conftest import (Pool, aceso, checksum, fill, need_fuse, pattern, same, sh,
-                      wait_for)
+from conftest import (Pool, aceso, checksum, fill, need_fuse, pattern, same,
+                      says_lost, sh, wait_for)
 
 PAIRS = list(itertools.combinations(range(5), 2))
 
@@ -25,7 +24,7 @@ def test_any_two_nodes(pool, pair, seed):
     rng = random.Random(seed)
     made = fill(pool.dir, rng, 120)
     for node in pair:
-        os.kill(pool.status()["nodes"][node]["pid"], signal.SIGKILL)
+        pool.shoot(node)
     forget_cached()
     same(made)
     made.update(fill(os.path.join(pool.dir, "after"), rng, 40))
@@ -34,16 +33,16 @@ def test_any_two_nodes(pool, pair, seed):
         del made[path]
     forget_cached()
     same(made)
-    status = pool.status()
-    assert status["redundancy"] == "degraded"
-    assert [n["state"] for n in status["nodes"]].count("down") == 2
+    assert wait_for(lambda: [n["state"] for n in pool.status()["nodes"]].count("down") == 2)
+    assert pool.status()["redundancy"] == "degraded"
 
 
+@says_lost
 def test_a_third_death_is_told_and_hangs_nothing(pool):
     with open(os.path.join(pool.dir, "f"), "wb") as f:
         f.write(b"x" * (8 << 20))
     for node in (0, 1, 2):
-        os.kill(pool.status()["nodes"][node]["pid"], signal.SIGKILL)
+        pool.shoot(node)
     assert wait_for(lambda: pool.status()["redundancy"] == "lost")
     forget_cached()
     begin = time.monotonic()
@@ -63,7 +62,7 @@ def in_the_middle(pool, command, kills, first=0.3, between=0.5):
     for node in kills:
         if job.poll() is not None:
             break
-        os.kill(pool.status()["nodes"][node]["pid"], signal.SIGKILL)
+        pool.shoot(node)
         time.sleep(between)
     out = job.communicate(timeout=300)[0]
     assert job.returncode == 0, out[-4000:]
@@ -127,7 +126,7 @@ def test_every_acknowledged_write_is_there(pool, seed):
         t.start()
     for node in rng.sample(range(5), 2):
         time.sleep(0.5)
-        os.kill(pool.status()["nodes"][node]["pid"], signal.SIGKILL)
+        pool.shoot(node)
     time.sleep(2)
     stop.set()
     for t in threads:

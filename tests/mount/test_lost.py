@@ -2,10 +2,9 @@
 works, for those who are there and for those who come."""
 import errno
 import os
-import signal
 import time
 
-from conftest import aceso, wait_for
+from conftest import aceso, says_lost, wait_for
 
 AT_ONCE = 3  # seconds; the deadline of an operation is 30
 
@@ -30,13 +29,14 @@ def content(path):
         assert time.monotonic() - begin < AT_ONCE, path
 
 
+@says_lost
 def test_only_what_is_lost_is_lost(pool):
     for i in range(40):
         key(pool, "put", f"k{i}", f"v{i}")
         with open(f"{pool.dir}/f{i}", "wb") as f:
             f.write(b"%02d" % i * 10000)
     for node in (0, 1, 2):
-        os.kill(pool.status()["nodes"][node]["pid"], signal.SIGKILL)
+        pool.shoot(node)
     assert wait_for(lambda: pool.status()["redundancy"] == "lost", 5)
     got = [key(pool, "get", f"k{i}") for i in range(40)]
     assert all(v is None or v.strip() == f"v{i}" for i, v in enumerate(got))

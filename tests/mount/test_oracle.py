@@ -9,9 +9,9 @@ import stat
 import tempfile
 
 import pytest
-from conftest import SLOW
+from conftest import SHORT, SLOW
 
-STEPS = int(os.environ.get("ACESO_STEPS", 6000 // SLOW))
+STEPS = int(os.environ.get("ACESO_STEPS", (2000 if SHORT else 6000) // SLOW))
 NAMES = ["a", "b", "c", "d", "é", "x" * 200]
 
 

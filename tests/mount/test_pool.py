@@ -181,7 +181,7 @@ def test_one_mount_dies_the_other_goes_on(pool):
     subprocess.run(["umount", "-l", pool.dir])
     with open(f"{other}/f", "rb") as f:
         assert f.read() == b"f" * 300000
-    os.kill(pool.status()["nodes"][2]["pid"], signal.SIGKILL)
+    pool.shoot(2)
     with open(f"{other}/f", "rb") as f:
         assert f.read() == b"f" * 300000
     with open(f"{other}/g", "wb") as f:

@@ -21,17 +21,11 @@ def alive_pool():
     assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
 
 
-def shoot(pool, node):
-    pid = pool.status()["nodes"][node]["pid"]
-    os.kill(pid, signal.SIGKILL)
-    return pid
-
-
 def test_a_dead_node_is_replaced_then_two_more(alive_pool, seed):
     pool, rng = alive_pool, random.Random(seed)
     made = fill(pool.dir, rng)
     begin = time.monotonic()
-    pid = shoot(pool, 2)
+    pid = pool.shoot(2)
     assert wait_for(lambda: pool.status()["nodes"][2]["pid"] != pid, 1, 0.02), pool.status()
     print(f"replaced after {time.monotonic() - begin:.2f} s")
     made.update(fill(os.path.join(pool.dir, "meanwhile"), rng, 40))
@@ -40,7 +34,7 @@ def test_a_dead_node_is_replaced_then_two_more(alive_pool, seed):
     assert all(s["host"] == s["id"] for s in pool.status()["shards"])
     forget_cached()
     same(made)
-    first, second = shoot(pool, 0), shoot(pool, 3)
+    first, second = pool.shoot(0), pool.shoot(3)
     forget_cached()
     same(made)
     assert wait_for(lambda: pool.replaced(0, first) and pool.replaced(3, second), 60)
@@ -50,7 +44,7 @@ def test_a_dead_node_is_replaced_then_two_more(alive_pool, seed):
     same(made)
     # what was brought back is all there: without any help
     for node in (1, 4):
-        shoot(pool, node)
+        pool.shoot(node)
     forget_cached()
     same(made)
 
@@ -61,7 +55,7 @@ def test_status_tells_of_it(alive_pool):
         f.write(os.urandom(100 << 20))
     assert pool.status()["recovery"] == {"tier": "none", "done": 0, "total": 0, "rate": 0,
                                          "seconds_left": -1}
-    shoot(pool, 1)
+    pool.shoot(1)
     seen, texts = {}, []
     end = time.monotonic() + 60 * SLOW
     while time.monotonic() < end:
@@ -87,7 +81,7 @@ def test_two_at_once(alive_pool, seed):
     pool, rng = alive_pool, random.Random(seed)
     made = fill(pool.dir, rng)
     for pair in ((1, 2), (0, 4)):
-        pids = [shoot(pool, node) for node in pair]
+        pids = [pool.shoot(node) for node in pair]
         made.update(fill(os.path.join(pool.dir, f"during{pair[0]}"), rng, 20))
         assert wait_for(lambda: all(pool.replaced(n, p) for n, p in zip(pair, pids)), 60)
         assert pool.full(), pool.status()
@@ -102,12 +96,12 @@ def test_death_while_it_comes(alive_pool, seed):
     with open(os.path.join(pool.dir, "big"), "wb") as f:
         f.write(os.urandom(60 << 20))
     for other in (2, 3):
-        pid = shoot(pool, 2)
+        pid = pool.shoot(2)
         assert wait_for(lambda: pool.status()["nodes"][2]["pid"] != pid, 10, 0.01)
-        pid = shoot(pool, 2)
+        pid = pool.shoot(2)
         assert wait_for(lambda: pool.status()["nodes"][2]["pid"] != pid, 10, 0.01)
         if other != 2:
-            shoot(pool, other)
+            pool.shoot(other)
         assert pool.full(), pool.status()
         forget_cached()
         same(made)
@@ -126,7 +120,7 @@ def test_again_and_again_under_fio(alive_pool):
         for node in (0, 1, 2, 3, 4, 2)[:6 if MODE == "release" else 2]:
             if job.poll() is not None:
                 break
-            pid = shoot(pool, node)
+            pid = pool.shoot(node)
             assert wait_for(lambda: pool.replaced(node, pid), 60), pool.status()
             assert pool.full(), pool.status()
         job.send_signal(0)
@@ -164,7 +158,7 @@ def test_every_acknowledged_write_is_there(alive_pool, seed):
     try:
         for _ in range(5 if MODE == "release" else 2):
             node = rng.randrange(5)
-            pid = shoot(pool, node)
+            pid = pool.shoot(node)
             assert wait_for(lambda: pool.replaced(node, pid), 60), pool.status()
     finally:
         stop.set()
@@ -175,7 +169,7 @@ def test_every_acknowledged_write_is_there(alive_pool, seed):
     same(acked)
     assert pool.full()
     for node in rng.sample(range(5), 2):
-        shoot(pool, node)
+        pool.shoot(node)
     forget_cached()
     same(acked)
 

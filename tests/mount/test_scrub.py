@@ -69,7 +69,7 @@ def test_everything_wrong_is_found_and_mended(pool, seed):
     forget_cached()
     same(made)
     for node in rng.sample(range(5), 2):  # and the parities are right, too
-        os.kill(pool.status()["nodes"][node]["pid"], signal.SIGKILL)
+        pool.shoot(node)
     forget_cached()
     same(made)
 
@@ -112,7 +112,7 @@ def test_no_false_alarm_under_load_and_a_death(pool):
         code, said = scrub(pool, "start", "--wait", "--rate=200m")
         assert code == 0, said
         if n == 0:
-            os.kill(pool.status()["nodes"][2]["pid"], signal.SIGKILL)
+            pool.shoot(2)
     out = load.communicate(timeout=300)[0]
     assert load.returncode == 0, out[-4000:]
 
