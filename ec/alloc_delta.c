@@ -120,6 +120,8 @@ void delta_rotate(struct alloc *a)
 {
 	struct alloc_delta *d = TAILQ_FIRST(&a->queue);
 
+	if (d == NULL)
+		return; /* the last one was taken out meanwhile */
 	TAILQ_REMOVE(&a->queue, d, link);
 	TAILQ_INSERT_TAIL(&a->queue, d, link);
 }

@@ -50,7 +50,7 @@ static int retire(struct alloc *a, struct alloc_at *at, struct block_rec *rec,
 	case BLOCK_SEALED:
 	case BLOCK_FOLDING:
 		if (rec->state == BLOCK_SEALED &&
-		    (rec->flags & BLOCK_F_ALIGN) == 0)
+		    (rec->flags & (BLOCK_F_ALIGN | BLOCK_F_HELD)) == 0)
 			break;
 		rec->flags |= BLOCK_F_RETIRE; /* in fold_work()'s hands */
 		alloc_move(a, at, rec);
