@@ -80,11 +80,11 @@ class Soak:
     def chunk(self, suite, first, last):
         every = SUITES[suite]
         if every > 1:  # spread over all suites' seeds, each alone
-            todo = [(n, n) for n in range(first, last + 1) if n % every == 0]
+            ranges = [(n, n) for n in range(first, last + 1) if n % every == 0]
         else:
-            todo = [(first, last)]
-        while todo:
-            a, b = todo.pop(0)
+            ranges = [(first, last)]
+        while ranges:
+            a, b = ranges.pop(0)
             seed, text = self.play(suite, a, b)
             if seed is None:
                 continue
@@ -92,7 +92,7 @@ class Soak:
             if not self.args.go_on:
                 return False
             if seed < b:
-                todo.insert(0, (seed + 1, b))
+                ranges.insert(0, (seed + 1, b))
         return True
 
     def run(self):

@@ -70,7 +70,7 @@ static void run_one(struct kv_thread *t, struct op *op)
 
 struct run {
 	struct kv_thread *t;
-	struct op *todo;    /* not begun, by link */
+	struct op *unbegun; /* not begun, by link */
 	struct op *waiting; /* parked or asleep, by link */
 	uint32_t in_flight;
 	bool parked; /* some of waiting are, for a view after: */
@@ -114,10 +114,10 @@ static void run_step(struct run *r, struct op *op)
 
 static void run_begin_some(struct run *r)
 {
-	while (r->todo != NULL && r->in_flight < RUN_AT_ONCE) {
-		struct op *op = r->todo;
+	while (r->unbegun != NULL && r->in_flight < RUN_AT_ONCE) {
+		struct op *op = r->unbegun;
 
-		r->todo = op->link;
+		r->unbegun = op->link;
 		op->link = NULL;
 		run_step(r, op);
 	}
@@ -160,7 +160,7 @@ static void run_wait(struct run *r)
 
 void run_ops(struct kv_thread *t, struct op *ops)
 {
-	struct run r = {.t = t, .todo = ops};
+	struct run r = {.t = t, .unbegun = ops};
 
 	if (ops != NULL && ops->link == NULL) {
 		run_one(t, ops);
@@ -172,7 +172,7 @@ void run_ops(struct kv_thread *t, struct op *ops)
 			run_poll(&r);
 		else if (r.waiting != NULL)
 			run_wait(&r);
-	} while (r.todo != NULL || r.in_flight > 0 || r.waiting != NULL);
+	} while (r.unbegun != NULL || r.in_flight > 0 || r.waiting != NULL);
 }
 
 /* --- requests ------------------------------------------------------------- */

@@ -99,9 +99,9 @@ struct coord_client {
 	bool restored;	     /* and was not heard from since */
 	bool fenced;	     /* for good; and known to the store: */
 	bool fence_stored;
-	uint64_t fence_todo, fence_out; /* bit n: is to be told; is being */
-	uint64_t fence_again;		/* not told again before */
-	uint64_t fence_over;		/* then it is dead; 0: not all told */
+	uint64_t fence_untold, fence_out; /* bit n: is to be told; is being */
+	uint64_t fence_again;		  /* not told again before */
+	uint64_t fence_over;		  /* then it is dead; 0: not all told */
 	char what[64];
 	TAILQ_ENTRY(coord_client) link;
 };
@@ -142,7 +142,7 @@ struct coord_node {
 /* A client that is gone: whom to tell still, and who is being told. */
 struct coord_orphan {
 	uint32_t owner;
-	uint64_t todo, out; /* bit n */
+	uint64_t untold, out; /* bit n */
 	uint64_t again_ns;
 	TAILQ_ENTRY(coord_orphan) link;
 };

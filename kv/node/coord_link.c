@@ -13,21 +13,21 @@
 static int take(struct coord *c, char address[PROTO_ADDRESS_BYTES],
 		uint32_t *life)
 {
-	uint64_t todo;
+	uint64_t wanted;
 	uint32_t id;
 
 	pthread_mutex_lock(&c->lock);
-	todo = c->link_want & view_members(&c->view);
-	c->link_want = todo;
-	for (id = 0; todo >> id != 0 && !(todo >> id & 1);)
+	wanted = c->link_want & view_members(&c->view);
+	c->link_want = wanted;
+	for (id = 0; wanted >> id != 0 && !(wanted >> id & 1);)
 		id++;
-	if (todo != 0) {
+	if (wanted != 0) {
 		c->link_want &= ~(UINT64_C(1) << id);
 		memcpy(address, c->node[id].address, PROTO_ADDRESS_BYTES);
 		*life = c->node[id].life;
 	}
 	pthread_mutex_unlock(&c->lock);
-	return todo != 0 ? (int)id : -1;
+	return wanted != 0 ? (int)id : -1;
 }
 
 int coord_link_work(struct coord *c)

@@ -23,7 +23,7 @@ void coord_fence_begin(struct coord *c, struct coord_client *cl)
 	LOG(LOG_ERROR, "client %u (%s) is not heard from in its lease: fenced",
 	    cl->id, cl->what);
 	cl->fenced = true;
-	cl->fence_todo = view_members(&c->view);
+	cl->fence_untold = view_members(&c->view);
 	coord_kick(c);
 }
 
@@ -36,7 +36,7 @@ static void fence_end(struct coord *c, struct coord_call *call, int status)
 		return;
 	cl->fence_out &= ~bit;
 	if (status == 0) {
-		cl->fence_todo &= ~bit;
+		cl->fence_untold &= ~bit;
 	} else {
 		cl->fence_again = fab_now(c->fab) + COORD_RETRY_NS;
 		if (status != -EAGAIN)
@@ -60,19 +60,19 @@ static void fence_tell(struct coord *c, struct coord_client *cl, uint32_t id)
 static bool fence_go_on(struct coord *c, struct coord_client *cl, uint64_t now,
 			uint64_t *again)
 {
-	uint64_t todo;
+	uint64_t due;
 
-	cl->fence_todo &= view_members(&c->view);
+	cl->fence_untold &= view_members(&c->view);
 	cl->fence_out &= view_members(&c->view);
-	if (cl->fence_todo == 0)
+	if (cl->fence_untold == 0)
 		return true;
 	if (now < cl->fence_again) {
 		coord_again(again, cl->fence_again);
 		return false;
 	}
-	todo = cl->fence_todo & ~cl->fence_out;
+	due = cl->fence_untold & ~cl->fence_out;
 	for (uint32_t id = 0; id < c->view.nodes; id++)
-		if (todo >> id & 1)
+		if (due >> id & 1)
 			fence_tell(c, cl, id);
 	return false;
 }

@@ -115,18 +115,18 @@ static bool may_rebuild(struct coord *c)
 
 int coord_rebuild_step(struct coord *c, uint64_t now, uint64_t *again)
 {
-	uint64_t todo;
+	uint64_t lost;
 	uint32_t s;
 	int did = 0;
 
 	pthread_mutex_lock(&c->lock);
 	did = serve_settled(c);
-	todo = to_rebuild(c);
-	if (todo != 0 && now < c->rebuild_at)
+	lost = to_rebuild(c);
+	if (lost != 0 && now < c->rebuild_at)
 		coord_again(again, c->rebuild_at);
-	else if (todo != 0 && may_rebuild(c))
+	else if (lost != 0 && may_rebuild(c))
 		for (s = 0; s < c->view.nodes; s++)
-			if (todo >> s & 1 && rebuild(c, s) == 0)
+			if (lost >> s & 1 && rebuild(c, s) == 0)
 				did = 1;
 	pthread_mutex_unlock(&c->lock);
 	return did;
@@ -142,7 +142,7 @@ void coord_orphan_add(struct coord *c, uint32_t owner)
 	if (o == NULL)
 		return;
 	o->owner = owner;
-	o->todo = view_members(&c->view);
+	o->untold = view_members(&c->view);
 	TAILQ_INSERT_TAIL(&c->orphans, o, link);
 	coord_kick(c);
 }
@@ -165,7 +165,7 @@ static void orphan_end(struct coord *c, struct coord_call *call, int status)
 		return;
 	o->out &= ~(UINT64_C(1) << call->node);
 	if (status == 0)
-		o->todo &= ~(UINT64_C(1) << call->node);
+		o->untold &= ~(UINT64_C(1) << call->node);
 	else
 		o->again_ns = fab_now(c->fab) + COORD_RETRY_NS;
 	coord_kick(c);
@@ -187,11 +187,11 @@ static void orphan_tell(struct coord *c, struct coord_orphan *o, uint32_t id)
 static int orphan_go_on(struct coord *c, struct coord_orphan *o, uint64_t now,
 			uint64_t *again)
 {
-	uint64_t todo;
+	uint64_t due;
 	uint32_t id;
 
-	o->todo &= view_members(&c->view);
-	if (o->todo == 0 && o->out == 0) {
+	o->untold &= view_members(&c->view);
+	if (o->untold == 0 && o->out == 0) {
 		TAILQ_REMOVE(&c->orphans, o, link);
 		free(o);
 		return 0;
@@ -200,11 +200,11 @@ static int orphan_go_on(struct coord *c, struct coord_orphan *o, uint64_t now,
 		coord_again(again, o->again_ns);
 		return 0;
 	}
-	todo = o->todo & ~o->out;
+	due = o->untold & ~o->out;
 	for (id = 0; id < c->view.nodes; id++)
-		if (todo >> id & 1)
+		if (due >> id & 1)
 			orphan_tell(c, o, id);
-	return todo != 0;
+	return due != 0;
 }
 
 int coord_orphans_step(struct coord *c, uint64_t now, uint64_t *again)

@@ -29,7 +29,7 @@ struct leftover_block {
 
 struct leftover {
 	/* under the node's lock: */
-	struct leftover_block *todo;
+	struct leftover_block *list;
 	size_t n, cap;
 	uint32_t *zeros; /* of each block here: the life in which it has some */
 	/* the worker's: */
@@ -56,7 +56,7 @@ int leftover_open(struct node *n)
 void leftover_close(struct node *n)
 {
 	node_marks_drop(&n->leftover->marks);
-	free(n->leftover->todo);
+	free(n->leftover->list);
 	free(n->leftover->zeros);
 	free(n->leftover);
 }
@@ -83,14 +83,14 @@ void leftover_note(struct node *n, uint64_t stripe, uint32_t role,
 	if (l->n == l->cap) {
 		size_t cap = l->cap ? 2 * l->cap : 16;
 		struct leftover_block *more =
-			realloc(l->todo, cap * sizeof(*more));
+			realloc(l->list, cap * sizeof(*more));
 
 		if (more == NULL)
 			return;
-		l->todo = more;
+		l->list = more;
 		l->cap = cap;
 	}
-	l->todo[l->n++] = (struct leftover_block){stripe, role, life, kind};
+	l->list[l->n++] = (struct leftover_block){stripe, role, life, kind};
 }
 
 int leftover_zeros(struct node *n, const struct proto_zeros *rq)
@@ -251,7 +251,7 @@ static bool next(struct node *n, struct leftover_block *out)
 	pthread_mutex_lock(&n->lock);
 	found = l->n > 0;
 	if (found)
-		*out = l->todo[l->n - 1];
+		*out = l->list[l->n - 1];
 	pthread_mutex_unlock(&n->lock);
 	return found;
 }
@@ -263,9 +263,9 @@ static void done_with(struct node *n, const struct leftover_block *b)
 
 	pthread_mutex_lock(&n->lock);
 	for (size_t i = 0; i < l->n; i++)
-		if (l->todo[i].stripe == b->stripe &&
-		    l->todo[i].role == b->role) {
-			l->todo[i] = l->todo[--l->n];
+		if (l->list[i].stripe == b->stripe &&
+		    l->list[i].role == b->role) {
+			l->list[i] = l->list[--l->n];
 			break;
 		}
 	pthread_mutex_unlock(&n->lock);

@@ -32,8 +32,8 @@ struct rounds {
 	/* this pass: */
 	struct view view;
 	uint64_t note, began_ns, changed;
-	uint64_t todo;	/* bit s: shard s is still to be imaged */
-	uint32_t shard; /* whose round it is */
+	uint64_t unimaged; /* bit s: shard s is still to be imaged */
+	uint32_t shard;	   /* whose round it is */
 	/* ticks: */
 	struct proto_clock tick, heard[FAB_NODES_MAX];
 	struct fab_op ops[FAB_NODES_MAX];
@@ -305,8 +305,8 @@ static int round_begin(struct node *n)
 	struct ckpt_plan plan = {.changed = true};
 	int rc;
 
-	r->shard = (uint32_t)__builtin_ctzll(r->todo);
-	r->todo &= r->todo - 1;
+	r->shard = (uint32_t)__builtin_ctzll(r->unimaged);
+	r->unimaged &= r->unimaged - 1;
 	if (!still_mine(n, r->shard))
 		return -ESTALE;
 	rc = round_open(n, r->shard);
@@ -346,7 +346,7 @@ static void next_round(struct node *n, uint64_t now)
 {
 	struct rounds *r = n->rounds;
 
-	if (r->todo == 0)
+	if (r->unimaged == 0)
 		pass_end(r);
 	else if (round_begin(n) != 0)
 		rest_shortly(n, now);
@@ -385,8 +385,8 @@ static void pass_begin(struct node *n, uint64_t now)
 		return;
 	}
 	close_moved(n);
-	r->todo = shards_due(n, &r->view);
-	if (r->todo == 0)
+	r->unimaged = shards_due(n, &r->view);
+	if (r->unimaged == 0)
 		pass_end(r);
 	else
 		tick_post(n);

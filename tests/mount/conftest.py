@@ -4,6 +4,7 @@ ACESO_TEST_DIR=some/dir runs the tests that need no pool on that folder instead
 (for instance on tmpfs: the tests themselves must pass there).
 ACESO_TRANSPORT=tcp or verbs: pools are over several hosts (hosts.py), not
 embedded; which tests then make sense says over.py."""
+import contextlib
 import json
 import os
 import random
@@ -172,6 +173,18 @@ def of_pool(name):
         except OSError:
             pass
     return found
+
+
+def server_of(where):
+    """pid of the process that serves the mount at @where."""
+    found = []
+    for pid in of_pool(where):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as f:
+            words = f.read().split(b"\0")
+            if words[0].endswith(b"aceso-fuse") and where.encode() in words:
+                found.append(pid)
+    assert len(found) == 1, f"{found} serve {where}"
+    return found[0]
 
 
 def need_fuse():

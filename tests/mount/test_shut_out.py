@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 
-from conftest import SLOW, of_pool, wait_for
+from conftest import SLOW, server_of, wait_for
 from test_cluster import cluster, served  # noqa: F401  (fixtures)
 
 # A process of its own: it has the file open and mapped, and says what it sees when asked.
@@ -21,13 +21,6 @@ for line in sys.stdin:
 """
 
 
-def mount_pid(pool, where):
-    found = [pid for pid in of_pool(pool.name) if where.encode() in
-             open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")]
-    assert len(found) == 1
-    return found[0]
-
-
 def ask(holder, word):
     holder.stdin.write(word + "\n")
     holder.stdin.flush()
@@ -36,7 +29,7 @@ def ask(holder, word):
 
 def shut_out(pool, where, other):
     """The mount at @where stands still while others need its answer."""
-    pid = mount_pid(pool, where)
+    pid = server_of(where)
     os.kill(pid, signal.SIGSTOP)
     try:
         with open(os.path.join(other, "f"), "r+b") as f:

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from conftest import alive, pattern, wait_for
+from conftest import alive, pattern, server_of, wait_for
 
 MIB = 1 << 20
 FILE = 18 * MIB
@@ -34,20 +34,8 @@ def read(path):
         return f.read()
 
 
-def mount_pid(pool, where):
-    """Of the process that serves @where."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            words = read(f"/proc/{pid}/cmdline").split(b"\0")
-        except OSError:
-            continue
-        if words[0].endswith(b"aceso-fuse") and where.encode() in words:
-            return int(pid)
-    raise AssertionError(f"nobody serves {where}")
-
-
 def kill_mount(pool, where):
-    pid = mount_pid(pool, where)
+    pid = server_of(where)
     os.kill(pid, signal.SIGKILL)
     assert wait_for(lambda: not alive(pid), 60)
     subprocess.run(["fusermount3", "-uz", where], check=False)
