@@ -182,6 +182,40 @@ class Net:
         shutil.rmtree(self.base, ignore_errors=True)
 
 
+class Cluster:
+    """A pool over the @n hosts of a net of its own: begin() makes it, status() asks it."""
+
+    def __init__(self, n):
+        self.net = Net(n)
+        self.host = self.net.host
+        try:
+            self.begin()
+        except BaseException:
+            print(self.net.logs())
+            self.net.close()
+            raise
+
+    @staticmethod
+    def give_files(pool, giver, host):
+        for part in ("conf", "key"):
+            name = os.path.join("conf", f"{pool}.{part}")
+            shutil.copy2(os.path.join(giver.base, name), os.path.join(host.base, name))
+
+    def is_full(self):
+        return self.status()["redundancy"] == "full"
+
+
+def lend(kind):
+    """For a fixture: a cluster of @kind, and nothing left of it afterwards."""
+    made = kind()
+    try:
+        yield made
+    finally:
+        print(made.net.logs())
+        made.net.close()
+    assert left_behind(made.net) == []
+
+
 def left_behind(net):
     """What a closed Net has left on this machine."""
     names = [l.split()[0] for l in ip("netns", "list").stdout.splitlines() if l.split()]

@@ -24,18 +24,11 @@ ZK, CLIENT = 5, 6
 ZK_PORT = 2181
 
 
-class Cluster:
+class Cluster(netns.Cluster):
     def __init__(self):
-        self.net = netns.Net(7)
-        try:
-            self.begin()
-        except BaseException:
-            print(self.net.logs())
-            self.net.close()
-            raise
+        super().__init__(7)
 
     def begin(self):
-        self.host = self.net.host
         self.start_zookeeper()
         first = self.host[COORDS[0]]
         first.run("aceso", "pool", "create", POOL, "--code", "2+1", "--node-size", "96M",
@@ -43,9 +36,8 @@ class Cluster:
                   "--coordinators", ",".join(self.host[at].address for at in COORDS),
                   "--zookeeper", f"{self.host[ZK].address}:{ZK_PORT}")
         for h in self.host:
-            for part in ("conf", "key") if h is not first else ():
-                name = os.path.join("conf", f"{POOL}.{part}")
-                shutil.copy2(os.path.join(first.base, name), os.path.join(h.base, name))
+            if h is not first:
+                self.give_files(POOL, first, h)
         for h in (*self.host[:NODES], *(self.host[at] for at in COORDS)):
             h.start("serve", "aceso", "pool", "serve", POOL)
         assert wait_for(self.is_full, 90), self.net.logs()
@@ -98,9 +90,6 @@ class Cluster:
     def leader(self):
         return next((at for at in COORDS if self.leads(at)), None)
 
-    def is_full(self):
-        return self.status()["redundancy"] == "full"
-
     def apart(self, at, parted=True):
         """Host @at sends nothing to ZooKeeper's, nor the other way."""
         for a, b in ((at, ZK), (ZK, at)):
@@ -116,13 +105,7 @@ def cluster():
         why = "no ZooKeeper server here: zookeeper, default-jre-headless"
     if why:
         pytest.skip(why)
-    made = Cluster()
-    try:
-        yield made
-    finally:
-        print(made.net.logs())
-        made.net.close()
-    assert netns.left_behind(made.net) == []
+    yield from netns.lend(Cluster)
 
 
 @pytest.fixture

@@ -25,25 +25,18 @@ COORD = 7
 PORT = 7601
 
 
-class Cluster:
+class Cluster(netns.Cluster):
     def __init__(self):
-        self.net = netns.Net(8)
-        try:
-            self.begin()
-        except BaseException:
-            print(self.net.logs())
-            self.net.close()
-            raise
+        super().__init__(8)
 
     def begin(self):
-        self.host = self.net.host
         coord = self.host[COORD]
         coord.run("aceso", "pool", "create", POOL, "--code", "3+2", "--node-size", "96M",
                   "--nodes", ",".join(h.address for h in self.host[:NODES]),
                   "--coordinators", coord.address)
         for h in self.host:
             if h is not coord:
-                self.give_files(h)
+                self.give_files(POOL, coord, h)
         for h in (*self.host[:NODES], coord):
             self.serve(h)
         assert wait_for(self.is_full, 60), self.net.logs()
@@ -51,21 +44,12 @@ class Cluster:
             self.host[at].mount(POOL)
         self.a, self.b = (self.host[at].mnt for at in CLIENTS)
 
-    def give_files(self, host, parts=("conf", "key")):
-        for part in parts:
-            name = os.path.join("conf", f"{POOL}.{part}")
-            shutil.copy2(os.path.join(self.host[COORD].base, name),
-                         os.path.join(host.base, name))
-
     def serve(self, host):
         host.start("serve", "aceso", "pool", "serve", POOL)
 
     def status(self):
         done = self.host[CLIENTS[0]].run("aceso", "-p", POOL, "status", "--json", check=False)
         return json.loads(done.stdout) if done.stdout else {"redundancy": "?", "nodes": []}
-
-    def is_full(self):
-        return self.status()["redundancy"] == "full"
 
     def state_of(self, node):
         nodes = self.status()["nodes"]
@@ -86,13 +70,7 @@ def cluster():
     why = netns.not_possible()
     if why:
         pytest.skip(why)
-    made = Cluster()
-    try:
-        yield made
-    finally:
-        print(made.net.logs())
-        made.net.close()
-    assert netns.left_behind(made.net) == []
+    yield from netns.lend(Cluster)
 
 
 @pytest.fixture
