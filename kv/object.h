@@ -14,7 +14,8 @@
  * it acknowledges, and a loser writes KILLED before it reports or retries.
  * Replay takes, per key: the highest version; among equals COMMITTED before
  * PENDING; never KILLED. A lone PENDING record is rolled forward: its writer
- * finds it in the new index and goes on from there.
+ * finds it in the new index and goes on from there. Readers wait while it is
+ * PENDING (kv/client/decide.c).
  *
  * The only client of a pool has no rival, and writes SOLO at once: as good as
  * COMMITTED where none of the same version says COMMITTED. Among those that say

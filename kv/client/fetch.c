@@ -80,6 +80,7 @@ static void take_seen(struct op *op, const struct object *o)
 	op->seen.life = o->hdr.life;
 	op->seen.version = o->hdr.version;
 	op->seen.fate = o->hdr.fate;
+	op->seen.tag = o->hdr.tag;
 	op->seen.val = o->val;
 	op->seen.val_len = o->hdr.val_len;
 }

@@ -10,15 +10,34 @@ static op_state find_start, find_read, find_next, find_fetched;
 int op_find(struct op *op, op_state *then)
 {
 	op->then = then;
+	op->looks = false;
 	return op_goto(op, find_start);
+}
+
+int op_look(struct op *op, op_state *then)
+{
+	op->then = then;
+	op->looks = true;
+	return op_goto(op, find_start);
+}
+
+int op_find_again(struct op *op)
+{
+	return find_start(op);
+}
+
+static int find_all(struct op *op)
+{
+	op->cand = 0;
+	op->seen.there = false;
+	return op_goto(op, find_next);
 }
 
 int op_find_read(struct op *op, op_state *then)
 {
 	op->then = then;
-	op->cand = 0;
-	op->seen.there = false;
-	return op_goto(op, find_next);
+	op->looks = true;
+	return find_all(op);
 }
 
 static int find_start(struct op *op)
@@ -35,7 +54,7 @@ static int find_read(struct op *op)
 {
 	if (op_failed(op, 0, 2) != 0)
 		return op_park(op, find_start);
-	return op_find_read(op, op->then);
+	return find_all(op);
 }
 
 static int find_next(struct op *op)
@@ -61,6 +80,8 @@ static int find_fetched(struct op *op)
 {
 	if (op->fetched == 0) {
 		op->seen.there = true;
+		if (!op->looks && op_undecided(op))
+			return op_decide(op);
 		return op_goto(op, op->then);
 	}
 	if (op->fetched == -ENOENT)

@@ -89,7 +89,7 @@ int get_again(struct op *op)
 static int get_refetched(struct op *op)
 {
 	op->seen.there = op->fetched == 0;
-	if (op->fetched != 0)
+	if (op->fetched != 0 || op_undecided(op))
 		return op_goto(op, get_again);
 	return op_goto(op, get_found);
 }

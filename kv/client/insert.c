@@ -26,7 +26,7 @@
 static op_state insert_read, insert_found, insert_again, insert_reread,
 	insert_reread_done, insert_exists, insert_full, insert_planted,
 	insert_rivals, insert_rival_seen, insert_rival_killed, insert_withdrawn,
-	insert_firm, insert_put, insert_resolve;
+	insert_firm, insert_put, insert_resolve, insert_decide;
 
 int insert_start(struct op *op)
 {
@@ -98,6 +98,11 @@ static int insert_resolve(struct op *op)
 	return op_intent_resolve(op, insert_start);
 }
 
+static int insert_decide(struct op *op)
+{
+	return op_find(op, insert_start);
+}
+
 static int insert_tomb(struct op *op)
 {
 	if (op->seen.version < op->version)
@@ -115,6 +120,8 @@ static int insert_found(struct op *op)
 		return op_find_out(op, insert_again);
 	if (!op->seen.there)
 		return insert_choose(op);
+	if (op_undecided(op))
+		return op_kill(op, insert_decide);
 	if (op->seen.type == OBJECT_TOMB)
 		return insert_tomb(op);
 	if (op->seen.type == OBJECT_INTENT && !op->raw)

@@ -106,6 +106,9 @@ static void op_init(struct op *op, struct kv *kv, struct kv_thread *t,
 	op->solo = false;
 	op->held = false;
 	op->running = false;
+	op->looks = false;
+	op->open_word = 0;
+	op->opens = 0;
 	op->deadline = 0;
 	op->tries = 0;
 	op->doubts = 0;
@@ -248,13 +251,24 @@ int op_post(struct op *op, uint32_t n, op_state *next)
 
 /* --- time ----------------------------------------------------------------- */
 
+uint64_t op_timeout_ns(const struct op *op)
+{
+	return op->kv->opts.op_timeout_ms * UINT64_C(1000000);
+}
+
+uint64_t op_waited_ns(struct op *op)
+{
+	uint64_t now = fab_now(op->t->fab);
+
+	return op->deadline == 0 ? 0 : now + op_timeout_ns(op) - op->deadline;
+}
+
 bool op_late(struct op *op)
 {
 	uint64_t now = fab_now(op->t->fab);
 
 	if (op->deadline == 0)
-		op->deadline =
-			now + op->kv->opts.op_timeout_ms * UINT64_C(1000000);
+		op->deadline = now + op_timeout_ns(op);
 	return now >= op->deadline || lease_is_dead(op->kv->lease);
 }
 

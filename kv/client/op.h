@@ -66,6 +66,7 @@ struct op_seen {
 	uint64_t hint; /* slot.version as it was read */
 	uint64_t version;
 	uint64_t fate;
+	uint64_t tag;	 /* who wrote it: client << 32 | its operation */
 	const void *val; /* in op->rd; NULL if it came from the cache */
 	uint32_t val_len;
 };
@@ -91,6 +92,7 @@ struct op {
 	bool solo;    /* its record says SOLO; the key is claimed: alone.h */
 	bool held;    /* outcome open while it waited: member_hold() */
 	bool running; /* run.c: posted, not complete */
+	bool looks;   /* find: what is PENDING will do */
 	uint8_t host; /* of the shard, in view @epoch */
 	uint8_t print;
 	uint64_t epoch;
@@ -109,6 +111,10 @@ struct op {
 	struct op_seen seen;
 	int fetched; /* 0 the key's; -ENOENT another's; -ESTALE the slot
 			moved on; -EBADMSG garbage in a tentative slot */
+	/* decide.c: a PENDING record that is waited for */
+	uint64_t open_word, open_since, open_ask;
+	uint32_t opens;
+	uint8_t open_host;
 	/* the record being written */
 	struct space_spot spot;
 	uint64_t version;   /* of the record */
@@ -156,6 +162,9 @@ int op_sleep(struct op *op, op_state *next);
 /* Wait for another view (the shard is being rebuilt, a node failed). */
 int op_park(struct op *op, op_state *next);
 bool op_late(struct op *op);
+uint64_t op_timeout_ns(const struct op *op);
+/* Since it waited first. */
+uint64_t op_waited_ns(struct op *op);
 /* The clock, at most one slice on: for calls that block inside a view. */
 uint64_t op_slice(struct op *op);
 
@@ -187,14 +196,31 @@ void op_read_pairs(struct op *op, uint32_t at);
 
 /* --- find.c, fetch.c ------------------------------------------------------ */
 
-/* Find the key; op->seen. Goes on in @then. */
+/* Find the key; op->seen, which is decided (C5). Goes on in @then. It must not
+ * have a record written, as it may wait. */
 int op_find(struct op *op, op_state *then);
+/* The same, decided or not: see op_undecided(). */
+int op_look(struct op *op, op_state *then);
 /* The same, both pairs just read. */
 int op_find_read(struct op *op, op_state *then);
+/* Begin again to find what was being found. */
+op_state op_find_again;
 
 /* Read the record that op->seen.{slot,word,hint} name into op->rd, verify it,
  * compare its key; op->fetched, op->seen. Goes on in @then. */
 int op_fetch(struct op *op, op_state *then);
+
+/* --- decide.c: what is not decided is waited for -------------------------- */
+
+/* An operation that goes on with nothing new for more than this share of its
+ * time may have been taken for one that gave up (C6). */
+#define DECIDE_SHARE	2u
+#define DECIDE_SHARE_OF 3u
+
+/* op->seen says PENDING, and that matters. */
+bool op_undecided(const struct op *op);
+/* From find: wait until that is decided, see to it; then find again. */
+int op_decide(struct op *op);
 
 /* --- commit.c: write a record, swing a slot to it ------------------------- */
 

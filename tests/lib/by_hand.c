@@ -218,6 +218,19 @@ uint64_t hand_write(struct hand *h, struct hand_block *b,
 			 r->type == OBJECT_TOMB ? SLOT_TOMB : 0);
 }
 
+void hand_fate(struct hand *h, const struct hand_block *b, uint64_t word,
+	       uint64_t fate)
+{
+	uint32_t role, at;
+	uint64_t stripe;
+
+	assert_int_equal(group_locate(&layout(h)->group, slot_addr(word),
+				      &stripe, &role, &at),
+			 0);
+	write_copies(h, b, ALL_COPIES, at + OBJECT_FATE_OFFSET, &fate,
+		     sizeof(fate));
+}
+
 void hand_seal(struct hand *h, const struct hand_block *b)
 {
 	struct proto_seal rq = {

@@ -54,6 +54,9 @@ int hand_alloc(struct hand *h, uint32_t leader, uint8_t kind,
  * its slot word. */
 uint64_t hand_write(struct hand *h, struct hand_block *b,
 		    const struct hand_record *r, uint64_t copies);
+/* Say how the record that @word names, in @b, ended: in all its copies. */
+void hand_fate(struct hand *h, const struct hand_block *b, uint64_t word,
+	       uint64_t fate);
 void hand_seal(struct hand *h, const struct hand_block *b);
 void hand_mark(struct hand *h, const struct hand_block *b, uint64_t word);
 

@@ -28,6 +28,7 @@ struct cell {
 	uint64_t lo;	/* the version with which it got it */
 	uint64_t hi;	/* the highest that may have been told since */
 	bool guess;	/* nobody was told @lo: it is that or more */
+	bool loose;	/* of an act of unknown end: it stays a guess */
 };
 
 struct history {
@@ -139,7 +140,7 @@ struct search {
 
 static uint64_t cell_sum(uint32_t key, const struct cell *c)
 {
-	return mix(mix(mix(c->value + c->guess) + c->lo) + c->hi) *
+	return mix(mix(mix(c->value + c->guess + c->loose) + c->lo) + c->hi) *
 	       (2 * key + 1);
 }
 
@@ -197,7 +198,7 @@ static bool write_part(struct search *s, const struct act *a,
 {
 	struct cell c = s->cell[p->key];
 	uint64_t v = a->known ? p->version : 0;
-	bool guess = v == 0 && (c.value == 0 || c.guess);
+	bool guess = !a->known || (v == 0 && (c.value == 0 || c.guess));
 
 	if (!new_version_fits(&c, s->h->txn_key[p->key], v))
 		return false;
@@ -206,7 +207,8 @@ static bool write_part(struct search *s, const struct act *a,
 	c = (struct cell){.value = p->kind == KV_DEL ? 0 : p->value,
 			  .lo = v,
 			  .hi = v,
-			  .guess = guess};
+			  .guess = guess,
+			  .loose = !a->known};
 	cell_set(s, p->key, c);
 	return true;
 }
@@ -226,7 +228,7 @@ static bool read_part(struct search *s, const struct act *a,
 		c.lo = p->version;
 	if (p->version > c.hi)
 		c.hi = p->version;
-	c.guess = false;
+	c.guess = c.loose;
 	cell_set(s, p->key, c);
 	return true;
 }

@@ -9,7 +9,9 @@
  * A value is told by a number of its own, never 0. Of versions it is known:
  * they only grow; a put takes the next one; an act of several keys may take
  * more, whether it succeeds or not: a key that such an act names may change
- * its version, not its value, at any time (kv/client/txn.h, T3).
+ * its version, not its value, at any time (kv/client/txn.h, T3). So may one
+ * that was written last by an act of unknown end: others commit it again in a
+ * dead client's place (kv/client/decide.c).
  *
  * One thread. */
 #ifndef ACESO_TESTS_LIB_HISTORY_H

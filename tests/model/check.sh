@@ -38,7 +38,9 @@ holds insert
 fails 1 insert
 for alone in 0 1; do
 	holds update -DALONE=$alone
-	fails 1 update -DALONE=$alone
+	for mutation in 1 2 3; do
+		fails $mutation update -DALONE=$alone
+	done
 done
 
 holds recover -DSWEEPS=0

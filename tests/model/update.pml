@@ -10,7 +10,12 @@
  * Checked: a value that was acknowledged is not lost by recovery; a conditional
  * update that was told -ESTALE did not take effect; at most one client is told
  * that it won version 1. A record whose writer died may take effect or not.
- * MUTATE=1 leaves out the fates.
+ * And a reader (kv/client/decide.c): what it was told of is the value from then
+ * on, whoever dies. It waits while the slot's record is PENDING; if the writer
+ * of that is dead, it commits the same value as version 2, and is told when
+ * that says COMMITTED. It may die, too.
+ * MUTATE=1 leaves out the fates. 2: the reader takes what is PENDING. 3: it
+ * commits again what a living writer has there.
  *
  * ALONE=1: client 0 is a caller in the only client of the pool (kv/client/
  * alone.h), its record says SOLO and is never COMMITTED; client 1 is another
@@ -27,9 +32,14 @@
 #define COMMITTED 2
 #define KILLED 3
 #define SOLO 4
+#define AGAIN (CLIENTS + 1)
 
 byte fate[CLIENTS];	/* of each client's record of version 1 */
-byte slot;		/* 0: the old value; c + 1: client c's record */
+byte slot;		/* 0: the old value; c + 1: client c's record; AGAIN */
+byte again_fate;	/* of the reader's record of version 2, NONE: not there */
+byte again_of;		/* c + 1: it has client c's value */
+byte told;		/* c + 1: the reader was told of that value */
+bool busy;		/* the reader is in the middle of that */
 bool up = true;		/* the index node that holds the slot */
 bool serving = true;	/* a host has the slot */
 bool settled[CLIENTS];	/* parked, done, or dead: replay need not wait */
@@ -40,7 +50,7 @@ inline may_die()
 {
 	if
 	:: skip
-	:: deaths == 0 -> deaths++; dead[me] = true; goto over
+	:: deaths < 2 -> deaths++; dead[me] = true; goto over
 	fi
 }
 
@@ -75,7 +85,7 @@ decided:
 	/* 3: say so in the record, before anyone is told */
 	if
 	:: won ->
-#if MUTATE == 0
+#if MUTATE != 1
 		if
 		:: fate[me] == SOLO
 		:: else -> fate[me] = COMMITTED
@@ -84,7 +94,7 @@ decided:
 		may_die();
 		acked[me] = true
 	:: else ->
-#if MUTATE == 0
+#if MUTATE != 1
 		fate[me] = KILLED;
 #endif
 		may_die();
@@ -102,13 +112,72 @@ over:
 	settled[me] = true
 }
 
+proctype reader()
+{
+	byte s;
+	bool won, unknown;
+
+look:
+	atomic { serving && up; s = slot };
+	if
+	:: s == 0 -> goto over
+	:: s == AGAIN -> goto over /* its own */
+	:: else
+	fi;
+	if
+	:: fate[s - 1] == COMMITTED || fate[s - 1] == SOLO ||
+	   (fate[s - 1] == PENDING && MUTATE == 2) -> told = s; goto over
+	:: fate[s - 1] == KILLED -> goto look
+	:: fate[s - 1] == PENDING && MUTATE != 2
+	fi;
+	if
+	:: fate[s - 1] != PENDING || slot != s -> goto look
+	:: goto over /* it dies, or waits no longer */
+	:: fate[s - 1] == PENDING && (dead[s - 1] || MUTATE == 3) ->
+		atomic { serving && up; busy = true };
+		again_of = s;
+		again_fate = PENDING
+	fi;
+	atomic {
+		won = false;
+		unknown = false;
+		if
+		:: serving && up && slot == s -> slot = AGAIN; won = true
+		:: serving && up && slot != s
+		:: else -> unknown = true
+		fi
+	};
+	if
+	:: !up -> unknown = true
+	:: skip
+	:: goto over
+	fi;
+	if
+	:: unknown ->
+		busy = false;
+		atomic { serving && up; busy = true; won = (slot == AGAIN) }
+	:: else
+	fi;
+	if
+	:: won -> again_fate = COMMITTED; told = again_of
+	:: else -> again_fate = KILLED; busy = false; goto look
+	fi;
+over:
+	busy = false
+}
+
 proctype index_node()
 {
 	if
 	:: skip	/* lives on */
 	:: atomic { up = false; serving = false };
-		settled[0] && settled[1];	/* every client acknowledged the view, or was fenced */
+		/* every client acknowledged the view, or was fenced */
+		settled[0] && settled[1] && !busy;
 		atomic {
+			if
+			:: again_fate == PENDING || again_fate == COMMITTED ->
+				slot = AGAIN
+			:: else ->
 			if
 			:: fate[0] == COMMITTED -> slot = 1
 			:: fate[1] == COMMITTED -> slot = 2
@@ -121,11 +190,7 @@ proctype index_node()
 				:: fate[0] != PENDING && fate[1] != PENDING ->
 					slot = 0
 				fi
-			fi;
-			if	/* a lone PENDING record is rolled forward */
-			:: slot != 0 && MUTATE == 0 && fate[slot - 1] != SOLO ->
-				fate[slot - 1] = COMMITTED
-			:: else
+			fi
 			fi;
 			up = true; serving = true
 		}
@@ -133,15 +198,23 @@ proctype index_node()
 }
 
 init {
+	byte now;
+
 	atomic {
 		run client(0);
 		run client(1);
+		run reader();
 		run index_node()
 	};
 	_nr_pr == 1;
+	if
+	:: slot == AGAIN -> now = again_of
+	:: else -> now = slot
+	fi;
 	assert(!(acked[0] && acked[1]));
-	assert(!acked[0] || slot == 1);
-	assert(!acked[1] || slot == 2);
-	assert(!refused[0] || slot != 1);
-	assert(!refused[1] || slot != 2)
+	assert(!acked[0] || now == 1);
+	assert(!acked[1] || now == 2);
+	assert(!refused[0] || now != 1);
+	assert(!refused[1] || now != 2);
+	assert(told == 0 || now == told)
 }
