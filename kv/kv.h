@@ -174,8 +174,8 @@ struct kv_opts {
 	uint32_t op_timeout_ms;	   /* 0: KV_OP_TIMEOUT_MS */
 	uint32_t lanes;	      /* allocation contexts; 0: one per cpu, <= 8 */
 	uint64_t cache_bytes; /* address and value cache; 0: 64 MiB */
-	/* Every change is refused (-EROFS). So it is with a reader's key, of
-	 * whose changes the nodes would refuse each. */
+	/* Every change is refused (-EROFS). So it is with a reader's key, and
+	 * in another user's pool of this host: the nodes would refuse each. */
 	bool read_only;
 };
 
@@ -211,7 +211,7 @@ int kv_sync(struct kv *kv);
 int kv_persist(struct kv *kv);
 bool kv_is_persistent(const struct kv *kv);
 
-/* It was opened read_only, or with a reader's key. */
+/* It was opened read_only, or as a reader. */
 bool kv_is_read_only(const struct kv *kv);
 
 /* --- looking inside: aceso explain, tests --------------------------------- */

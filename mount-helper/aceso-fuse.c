@@ -62,6 +62,7 @@ static const char help[] =
 "  durable_ms=MS   make it durable so often, when something changed (5000)\n"
 "  ckpt_ms=N       least time between checkpoints of the index (500)\n"
 "  respawn=YESNO   nodes that die are replaced (yes)\n"
+"  readers=GROUP   its members may look at all keys (none)\n"
 "  uid=UID gid=GID mode=MODE              its root directory\n"
 "of any:\n"
 "  sync=MODE       memory: written is in k+m memories; persist: fsync waits\n"
@@ -241,6 +242,10 @@ static int open_store(struct mount *m)
 		say_err("pool %s was made without a directory: nothing of it "
 			"is kept in %s",
 			m->place.name, m->conf.pool.dir);
+	if (s.made && m->conf.pool.readers != 0 && geteuid() != 0)
+		say_err("pool %s has no readers: readers= is for root's pools, "
+			"as nobody else could end a reader that is late",
+			m->place.name);
 	if (!s.made && m->conf.pool.shaped)
 		say_info("pool %s is there already: its size, code and nodes "
 			 "stay as they are",

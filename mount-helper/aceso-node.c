@@ -37,6 +37,7 @@ static const struct option longs[] = {
 	{"hosts", no_argument, NULL, 'H'},
 	{"grace-ms", required_argument, NULL, 'g'},
 	{"respawn", no_argument, NULL, 'r'},
+	{"readers", required_argument, NULL, 'G'},
 	{"life", required_argument, NULL, 'l'},
 	{"ckpt-ms", required_argument, NULL, 'C'},
 	{"foreground", no_argument, NULL, 'f'},
@@ -55,7 +56,8 @@ static void usage(FILE *f)
 	      "--code K+M --nodes N\n"
 	      "                  [--pool-dir DIR [--durable-ms MS]] "
 	      "[--grace-ms MS]\n"
-	      "                  [--respawn] [--ckpt-ms MS] [--foreground]\n"
+	      "                  [--respawn] [--readers GID] [--ckpt-ms MS] "
+	      "[--foreground]\n"
 	      "One memory node, or the supervisor of a pool of them. Both are "
 	      "started by\naceso-fuse(1), which gives them file 3 to talk "
 	      "over; see aceso-node(8). Without that it is a node\n"
@@ -103,6 +105,11 @@ static int take(void *arg, int letter, const char *value)
 		return size_parse_count(value, 0, 3600000, &a->super.grace_ms);
 	case 'r':
 		p->respawn = true;
+		return 0;
+	case 'G':
+		if (size_parse_count(value, 1, UINT32_MAX - 1, &p->readers) < 0)
+			return -1;
+		a->node.readers = p->readers;
 		return 0;
 	case 'l':
 		return size_parse_count(value, 0, UINT32_MAX, &a->node.life);

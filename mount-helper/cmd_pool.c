@@ -119,7 +119,7 @@ int cmd_find(const char *name, struct pool_place *out)
 {
 	int rc = cmd_find_any(name, out);
 
-	if (rc != 0 || pool_is_ours(out))
+	if (rc != 0 || pool_may_look(out))
 		return rc;
 	say_err("pool %s is another user's: you may see its status and df; "
 		"for more, use sudo",

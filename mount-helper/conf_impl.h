@@ -54,6 +54,7 @@ int conf_set_size(struct conf *c, const char *v);
 int conf_set_code(struct conf *c, const char *v);
 int conf_set_nodes(struct conf *c, const char *v);
 int conf_set_respawn(struct conf *c, const char *v);
+int conf_set_readers(struct conf *c, const char *v);
 int conf_set_ckpt_ms(struct conf *c, const char *v);
 int conf_set_pool(struct conf *c, const char *v);
 int conf_set_pool_dir(struct conf *c, const char *v);

@@ -280,6 +280,14 @@ int conf_set_gid(struct conf *c, const char *v)
 	return id_of(c, "gid", v, gid_of_name, &c->fs.root_gid);
 }
 
+int conf_set_readers(struct conf *c, const char *v)
+{
+	c->pool.readers = 0;
+	return strcmp(v, "none") == 0
+		       ? 0
+		       : id_of(c, "readers", v, gid_of_name, &c->pool.readers);
+}
+
 int conf_set_mode(struct conf *c, const char *v)
 {
 	char *end;

@@ -158,6 +158,7 @@ static int open_node(struct memnode *m)
 		.net = open_net,
 		.arg = m,
 		.key = m->opts->hosts ? &m->host.conf.key : NULL,
+		.readers = m->opts->readers,
 		.instance = m->host.come.instance,
 		.on_lonely = on_lonely,
 		.on_stop = on_stop,

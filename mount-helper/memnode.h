@@ -12,6 +12,7 @@ struct memnode_opts {
 	 * which is to be taken as it is (@keep) or is zeroed. NULL: none. */
 	const char *dir, *region;
 	bool keep;
+	uint32_t readers; /* the group that may look; 0: none */
 	uint32_t ckpt_ms; /* between checkpoints of a shard; 0: none */
 	bool foreground;  /* say things to stderr, not to syslog */
 	/* Of a pool over several hosts: its file says all, and where it is to

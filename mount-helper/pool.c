@@ -102,6 +102,11 @@ bool pool_is_ours(const struct pool_place *p)
 	return p->hosts || access(p->dir, R_OK | W_OK) == 0;
 }
 
+bool pool_may_look(const struct pool_place *p)
+{
+	return pool_is_ours(p) || access(p->sock, W_OK) == 0;
+}
+
 void pool_public_sock(const struct pool_place *p, char out[POOL_PATH_BYTES])
 {
 	snprintf(out, POOL_PATH_BYTES, "%.80s/public.sock", p->dir);

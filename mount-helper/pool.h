@@ -45,6 +45,9 @@ int pool_find(const char *name, struct pool_place *out);
 /* We are its owner, or root: may do more than look at it. */
 bool pool_is_ours(const struct pool_place *p);
 
+/* Or its owner lets us look: we are of the group that readers= names. */
+bool pool_may_look(const struct pool_place *p);
+
 void pool_public_sock(const struct pool_place *p, char out[POOL_PATH_BYTES]);
 
 /* The path of node @id's socket in its life @life (0, 1, ...): whoever knows an

@@ -97,6 +97,8 @@ static void supervisor_words(const struct start *s, struct words *w)
 		word(w, "--pool-dir", p->dir);
 	if (p->durable_ms != 0)
 		number(w, "--durable-ms", "%u", p->durable_ms);
+	if (p->readers != 0 && geteuid() == 0)
+		number(w, "--readers", "%u", p->readers);
 	if (p->respawn)
 		word(w, "--respawn", NULL);
 	if (s->foreground)

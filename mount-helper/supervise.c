@@ -170,8 +170,8 @@ static int start_node(struct super *s, uint32_t id)
 {
 	struct child *c = &s->child[id];
 	char number[16], life[16], dir[POOLDIR_PATH_BYTES], region[32];
-	char ckpt[16];
-	char *argv[16] = {"aceso-node", "--pool", s->place.name, "--id", number,
+	char ckpt[16], readers[16];
+	char *argv[20] = {"aceso-node", "--pool", s->place.name, "--id", number,
 			  "--life",	life,	  "--ckpt-ms",	 ckpt};
 	int rc = 0, n = 9;
 
@@ -180,6 +180,11 @@ static int start_node(struct super *s, uint32_t id)
 	snprintf(ckpt, sizeof(ckpt), "%u", s->opts->pool.ckpt_ms);
 	if (s->opts->foreground)
 		argv[n++] = "--foreground";
+	if (s->opts->pool.readers != 0) {
+		snprintf(readers, sizeof(readers), "%u", s->opts->pool.readers);
+		argv[n++] = "--readers";
+		argv[n++] = readers;
+	}
 	if (s->is.dir != NULL) {
 		if (c->life > 0)
 			rc = pooldir_renew(s->is.dir, id);
@@ -313,6 +318,7 @@ static int start_coord(struct super *s)
 		.client_is_stopped = client_is_stopped,
 		.may_end_client = may_end_client,
 		.on_last_client_gone = on_last_client_gone,
+		.readers = s->opts->pool.readers,
 	};
 
 	if (s->is.dir != NULL) {

@@ -212,6 +212,10 @@ struct fab_server_opts {
 	int region_fd;		   /* shm: its memfd; -1 if none */
 	const char *address;	   /* as for fab_net_attach() */
 	const struct fab_key *key; /* tcp: see there; copied */
+	/* shm: members of this group may connect, to look (0: nobody). They and
+	 * whoever else is neither the owner nor root are readers: they are
+	 * handed the region for reading only. */
+	uint32_t readers;
 	void *arg;
 	/* All run in the server's one thread, one at a time. */
 	int (*on_hello)(void *arg, struct fab_peer *peer, const void *hello,
@@ -250,7 +254,8 @@ void fab_peer_set(struct fab_peer *peer, void *word);
 void *fab_peer_get(struct fab_peer *peer);
 int32_t fab_peer_pid(const struct fab_peer *peer); /* 0 if not on this host */
 uint32_t fab_peer_uid(const struct fab_peer *peer);
-bool fab_peer_reader(const struct fab_peer *peer); /* has its key only */
+/* Has the reader's key only; shm: is neither the owner nor root. */
+bool fab_peer_reader(const struct fab_peer *peer);
 /* Hang up on it: soon, and then on_gone is called. Nothing that it sent takes
  * effect after that (but by shm, as memory cannot be taken back). */
 void fab_peer_cut(struct fab_peer *peer);

@@ -24,6 +24,9 @@ int fab_region_open(const char *name, uint64_t size, void **base, int *fd)
 	mfd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (mfd < 0)
 		return -errno;
+	/* Whoever is handed it for reading must not open it again to write. */
+	if (fchmod(mfd, 0600) != 0)
+		goto err_close;
 	if (ftruncate(mfd, (off_t)size) != 0)
 		goto err_close;
 	if (fcntl(mfd, F_ADD_SEALS, REGION_SEALS) != 0)

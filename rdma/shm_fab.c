@@ -66,7 +66,7 @@ static bool write_pages(const struct shm_node *node, const struct fab_op *op)
 
 static inline int do_write(const struct shm_node *node, struct fab_op *op)
 {
-	if (!within(node, op, op->len))
+	if (!within(node, op, op->len) || node->look)
 		return -EREMOTEIO;
 	shm_fence(__ATOMIC_RELEASE);
 	if (op->len >= SHM_PAGES_BYTES_MIN && write_pages(node, op))
@@ -78,7 +78,7 @@ static inline int do_write(const struct shm_node *node, struct fab_op *op)
 static inline uint64_t *word_at(const struct shm_node *node,
 				const struct fab_op *op)
 {
-	if (!within(node, op, 8) || op->offset % 8 != 0)
+	if (!within(node, op, 8) || op->offset % 8 != 0 || node->look)
 		return NULL;
 	return (uint64_t *)(node->base + op->offset);
 }

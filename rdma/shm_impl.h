@@ -54,9 +54,10 @@ bool shm_frame_ok(const struct shm_frame *fr, size_t len);
 /* --- shm_sock.c ----------------------------------------------------------- */
 
 int shm_connect(const char *path, int *out);
-/* A listening socket that is at @path when this returns; mode 0600. @inode
- * tells it from a later one. -EADDRINUSE if a live server is there. */
-int shm_listen(const char *path, uint64_t *inode, int *out);
+/* A listening socket that is at @path when this returns; mode 0600, or 0660 of
+ * group @readers if that is not 0. @inode tells it from a later one.
+ * -EADDRINUSE if a live server is there; -EPERM the group is not ours. */
+int shm_listen(const char *path, uint32_t readers, uint64_t *inode, int *out);
 /* Remove the file at @path if it is still that socket. */
 void shm_unlisten(const char *path, uint64_t inode);
 /* Send one message, not waiting: 0, -EAGAIN, -EPIPE, ... @fd_out -1: none. */
@@ -76,6 +77,7 @@ struct shm_node {
 	uint8_t *base; /* readers: only inside enter() and state UP */
 	int fd;	       /* of the region, as long as @base is mapped; -1 */
 	int sock;      /* primary; -1 */
+	bool look;     /* it may be read only: what else is refused here */
 	struct net_node n;
 };
 

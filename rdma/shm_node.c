@@ -110,18 +110,22 @@ static bool stays(int fd, const struct stat *st)
 }
 
 /* Map what the node handed over, if no access within @size can fault. */
-static int map_region(int fd, uint64_t size, uint8_t **base)
+static int map_region(int fd, uint64_t size, struct shm_node *node)
 {
+	int mode = fcntl(fd, F_GETFL), prot = PROT_READ;
 	struct stat st;
 	void *p;
 
 	if (size == 0 || fstat(fd, &st) != 0 || !stays(fd, &st) ||
 	    (uint64_t)st.st_size < size)
 		return -EPROTO;
-	p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	node->look = (mode & O_ACCMODE) != O_RDWR;
+	if (!node->look)
+		prot |= PROT_WRITE;
+	p = mmap(NULL, size, prot, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		return -errno;
-	*base = p;
+	node->base = p;
 	return 0;
 }
 
@@ -140,7 +144,7 @@ static int greet(struct net *net, struct shm_node *node, bool region,
 	if (region != (fd >= 0)) {
 		rc = -EPROTO;
 	} else if (region) {
-		rc = map_region(fd, fr.id, &node->base);
+		rc = map_region(fd, fr.id, node);
 	}
 	if (rc == 0 && region) {
 		node->n.size = fr.id;

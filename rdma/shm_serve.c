@@ -2,10 +2,13 @@
  * reads their messages and calls the node. What a peer sends is input: what
  * breaks the rules ends the connection, and nothing else. */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "rdma/shm_serve_impl.h"
 
@@ -15,6 +18,7 @@ struct shm_server {
 	struct server_sock sock;
 	char *path;
 	uint64_t inode;
+	int look_fd; /* the region, for readers; -1 */
 	uint8_t frame[SHM_FRAME_MAX];
 };
 
@@ -28,13 +32,14 @@ static struct shm_server *server_of(struct shm_conn *c)
 static int welcome(struct shm_conn *c, int status)
 {
 	const struct fab_server_opts *o = &c->c.server->opts;
+	int fd = c->c.reader ? server_of(c)->look_fd : o->region_fd;
 	struct shm_frame fr;
 
 	shm_frame_init(&fr, SHM_WELCOME);
 	fr.status = status;
 	fr.id = o->size;
 	return shm_send(c->sock, &fr, NULL, 0,
-			status == 0 && o->region != NULL ? o->region_fd : -1);
+			status == 0 && o->region != NULL ? fd : -1);
 }
 
 static int hello(struct shm_conn *c, const struct shm_frame *fr, size_t len)
@@ -100,6 +105,15 @@ static void conn_ready(struct server_conn *conn, uint32_t events)
 
 /* --- accepting ------------------------------------------------------------ */
 
+/* Nobody but the owner and root gets more than a look. */
+static bool is_reader(int sock)
+{
+	struct ucred cred;
+
+	return !shm_who(sock, &cred) ||
+	       (cred.uid != 0 && cred.uid != geteuid());
+}
+
 static int accepted(struct server_sock *s, int sock)
 {
 	struct shm_conn *c = shm_conn_open(sock);
@@ -108,6 +122,7 @@ static int accepted(struct server_sock *s, int sock)
 
 	if (c == NULL)
 		return -ENOMEM;
+	c->c.reader = is_reader(sock);
 	setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	if (shm_who(sock, &cred))
 		server_conn_from_process(&c->c, cred.pid, cred.uid);
@@ -135,6 +150,8 @@ static const struct server_sock_how sock_how = {
 static void server_free(struct shm_server *s)
 {
 	server_close(&s->sock.s);
+	if (s->look_fd >= 0)
+		close(s->look_fd);
 	free(s->path);
 	free(s);
 }
@@ -155,11 +172,27 @@ static const struct fab_server_ops shm_server_ops = {
 	.malformed = server_malformed,
 };
 
+/* The same memory, open for reading alone: what is mapped of it cannot be made
+ * writable, and the mode of what it is a file of lets nobody else open it. */
+static int region_look(int fd, int *out)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+	*out = open(name, O_RDONLY | O_CLOEXEC);
+	return *out >= 0 ? 0 : -errno;
+}
+
 static int start(struct shm_server *s)
 {
 	int listener, rc;
 
-	rc = shm_listen(s->path, &s->inode, &listener);
+	if (s->sock.s.opts.region != NULL && s->sock.s.opts.readers != 0) {
+		rc = region_look(s->sock.s.opts.region_fd, &s->look_fd);
+		if (rc != 0)
+			return rc;
+	}
+	rc = shm_listen(s->path, s->sock.s.opts.readers, &s->inode, &listener);
 	if (rc != 0)
 		return rc;
 	rc = server_sock_start(&s->sock, &sock_how, listener);
@@ -178,6 +211,7 @@ int shm_server_open(const struct fab_server_opts *opts, struct fab_server **out)
 	s = calloc(1, sizeof(*s));
 	if (s == NULL)
 		return -ENOMEM;
+	s->look_fd = -1;
 	s->path = strdup(opts->address);
 	if (s->path == NULL)
 		goto err_free;

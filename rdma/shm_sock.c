@@ -139,9 +139,21 @@ static int name_is_free(const struct sock_name *n)
 	return rc == -EAGAIN ? -EADDRINUSE : rc;
 }
 
+static int set_mode(const struct sock_name *n, const char *tmp,
+		    uint32_t readers)
+{
+	if (readers == 0)
+		return fchmodat(n->dir, tmp, 0600, 0);
+	if (fchmodat(n->dir, tmp, 0, 0) != 0 ||
+	    fchownat(n->dir, tmp, (uid_t)-1, readers, 0) != 0)
+		return -1;
+	return fchmodat(n->dir, tmp, 0660, 0);
+}
+
 /* Bound under a name of its own first, so that the right name never shows a
  * socket that does not listen yet or has too wide a mode. */
-static int bind_hidden(struct sock_name *n, int sock, char *tmp, size_t cap)
+static int bind_hidden(struct sock_name *n, int sock, uint32_t readers,
+		       char *tmp, size_t cap)
 {
 	static atomic_uint serial;
 	int rc;
@@ -154,7 +166,7 @@ static int bind_hidden(struct sock_name *n, int sock, char *tmp, size_t cap)
 	unlinkat(n->dir, tmp, 0);
 	if (bind(sock, (struct sockaddr *)&n->sa, sizeof(n->sa)) != 0)
 		return -errno;
-	if (fchmodat(n->dir, tmp, 0600, 0) != 0 || listen(sock, 128) != 0) {
+	if (set_mode(n, tmp, readers) != 0 || listen(sock, 128) != 0) {
 		rc = -errno;
 		unlinkat(n->dir, tmp, 0);
 	}
@@ -176,7 +188,7 @@ static int show(struct sock_name *n, const char *tmp, uint64_t *inode)
 	return rc;
 }
 
-int shm_listen(const char *path, uint64_t *inode, int *out)
+int shm_listen(const char *path, uint32_t readers, uint64_t *inode, int *out)
 {
 	struct sock_name n;
 	char tmp[64];
@@ -191,7 +203,7 @@ int shm_listen(const char *path, uint64_t *inode, int *out)
 	rc = new_socket(&sock);
 	if (rc != 0)
 		goto out_close_dir;
-	rc = bind_hidden(&n, sock, tmp, sizeof(tmp));
+	rc = bind_hidden(&n, sock, readers, tmp, sizeof(tmp));
 	if (rc == 0)
 		rc = show(&n, tmp, inode);
 	if (rc == 0)

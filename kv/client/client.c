@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kv/client/addr_cache.h"
@@ -139,11 +140,22 @@ static int check_supers(struct fab_net *net, const struct proto_joined *j)
 
 /* --- parts ---------------------------------------------------------------- */
 
+/* Another user's pool on this host: its nodes hand us the memory to be read
+ * only. */
+static bool is_anothers(const char *pool)
+{
+	struct stat st;
+
+	return pool != NULL && geteuid() != 0 && stat(pool, &st) == 0 &&
+	       st.st_uid != geteuid();
+}
+
 static void set_defaults(struct kv_opts *o)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	o->read_only |= o->key != NULL && o->key->reader;
+	o->read_only |= is_anothers(o->pool);
 	o->pool = NULL; /* the caller's */
 	o->key = NULL;
 	if (o->op_timeout_ms == 0)

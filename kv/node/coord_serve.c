@@ -513,6 +513,7 @@ int coord_serve_open(struct coord *c)
 		.region_fd = -1,
 		.address = c->address,
 		.key = c->opts.key,
+		.readers = c->opts.readers,
 		.arg = c,
 		.on_hello = on_hello,
 		.on_call = on_call,

@@ -29,6 +29,7 @@ struct node_opts {
 	int region_fd; /* as from fab_region_open(); -1: none, or not to be used
 			* to give memory back (RDMA) */
 	const char *address;	   /* where to serve */
+	uint32_t readers;	   /* fab_server_opts.readers */
 	const struct fab_key *key; /* the pool's; NULL: none. Copied */
 	uint64_t instance; /* of this process: kv/hello.h; 0: it has none */
 	/* Opens the net over which this node reaches the others (and itself):

@@ -647,6 +647,7 @@ int serve_open(struct node *n)
 		.region_fd = n->opts.region_fd,
 		.address = n->opts.address,
 		.key = n->opts.key,
+		.readers = n->opts.readers,
 		.arg = n,
 		.on_hello = on_hello,
 		.on_call = on_call,
