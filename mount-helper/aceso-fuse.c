@@ -280,12 +280,18 @@ static void close_store(struct mount *m)
 	kv_close(m->kv);
 }
 
+/* The pool's directory on this host is of its mounts alone. */
+static bool is_elsewhere(const struct mount *m)
+{
+	return m->place.hosts || m->place.looked_at;
+}
+
 /* The last mount to leave may just be taking the directory away. */
 static int open_tell(struct mount *m)
 {
 	int rc = -ENOENT;
 
-	if (!m->place.hosts)
+	if (!is_elsewhere(m))
 		return tell_open(&m->place, m->dir, m->kv, &m->tell);
 	for (int i = 0; i < 10 && rc == -ENOENT; i++) {
 		rc = pool_hosts_enter(&m->place);
@@ -323,7 +329,7 @@ static int serve(struct mount *m)
 					  : "the connection to the kernel "
 					    "broke");
 	tell_close(m->tell);
-	if (m->place.hosts)
+	if (is_elsewhere(m))
 		pool_hosts_leave(&m->place);
 out_session:
 	close_session(m);
@@ -383,6 +389,8 @@ static int check(struct mount *m)
 			 p->name);
 	if (rc == 0 && is_of_hosts(m))
 		rc = pool_hosts(&m->place, m->error);
+	else if (rc == 0 && m->named)
+		pool_look(&m->place);
 	return rc;
 }
 

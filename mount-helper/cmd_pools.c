@@ -30,14 +30,23 @@ static int print_mount(void *arg, pid_t pid, const char *sock)
 	return 0;
 }
 
+/* Over several hosts, or root's. */
+static bool is_elsewhere(const struct pool_place *p)
+{
+	struct pool_place found;
+
+	return poolconf_exists(p->name) || (pool_find(p->name, &found) == 0 &&
+					    pool_supervisor(&found) != 0);
+}
+
 static int print_pool(void *arg, const struct pool_place *p)
 {
 	pid_t pid = pool_supervisor(p);
 	const char *state = "dead", *code = "-";
 	json_t *o = NULL;
 
-	if (pid == 0 && poolconf_exists(p->name))
-		return 0; /* mounts of a pool over several hosts */
+	if (pid == 0 && is_elsewhere(p))
+		return 0; /* a directory of mounts alone */
 	if (pid != 0 && ask_pool(p, &o) == 0) {
 		state = cmd_text(o, "redundancy");
 		code = cmd_text(o, "code");

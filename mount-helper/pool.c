@@ -107,6 +107,17 @@ bool pool_may_look(const struct pool_place *p)
 	return pool_is_ours(p) || access(p->sock, W_OK) == 0;
 }
 
+void pool_look(struct pool_place *p)
+{
+	struct pool_place roots;
+
+	if (pool_find(p->name, &roots) != 0 ||
+	    strcmp(roots.sock, p->sock) == 0 || !pool_may_look(&roots))
+		return;
+	strcpy(p->sock, roots.sock);
+	p->looked_at = true;
+}
+
 void pool_public_sock(const struct pool_place *p, char out[POOL_PATH_BYTES])
 {
 	snprintf(out, POOL_PATH_BYTES, "%.80s/public.sock", p->dir);
@@ -398,10 +409,14 @@ int pool_each_mount(const struct pool_place *p,
 		    void *arg)
 {
 	char path[POOL_PATH_BYTES];
-	DIR *d = opendir(p->dir);
+	struct pool_place own;
 	struct dirent *e;
 	int rc = 0;
+	DIR *d;
 
+	if (!pool_is_ours(p) && pool_place(p->name, &own) == 0)
+		p = &own;
+	d = opendir(p->dir);
 	if (d == NULL)
 		return 0;
 	while (rc == 0 && (e = readdir(d)) != NULL) {

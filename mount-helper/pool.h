@@ -28,6 +28,8 @@ struct pool_place {
 	char name[CONF_POOL_BYTES_MAX + 1];
 	char dir[POOL_PATH_BYTES];
 	char sock[POOL_PATH_BYTES]; /* the coordinator's */
+	/* Root's, which we are a reader of: sock is there, dir is ours. */
+	bool looked_at;
 	/* Of a pool over several hosts instead: pool_hosts.h. */
 	bool hosts;
 	char coords[POOLCONF_LIST_BYTES];
@@ -47,6 +49,10 @@ bool pool_is_ours(const struct pool_place *p);
 
 /* Or its owner lets us look: we are of the group that readers= names. */
 bool pool_may_look(const struct pool_place *p);
+
+/* No pool of that name runs at @p, our place for it, but root has one and lets
+ * us look: then @p leads there. */
+void pool_look(struct pool_place *p);
 
 void pool_public_sock(const struct pool_place *p, char out[POOL_PATH_BYTES]);
 
@@ -78,7 +84,8 @@ bool pool_has_nodes(const struct pool_place *p);
  * returns non-zero (which is returned). 0 also if there is no base. */
 int pool_each(int (*each)(void *arg, const struct pool_place *p), void *arg);
 
-/* Call @each with the socket of every mount of @p, living or not. */
+/* Call @each with the socket of every mount of @p, living or not; those of our
+ * own if it is another user's. */
 int pool_each_mount(const struct pool_place *p,
 		    int (*each)(void *arg, pid_t pid, const char *sock),
 		    void *arg);
