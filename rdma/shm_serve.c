@@ -19,7 +19,7 @@ struct shm_server {
 	char *path;
 	uint64_t inode;
 	int look_fd; /* the region, for readers; -1 */
-	uint8_t frame[SHM_FRAME_MAX];
+	_Alignas(struct shm_frame) uint8_t frame[SHM_FRAME_MAX];
 };
 
 static struct shm_server *server_of(struct shm_conn *c)

@@ -44,9 +44,8 @@ static void on_call(void *arg, struct fab_request *rq, uint16_t type,
 static int node_open(void **state)
 {
 	static struct node n;
-	struct fab_server_opts o = {
-		.size = SIZE, .readers = READERS, .on_call = on_call};
 
+	n.server = NULL;
 	strcpy(n.dir, "/tmp/aceso-look-XXXXXX");
 	if (mkdtemp(n.dir) == NULL || chmod(n.dir, 0711) != 0)
 		return -1;
@@ -55,11 +54,22 @@ static int node_open(void **state)
 		return -1;
 	n.region = n.base;
 	memcpy(n.region, "kept", 4);
-	o.region = n.base;
-	o.region_fd = n.fd;
-	o.address = n.path;
 	*state = &n;
-	return geteuid() != 0 ? 0 : fab_server_open(&o, &n.server);
+	return 0;
+}
+
+static void serve(struct node *n)
+{
+	struct fab_server_opts o = {
+		.region = n->base,
+		.size = SIZE,
+		.region_fd = n->fd,
+		.address = n->path,
+		.readers = READERS,
+		.on_call = on_call,
+	};
+
+	assert_int_equal(fab_server_open(&o, &n->server), 0);
 }
 
 static int node_close(void **state)
@@ -79,21 +89,34 @@ static void need_root(void)
 	skip();
 }
 
+static int become_stranger(gid_t group)
+{
+	return setgroups(0, NULL) != 0 || setresgid(group, group, group) != 0 ||
+	       setresuid(STRANGER, STRANGER, STRANGER) != 0;
+}
+
 /* @what(n) as user STRANGER of @group, in a process of its own: the number that
- * it returns, 0: all as it should be; else the step that was not. */
+ * it returns, 0: all as it should be; else the step that was not. It is made
+ * before the server's thread is: the thread sanitizer wants it so. */
 static int as_stranger(struct node *n, gid_t group, int (*what)(struct node *))
 {
-	pid_t pid = fork();
-	int status;
+	int status, go[2];
+	pid_t pid;
+	char c;
 
+	assert_int_equal(pipe(go), 0);
+	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		alarm(120);
-		if (setgroups(0, NULL) != 0 || setresgid(group, group, group) ||
-		    setresuid(STRANGER, STRANGER, STRANGER) != 0)
+		if (read(go[0], &c, 1) != 1 || become_stranger(group))
 			_exit(99);
 		_exit(what(n));
 	}
+	serve(n);
+	assert_int_equal(write(go[1], "", 1), 1);
+	close(go[0]);
+	close(go[1]);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	return WEXITSTATUS(status);
@@ -193,6 +216,7 @@ static void what_its_owner_is_handed_can_be(void **state)
 	int fd;
 
 	need_root();
+	serve(n);
 	fd = handed(n->path);
 	assert_true(fd >= 0);
 	assert_int_equal(by_descriptor(fd), 10);
@@ -263,10 +287,10 @@ static void who_is_not_of_the_group_is_not_let_in(void **state)
 	struct stat st;
 
 	need_root();
+	assert_int_equal(as_stranger(n, NOT_OF_IT, is_not_let_in), 0);
 	assert_int_equal(stat(n->path, &st), 0);
 	assert_int_equal(st.st_mode & 07777, 0660);
 	assert_int_equal(st.st_gid, READERS);
-	assert_int_equal(as_stranger(n, NOT_OF_IT, is_not_let_in), 0);
 }
 
 #define T(fn) cmocka_unit_test_setup_teardown(fn, node_open, node_close)
