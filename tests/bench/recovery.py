@@ -11,6 +11,7 @@ And --full: random overwrites of 4 KiB, O_DIRECT, in a pool that is 10, 50, 80
 and 95 % full, each after as many as use up what is free. Prints tables.
 """
 import argparse
+import json
 import math
 import os
 import signal
@@ -22,11 +23,46 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "mount"))
-from conftest import Pool  # noqa: E402
+from conftest import BIN, Pool  # noqa: E402
 
 FSBENCH = os.path.join(ROOT, "build", "release", "tests", "bench", "fsbench")
 
 WINDOW = 2.0  # seconds before the death; and at least after it
+
+
+LOOK = 0.02  # seconds between two looks at the pool
+
+
+class Watch:
+    """What the pool says of itself, by one process that asks again and again:
+    to start one for each look would take half a processor from what is measured."""
+
+    def __init__(self, pool):
+        self.seen = []  # (time, status), oldest first
+        self.process = subprocess.Popen([os.path.join(BIN, "aceso"), "-p", pool.name, "status", "--json",
+                                         f"--watch={LOOK}"], stdout=subprocess.PIPE, text=True)
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        for line in self.process.stdout:
+            self.seen.append((time.monotonic(), json.loads(line)))
+
+    def until(self, what, begin, limit=120):
+        """Seconds from @begin to the first status since for which what() holds; nan: none within @limit."""
+        at = 0
+        while time.monotonic() < begin + limit:
+            for when, status in self.seen[at:]:
+                at += 1
+                if when > begin and what(status):
+                    return when - begin
+            time.sleep(LOOK)
+        return math.nan
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait()
+        self.thread.join()
 
 
 class Stream:
@@ -68,29 +104,19 @@ def fill(where, files, mib):
             f.write(os.urandom(1 << 20))
 
 
-def index_is_back(pool, dead):
+def index_is_back(now, dead):
     """The pool knows of the death, and every shard serves."""
-    now = pool.status()
     return (all(n["pid"] != dead or n["state"] != "up" for n in now["nodes"])
             and all(s["state"] == "serving" for s in now["shards"]))
 
 
-def is_full(pool, dead):
+def is_full(now, dead):
     """The new process has all that the dead one held."""
-    now = pool.status()
     return now["redundancy"] == "full" and all(n["state"] == "up" and n["pid"] != dead
                                                for n in now["nodes"])
 
 
-def until(what, begin, limit):
-    while time.monotonic() - begin < limit:
-        if what():
-            return time.monotonic() - begin
-        time.sleep(0.01)
-    return float("nan")
-
-
-def during(pool, stream, node, respawn):
+def during(pool, watch, stream, node, respawn):
     """Kill @node below the stream."""
     stream.rate(WINDOW)  # memory is touched for the first time
     before = stream.rate(WINDOW)
@@ -103,8 +129,8 @@ def during(pool, stream, node, respawn):
     with open(f"{pool.dir}/bulk", "rb") as f:
         f.read(1 << 20)
     first = time.monotonic() - begin
-    index = until(lambda: index_is_back(pool, pid), begin, 60)
-    full = until(lambda: is_full(pool, pid), begin, 120) if respawn else math.nan
+    index = watch.until(lambda s: index_is_back(s, pid), begin)
+    full = watch.until(lambda s: is_full(s, pid), begin) if respawn else math.nan
     if not respawn:
         time.sleep(max(0.0, begin + WINDOW - time.monotonic()))
     rate = (stream.done - done) / (time.monotonic() - begin)
@@ -113,15 +139,15 @@ def during(pool, stream, node, respawn):
             "longest wait of a write, s": stream.longest, "share of writes": rate / ((before + after) / 2)}
 
 
-def idle(pool, node):
+def idle(pool, watch, node):
     """Kill @node of a pool at rest: MB of blocks a second, from when the new process comes until it is up, and a
     second of its CPU time, its start included."""
     time.sleep(1.5)  # what was written before is settled
     was = pool.status()["nodes"][node]
     os.kill(was["pid"], signal.SIGKILL)
     begin = time.monotonic()
-    coming = until(lambda: pool.status()["nodes"][node]["state"] == "coming", begin, 60)
-    full = until(lambda: is_full(pool, was["pid"]), begin, 120)
+    coming = watch.until(lambda s: s["nodes"][node]["state"] == "coming", begin)
+    full = watch.until(lambda s: is_full(s, was["pid"]), begin)
     with open(f"/proc/{pool.status()['nodes'][node]['pid']}/stat") as f:
         ticks = sum(map(int, f.read().rpartition(")")[2].split()[11:13]))
     mb = was["used"] / 1e6
@@ -131,17 +157,19 @@ def idle(pool, node):
 
 def one(opts, node):
     pool = Pool(size="1g", options="respawn=yes" if opts.respawn else "")
+    watch = Watch(pool)
     try:
         fill(pool.dir, opts.files, opts.mib)
         stream = Stream(f"{pool.dir}/stream")
         try:
-            told = during(pool, stream, node, opts.respawn)
+            told = during(pool, watch, stream, node, opts.respawn)
         finally:
             stream.end()
         if opts.respawn:
-            told.update(idle(pool, (node + 1) % 5))
+            told.update(idle(pool, watch, (node + 1) % 5))
         return told
     finally:
+        watch.end()
         pool.close()
 
 
