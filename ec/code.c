@@ -58,6 +58,18 @@ void code_encode(const struct code *c, size_t len, const void *const *data,
 		       (unsigned char **)parity);
 }
 
+void code_encode_row(const struct code *c, unsigned j, size_t len,
+		     const void *const *data, void *parity)
+{
+	unsigned char *dst = parity;
+
+	assert(j < c->m);
+	ec_encode_data(isal_len(len), (int)c->k, 1,
+		       (unsigned char *)c->tables +
+			       (size_t)j * c->k * GF_TABLE_BYTES,
+		       (unsigned char **)data, &dst);
+}
+
 void code_fold(const struct code *c, unsigned j, unsigned i, size_t len,
 	       const void *delta, void *parity)
 {

@@ -21,6 +21,10 @@ void code_close(struct code *c); /* NULL is fine */
 void code_encode(const struct code *c, size_t len, const void *const *data,
 		 void *const *parity);
 
+/* Parity @j alone. */
+void code_encode_row(const struct code *c, unsigned j, size_t len,
+		     const void *const *data, void *parity);
+
 /* parity ^= c[j][i] * delta, for parity @j (0..m-1) and data @i. Adding the
  * same delta twice gives back what was: a fold undone is a fold again. */
 void code_fold(const struct code *c, unsigned j, unsigned i, size_t len,

@@ -13,6 +13,10 @@
 #define STEPS_MAX   16u /* of one call; most are a look at an empty stripe */
 #define DECODE_NS   UINT64_C(200000000)
 #define BUF_ALIGNED 4096u
+/* So many have their memory before their turn: enough that the one at hand is
+ * never waited for, and no more than what comes in some hundredths of a second.
+ */
+#define AHEAD_BLOCKS 4u
 
 /* --- life ----------------------------------------------------------------- */
 
@@ -148,9 +152,14 @@ int rebuild_decode(struct rebuild *r, uint32_t i, uint32_t at, uint32_t len,
 	return rc == -ENODATA ? -EAGAIN : rc;
 }
 
+static void map_block(struct rebuild *r, uint32_t block, uint32_t bytes)
+{
+	fab_region_map(r->a->o.region, group_block_off(r->a->o.group, block),
+		       bytes);
+}
+
 void rebuild_map(struct rebuild *r, uint32_t bytes)
 {
-	const struct group *g = r->a->o.group;
 	bool touched;
 
 	pthread_mutex_lock(&r->a->lock);
@@ -158,8 +167,43 @@ void rebuild_map(struct rebuild *r, uint32_t bytes)
 	bits_put(&r->a->touched, r->at.block, true);
 	pthread_mutex_unlock(&r->a->lock);
 	if (!touched && bytes > 0)
-		fab_region_map(r->a->o.region, group_block_off(g, r->at.block),
-			       bytes);
+		map_block(r, r->at.block, bytes);
+}
+
+/* The first of the next blocks, from @from on, that has no memory yet; of
+ * those that need any at most *@look are looked at. Lock held. */
+static uint32_t next_unmapped(struct rebuild *r, uint32_t from, uint32_t *look)
+{
+	uint32_t b = bits_next(&r->owed, from);
+
+	for (; b != BITS_NONE && *look > 0; b = bits_next(&r->owed, b + 1)) {
+		if (r->expect[b] == 0)
+			continue;
+		if (!bits_has(&r->a->touched, b))
+			return b;
+		--*look;
+	}
+	return BITS_NONE;
+}
+
+/* A block found touched when its turn comes may be on its way still: then both
+ * threads take pages, and none is taken twice. */
+bool rebuild_map_ahead(struct rebuild *r)
+{
+	uint32_t look = AHEAD_BLOCKS, block, bytes = 0;
+
+	pthread_mutex_lock(&r->a->lock);
+	block = next_unmapped(r, r->cursor, &look);
+	if (block == BITS_NONE)
+		block = next_unmapped(r, 0, &look);
+	if (block != BITS_NONE) {
+		bytes = r->expect[block];
+		bits_put(&r->a->touched, block, true);
+	}
+	pthread_mutex_unlock(&r->a->lock);
+	if (block != BITS_NONE)
+		map_block(r, block, bytes);
+	return block != BITS_NONE;
 }
 
 /* --- which is next -------------------------------------------------------- */
@@ -236,8 +280,8 @@ static void expect(struct rebuild *r, uint32_t bytes)
 	pthread_mutex_lock(&r->a->lock);
 	r->sum.total_bytes += bytes;
 	r->sum.total_bytes -= *e;
-	pthread_mutex_unlock(&r->a->lock);
 	*e = bytes;
+	pthread_mutex_unlock(&r->a->lock);
 }
 
 /* It is done, or with @left some of its roles are. */
@@ -253,8 +297,8 @@ static void block_ends(struct rebuild *r, bool left)
 		bits_put(&r->owed, r->at.block, false);
 		r->sum.done_blocks++;
 	}
-	pthread_mutex_unlock(&r->a->lock);
 	*e = 0;
+	pthread_mutex_unlock(&r->a->lock);
 	r->on = false;
 	r->waits = 0;
 }

@@ -12,8 +12,8 @@
  * and all clients go by it; blocks opened before are sealed or will be; a
  * leader that has adopted it frees nothing without asking this node.
  *
- * Threads: the one that calls fold_work(); rebuild_want() and
- * rebuild_progress(): any. */
+ * Threads: the one that calls fold_work(); rebuild_want(), rebuild_progress()
+ * and rebuild_map_ahead(): any. */
 #ifndef ACESO_EC_REBUILD_H
 #define ACESO_EC_REBUILD_H
 #include <stdbool.h>
@@ -41,6 +41,11 @@ void rebuild_set_up(struct rebuild *r, uint64_t up);
  *   -EBADMSG    a record elsewhere makes no sense
  *   -ENOMEM. */
 int rebuild_work(struct rebuild *r, uint32_t bytes);
+
+/* Take the memory of the next block that will want some: to get fresh pages
+ * costs as much as all else that is done for a block. For a thread beside
+ * rebuild_work(), if there is one. False: nothing to do until that got on. */
+bool rebuild_map_ahead(struct rebuild *r);
 
 /* Somebody waits for (@stripe, @role): first in line. Nonsense is passed over.
  */

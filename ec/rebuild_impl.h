@@ -44,9 +44,9 @@ struct rebuild {
 	struct bits owed; /* blocks; under alloc's lock, as is: */
 	struct rebuild_progress sum;
 	uint32_t *expect; /* [blocks] bytes, as far as they are known */
-	bool surveyed;	  /* all were looked at once */
-	bool wanted;	  /* the block at hand goes first */
 	uint32_t cursor;
+	bool surveyed;	/* all were looked at once */
+	bool wanted;	/* the block at hand goes first */
 	uint32_t waits; /* blocks in a row that had to */
 
 	/* the block at hand */

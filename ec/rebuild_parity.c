@@ -135,10 +135,37 @@ static int decode_pieces(struct rebuild *r, uint32_t n)
 	return rc;
 }
 
+static bool all_whole(const struct rebuild *r, uint32_t n)
+{
+	for (uint32_t i = 0; i < roles(r); i++)
+		if (part(r, i, n) != n)
+			return false;
+	return true;
+}
+
+/* [fetched, +n) of the parity of what was taken. */
+static void sum_pieces(struct rebuild *r, uint32_t n)
+{
+	const void *data[CODE_DATA_MAX];
+	unsigned j = (unsigned)r->at.parity;
+	char *to = r->sum_buf + r->fetched;
+
+	for (uint32_t i = 0; i < roles(r); i++)
+		data[i] = piece_of(r, i);
+	if (all_whole(r, n)) { /* as a rule: one pass */
+		code_encode_row(r->a->o.code, j, n, data, to);
+		return;
+	}
+	memset(to, 0, n);
+	for (uint32_t i = 0; i < roles(r); i++)
+		if (part(r, i, n) > 0)
+			code_fold(r->a->o.code, j, i, part(r, i, n), data[i],
+				  to);
+}
+
 static int fetch(struct rebuild *r, uint32_t bytes)
 {
 	uint32_t n = r->end - r->fetched;
-	char *to = r->sum_buf + r->fetched;
 	int rc;
 
 	n = n < bytes ? n : bytes;
@@ -152,11 +179,7 @@ static int fetch(struct rebuild *r, uint32_t bytes)
 	}
 	if (rc != 0)
 		return rc;
-	memset(to, 0, n);
-	for (uint32_t i = 0; i < roles(r); i++)
-		if (part(r, i, n) > 0)
-			code_fold(r->a->o.code, (unsigned)r->at.parity, i,
-				  part(r, i, n), piece_of(r, i), to);
+	sum_pieces(r, n);
 	r->fetched += n;
 	if (r->fetched == r->end)
 		r->step = REBUILD_CHECK;

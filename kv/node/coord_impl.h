@@ -29,7 +29,7 @@
 #define COORD_ASK_NS (500 * COORD_MS)
 /* How a restore goes is asked after this, then later and later. */
 #define COORD_RESTORE_NS     (2 * COORD_MS)
-#define COORD_RESTORE_MAX_NS (100 * COORD_MS)
+#define COORD_RESTORE_MAX_NS (10 * COORD_MS)
 /* So many views in a row that a node does not answer, and it is ended. */
 #define COORD_STRIKES 3u
 /* Every node is asked so often whether it answers, while there are clients; the

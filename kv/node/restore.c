@@ -2,19 +2,21 @@
  *
  * How fast: a slice of NODE_SLICE_BYTES, then the other work, then the next. If
  * clients have asked this node for anything in the last BUSY_NS, a slice that
- * took t is followed by a pause of IDLE_PART * t, so that copying takes a
- * quarter of one processor and of the memory's bandwidth at most. */
+ * took t is followed by a pause of IDLE_PART * t. Fresh pages, which ahead.c
+ * takes meanwhile, cost about as much again: so both have a quarter of one
+ * processor at most. */
 #include "kv/node/restore.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "ec/rebuild.h"
+#include "kv/node/ahead.h"
 #include "kv/node/node_impl.h"
 
 #define RESTORE_RETRY_NS UINT64_C(5000000) /* what must wait: next try */
 #define BUSY_NS		 UINT64_C(100000000)
-#define IDLE_PART	 3u
+#define IDLE_PART	 7u
 
 struct restore {
 	/* under the node's lock */
@@ -23,6 +25,7 @@ struct restore {
 	struct rebuild_progress sum;
 	uint64_t asks; /* of clients, counted */
 	/* the worker's */
+	struct ahead *ahead; /* NULL: none */
 	uint64_t up;
 	uint64_t again_ns;
 	uint64_t asks_seen, busy_ns; /* when that had last changed */
@@ -37,6 +40,7 @@ int restore_open(struct node *n)
 
 void restore_close(struct node *n)
 {
+	ahead_close(n->restore->ahead);
 	rebuild_close(n->restore->rebuild);
 	free(n->restore);
 }
@@ -103,6 +107,8 @@ static int restore_begin(struct node *n)
 	rc = rebuild_open(n->alloc, n->fab, r->up, &rebuild);
 	if (rc != 0)
 		return rc;
+	if (n->opts.threads)
+		(void)ahead_open(rebuild, &r->ahead);
 	pthread_mutex_lock(&n->lock);
 	r->rebuild = rebuild;
 	pthread_mutex_unlock(&n->lock);
@@ -113,6 +119,11 @@ static void restore_publish(struct node *n, bool done)
 {
 	struct restore *r = n->restore;
 
+	ahead_go(r->ahead);
+	if (done) {
+		ahead_close(r->ahead);
+		r->ahead = NULL;
+	}
 	pthread_mutex_lock(&n->lock);
 	rebuild_progress(r->rebuild, &r->sum);
 	if (done) {

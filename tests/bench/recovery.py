@@ -30,7 +30,7 @@ FSBENCH = os.path.join(ROOT, "build", "release", "tests", "bench", "fsbench")
 WINDOW = 2.0  # seconds before the death; and at least after it
 
 
-LOOK = 0.02  # seconds between two looks at the pool
+LOOK = 0.01  # seconds between two looks at the pool
 
 
 class Watch:

@@ -195,6 +195,24 @@ static void folds_in_any_order_make_the_parity(void **state)
 	code_close(c);
 }
 
+static void a_row_alone_is_that_parity(void **state)
+{
+	unsigned char alone[LEN_MAX + 1];
+	const void *d[5] = {data[0], data[1], data[2], data[3], data[4]};
+	struct code *c;
+
+	assert_int_equal(code_open(5, 3, &c), 0);
+	make_data(5, LEN_MAX);
+	encode(c, 5, 3, LEN_MAX);
+	for (unsigned j = 0; j < 3; j++) {
+		memset(alone, 0xa5, sizeof(alone));
+		code_encode_row(c, j, LEN_MAX, d, alone);
+		assert_memory_equal(alone, parity[j], LEN_MAX);
+		assert_int_equal(alone[LEN_MAX], 0xa5);
+	}
+	code_close(c);
+}
+
 static void xor_is_xor_at_any_alignment(void **state)
 {
 	unsigned char a[200], b[200], want[200];
@@ -255,6 +273,7 @@ int main(void)
 		cmocka_unit_test(the_widest_code_solves_its_ends),
 		cmocka_unit_test(encode_and_fold_are_the_field_s),
 		cmocka_unit_test(folds_in_any_order_make_the_parity),
+		cmocka_unit_test(a_row_alone_is_that_parity),
 		cmocka_unit_test(xor_is_xor_at_any_alignment),
 		cmocka_unit_test(a_bad_shape_is_refused),
 		cmocka_unit_test(crc_is_castagnoli_s_and_goes_on),

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "ec/rebuild.h"
+#include "kv/node/ahead.h"
 #include "tests/lib/ec_pool.h"
 #include "tests/lib/effort.h"
 
@@ -31,6 +32,7 @@ struct world {
 	uint64_t seed;
 	/* the rebuild under way */
 	struct rebuild *r;
+	struct ahead *ahead; /* a thread beside it, or NULL */
 	uint32_t node;
 	unsigned
 		traffic; /* one step of others in so many operations; 0: none */
@@ -273,6 +275,7 @@ static int rebuild_one(struct world *w)
 	w->p.between = between;
 	rc = rebuild_work(w->r, PIECE);
 	w->p.between = NULL;
+	ahead_go(w->ahead);
 	return rc;
 }
 
@@ -304,6 +307,9 @@ static void rebuild_all(struct world *w)
 	assert_true(sum.done);
 	assert_int_equal(sum.done_blocks, sum.total_blocks);
 	assert_int_equal(sum.done_bytes, sum.total_bytes);
+	assert_false(rebuild_map_ahead(w->r));
+	ahead_close(w->ahead);
+	w->ahead = NULL;
 	rebuild_close(w->r);
 	w->r = NULL;
 }
@@ -478,6 +484,62 @@ static void a_replaced_node_gets_back_what_it_had(void **state)
 	quiet(4, 2, 1);
 	quiet(3, 1, 2);
 	quiet(8, 4, 3);
+}
+
+static unsigned map_ahead(struct world *w)
+{
+	unsigned n = 0;
+
+	while (rebuild_map_ahead(w->r))
+		n++;
+	return n;
+}
+
+/* Of the blocks that the survey found some get memory; more when it got on. */
+static void memory_is_taken_a_few_blocks_ahead(void **state)
+{
+	unsigned first, later, both = 0;
+
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		struct world w;
+
+		begin(&w, 5, 3, 2, seed);
+		die(&w, 1);
+		replace(&w, 1);
+		rebuild_begin(&w, 1);
+		assert_int_equal(map_ahead(&w), 0); /* nothing is known yet */
+		rebuild_one(&w);
+		first = map_ahead(&w);
+		assert_in_range(first, 0, 4);
+		assert_int_equal(map_ahead(&w), 0); /* and none twice */
+		for (later = 0; rebuild_one(&w) == 1;)
+			later += map_ahead(&w);
+		both += first == 4 && later > 0;
+		rebuild_all(&w);
+		back_again(&w);
+		end(&w);
+	}
+	assert_true(both > 0);
+}
+
+static void a_thread_may_take_it(void **state)
+{
+	struct world w;
+
+	for (uint64_t seed = 300; seed < 300 + effort(8); seed++) {
+		uint32_t node = (uint32_t)(seed % 5);
+
+		begin(&w, 5, 3, 2, seed);
+		die(&w, node);
+		replace(&w, node);
+		rebuild_begin(&w, node);
+		assert_int_equal(ahead_open(w.r, &w.ahead), 0);
+		w.traffic = 4;
+		rebuild_all(&w);
+		w.traffic = 0;
+		back_again(&w);
+		end(&w);
+	}
 }
 
 static void live(uint32_t n, uint32_t k, uint32_t m, unsigned seeds,
@@ -655,6 +717,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_replaced_node_gets_back_what_it_had),
+		cmocka_unit_test(memory_is_taken_a_few_blocks_ahead),
+		cmocka_unit_test(a_thread_may_take_it),
 		cmocka_unit_test(it_does_while_all_others_go_on),
 		cmocka_unit_test(it_may_die_at_any_operation),
 		cmocka_unit_test(another_may_die_at_any_operation),
