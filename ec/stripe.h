@@ -11,7 +11,8 @@
  * data (D1, and S6 of README.md: but for a copy that is to be made equal to
  * another's); else solve the parities
  * for the lost folded roles, with the live folded roles folded out. Fresh
- * blocks are no part of it (the write hole, [I5]). What is read is not trusted
+ * blocks are no part of it (the write hole, [I5]), and what was never opened
+ * everywhere is zeros (S7). What is read is not trusted
  * until its CRC was checked by the caller, who may run it again on a mismatch.
  *
  * Threads: one at a time per struct. */

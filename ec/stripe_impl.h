@@ -16,14 +16,15 @@ struct stripe_peer {
 	struct block_rec after[CODE_DATA_MAX];
 };
 
-enum stripe_source { SOURCE_NONE, SOURCE_NODE, SOURCE_COPY };
+enum stripe_source { SOURCE_NONE, SOURCE_NODE, SOURCE_COPY, SOURCE_ZEROS };
 
 /* How the bytes [lo, hi) of the block come about. */
 struct stripe_plan {
 	uint32_t lo, hi;
 	bool any_copy; /* also those that are overruled (S6) */
 	int copy;      /* peer whose delta is the answer, or -1 */
-	uint32_t neq;  /* else: equations = unknowns */
+	uint32_t bare; /* bit i: role i is known to be zeros (S7) */
+	uint32_t neq;  /* else: equations = unknowns; 0: it is bare itself */
 	uint32_t eq[CODE_PARITY_MAX];	/* peer of each */
 	unsigned lost[CODE_PARITY_MAX]; /* roles; [0] is the one wanted */
 	uint8_t source[CODE_DATA_MAX];	/* of the other roles */

@@ -8,12 +8,14 @@
  *	p[j]  ==  sum over roles IN at j of c[j][i] * d[i]
  *
  * A copy is not used while it may be another than what some parity node holds
- * to already (S6), if there is any other way.
+ * to already (S6), if there is any other way. And if there is none: what was
+ * never opened everywhere is zeros (S7).
  * Roles that are OUT at j are no part of this, so what their writers are about
  * at this moment does not matter [I5]. With the known ones folded out,
  * equations with the same lost roles, as many as these, give them all. */
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
 #include "ec/stripe_impl.h"
 #include "rdma/fabric.h"
@@ -92,6 +94,39 @@ static bool in_flux(const struct stripe_read *sr, uint32_t p)
 	return false;
 }
 
+/* Is it closed at one parity node and FREE at another, which has seen it in no
+ * later life? That one never had it open, or gave it back unwritten: what was
+ * written has left all parities before it is FREE at any. */
+static bool is_bare(const struct stripe_read *sr, uint32_t role)
+{
+	uint32_t life = 0; /* the last in which it was closed; 0: in none */
+	bool free = false;
+
+	for (uint32_t p = 0; p < sr->npeers; p++) {
+		const struct block_rec *rec = &sr->peer[p].rec[role];
+
+		if (rec->state != BLOCK_FREE && rec->state != BLOCK_OPEN &&
+		    rec->life > life)
+			life = rec->life;
+	}
+	for (uint32_t p = 0; life != 0 && p < sr->npeers; p++) {
+		const struct block_rec *rec = &sr->peer[p].rec[role];
+
+		free |= rec->state == BLOCK_FREE && rec->life <= life;
+	}
+	return free;
+}
+
+static uint32_t bare_roles(const struct stripe_read *sr)
+{
+	uint32_t bare = 0;
+
+	for (uint32_t i = 0; i < sr->g->k; i++)
+		if (!is_up(sr, i) && is_bare(sr, i))
+			bare |= 1u << i;
+	return bare;
+}
+
 static void find_sources(struct stripe_read *sr)
 {
 	struct stripe_plan *pl = &sr->plan;
@@ -107,6 +142,8 @@ static void find_sources(struct stripe_read *sr)
 		} else if (p >= 0) {
 			pl->source[i] = SOURCE_COPY;
 			pl->source_peer[i] = (uint8_t)p;
+		} else if (pl->bare >> i & 1) {
+			pl->source[i] = SOURCE_ZEROS;
 		}
 	}
 }
@@ -171,6 +208,12 @@ static void drop_sources(struct stripe_read *sr)
 	}
 }
 
+static bool is_read(const struct stripe_plan *pl, uint32_t role)
+{
+	return pl->source[role] == SOURCE_NODE ||
+	       pl->source[role] == SOURCE_COPY;
+}
+
 static void give_buffers(struct stripe_read *sr)
 {
 	struct stripe_plan *pl = &sr->plan;
@@ -183,7 +226,7 @@ static void give_buffers(struct stripe_read *sr)
 	for (uint32_t e = 1; e < pl->neq; e++, free_mem += n)
 		pl->x[e] = free_mem;
 	for (uint32_t i = 0; i < sr->g->k; i++) {
-		if (pl->source[i] == SOURCE_NONE)
+		if (!is_read(pl, i))
 			continue;
 		pl->data[i] = free_mem;
 		free_mem += n;
@@ -195,7 +238,7 @@ static void mark_asked(struct stripe_read *sr)
 	struct stripe_plan *pl = &sr->plan;
 
 	for (uint32_t p = 0; p < sr->npeers; p++)
-		sr->peer[p].asked = (int)p == pl->copy;
+		sr->peer[p].asked = (int)p == pl->copy || pl->bare != 0;
 	for (uint32_t e = 0; e < pl->neq; e++)
 		sr->peer[pl->eq[e]].asked = true;
 	for (uint32_t i = 0; pl->copy < 0 && i < sr->g->k; i++)
@@ -227,22 +270,32 @@ static bool all_at_rest(const struct stripe_read *sr)
 }
 
 /* With @any_copy also from copies that are overruled: if that is all there is,
- * their node will leave them as they are (ec/fold_copy.c). */
-static bool find_plan(struct stripe_read *sr, bool any_copy)
+ * their node will leave them as they are (ec/fold_copy.c). Roles in @bare are
+ * zeros. */
+static bool find_plan(struct stripe_read *sr, bool any_copy, uint32_t bare)
 {
 	struct stripe_plan *pl = &sr->plan;
 
 	pl->any_copy = any_copy;
+	pl->bare = bare;
 	pl->neq = 0;
 	pl->copy = copy_of(sr, sr->role);
 	if (pl->copy >= 0)
 		return true;
 	find_sources(sr);
-	if (!find_equations(sr))
+	if ((bare >> sr->role & 1) == 0 && !find_equations(sr))
 		return false;
 	drop_sources(sr);
 	give_buffers(sr);
 	return true;
+}
+
+static bool find_any_plan(struct stripe_read *sr)
+{
+	if (find_plan(sr, false, 0))
+		return true;
+	return all_at_rest(sr) &&
+	       (find_plan(sr, true, 0) || find_plan(sr, true, bare_roles(sr)));
 }
 
 int stripe_plan_make(struct stripe_read *sr)
@@ -253,7 +306,7 @@ int stripe_plan_make(struct stripe_read *sr)
 	pl->lo = sr->at + sr->done;
 	pl->hi = pl->lo +
 		 (left < STRIPE_SLICE_BYTES ? left : STRIPE_SLICE_BYTES);
-	if (!find_plan(sr, false) && (!all_at_rest(sr) || !find_plan(sr, true)))
+	if (!find_any_plan(sr))
 		return why_not(sr);
 	mark_asked(sr);
 	return 0;
@@ -332,7 +385,7 @@ bool stripe_plan_doubts(const struct stripe_read *sr)
 {
 	const struct stripe_plan *pl = &sr->plan;
 
-	if (pl->copy >= 0)
+	if (pl->copy >= 0 || pl->neq == 0)
 		return false;
 	if (sr->surely)
 		return true;
@@ -363,7 +416,7 @@ static void fold_known(struct stripe_read *sr, uint32_t e)
 	uint32_t p = pl->eq[e], lo, hi;
 
 	for (uint32_t i = 0; i < sr->g->k; i++) {
-		if (pl->source[i] == SOURCE_NONE || !is_in(sr, p, i, &lo, &hi))
+		if (!is_read(pl, i) || !is_in(sr, p, i, &lo, &hi))
 			continue;
 		code_fold(sr->c, sr->peer[p].row, i, hi - lo,
 			  (char *)pl->data[i] + (lo - pl->lo),
@@ -379,6 +432,10 @@ void stripe_plan_solve(struct stripe_read *sr)
 
 	if (pl->copy >= 0)
 		return; /* it came straight to the caller's buffer */
+	if (pl->neq == 0) {
+		memset(sr->buf + sr->done, 0, pl->hi - pl->lo);
+		return;
+	}
 	for (uint32_t e = 0; e < pl->neq; e++) {
 		row[e] = sr->peer[pl->eq[e]].row;
 		fold_known(sr, e);
