@@ -124,6 +124,7 @@ def stage_lint(tally):
     for tool in ("layers", "headers", "names"):
         run(f"lint/{tool}", [f"tests/lint/{tool}.sh"], tally, 300, one)
     run("lint/docs", ["tests/lint/docs.py"], tally, 120, one)
+    run("lint/soak", ["tests/soak_self_test.py"], tally, 120, one)
     run("lint/format", make("lint-format"), tally, 300, one)
     run("lint/cppcheck", make("lint-cppcheck"), tally, 900, one)
 

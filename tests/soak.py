@@ -30,6 +30,32 @@ FOUND = {  # seeds that have failed once: played first, every time
 }
 
 
+def failing_seed(text, first, last):
+    """Which seed of [@first, @last] failed, of what a suite said that ended badly.
+
+    Each of its tests plays them all, up to the one at which it fails: the least is named, as what
+    comes after it is played again. One that names no seed has failed in a test without any: then
+    it is the last, as another would not change that. A suite that just ends, ends at its last seed.
+    """
+    seed, failed, seedless = None, [], False
+    for line in text.splitlines():
+        if line.startswith("[==========]") and line.endswith("run."):
+            break  # the names once more
+        if line.startswith("[ RUN      ]"):
+            seed = None
+        told = re.fullmatch(r"seed (\d+)", line)
+        if told:
+            seed = int(told.group(1))
+        if line.startswith("[  FAILED  ]"):
+            failed += [seed] if seed is not None else []
+            seedless |= seed is None
+    else:
+        failed += [seed] if seed is not None else []
+    if failed:
+        return min(failed)
+    return last if seedless else first
+
+
 class Soak:
     def __init__(self, args):
         self.args = args
@@ -68,7 +94,7 @@ class Soak:
         self.plays += len(told)
         if rc == 0:
             return None, text
-        return int(told[-1]) if told else first, text
+        return failing_seed(text, first, last), text
 
     def note(self, suite, seed, text):
         tail = [l for l in text.splitlines() if not l.startswith("seed ")][-30:]
