@@ -140,7 +140,7 @@ clean:
 
 # --- for people ---------------------------------------------------------------
 DIR ?= /mnt/aceso
-.PHONY: check-rdma-pool start stop check lint lint-format lint-cppcheck bench deps format
+.PHONY: check-rdma start stop check lint lint-format lint-cppcheck bench deps format
 
 deps:
 	@scripts/deps.sh build
@@ -157,16 +157,11 @@ check:
 	@scripts/deps.sh test
 	@tests/run.py $(STAGES)
 
-# Real verbs: soft-RoCE in a QEMU guest, see tests/rdma-vm.sh.
+# Real verbs, soft-RoCE in a QEMU guest (tests/rdma-vm.sh): the fabric's contract,
+# a pool of five nodes with a mount, nodes killed.
 check-rdma:
 	@scripts/deps.sh rdma
 	@tests/run.py rdma
-
-# There too: a pool of five nodes with a mount over verbs, and nodes killed. Takes
-# minutes, as all of it is emulated.
-check-rdma-pool: all
-	@scripts/deps.sh rdma
-	tests/rdma-vm.sh -t 1200 tests/verbs_pool.py $(CURDIR)/$(B)/bin
 
 lint:
 	@scripts/deps.sh test
@@ -258,8 +253,7 @@ help:
 	@echo 'stop  [DIR=/mnt/aceso]   unmount and end it'
 	@echo 'check [STAGES=...]       all tests: build lint programs mount install rdma asan tsan bench'
 	@echo 'bench [SHORT=1]          ratios to tmpfs and to passthrough_ll, in one run'
-	@echo 'check-rdma               the fabric over real verbs, in a QEMU guest'
-	@echo 'check-rdma-pool          a pool and a mount over real verbs, in that guest'
+	@echo 'check-rdma               the fabric, a pool and a mount over real verbs, in a QEMU guest'
 	@echo 'sim-soak [SEEDS=1000]    whole clusters from seeds, with deaths; FROM=1'
 	@echo 'crash-all                a death at every remote operation, and pairs of them'
 	@echo 'bench-net [SHORT=1]      the fabric beside raw sockets, TLS; round trips counted'
