@@ -207,15 +207,18 @@ int fs_open(struct kv *kv, const struct fs_opts *opts, struct fs **out)
 	return 0;
 }
 
-void fs_close(struct fs *fs)
+int fs_close(struct fs *fs)
 {
+	bool remain;
+
 	if (fs == NULL)
-		return;
+		return 0;
 	assert(fs->se == NULL);
 	fs_timer_stop(fs->timer);
-	fs_itable_settle_all(fs, 0);
+	remain = fs_itable_settle_all(fs, 0);
 	fs_orphan_tick(fs);
 	if (!fs->opts.check)
 		fs_board_leave(fs);
 	fs_free(fs);
+	return remain ? -EIO : 0;
 }

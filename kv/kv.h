@@ -193,6 +193,13 @@ int kv_open(const struct kv_opts *opts, struct kv **out);
  */
 void kv_on_shut_out(struct kv *kv, void (*fn)(void *arg), void *arg);
 
+/* What comes now is the last, up to kv_close(): while more nodes than the code
+ * bears do not answer this client, no operation of its waits for them beyond
+ * KV_LEAVE_MS from now, under way or to come (-ETIMEDOUT). Else nothing
+ * changes. */
+#define KV_LEAVE_MS 5000u
+void kv_leaving(struct kv *kv);
+
 /* Leave it: seals what is open, waits for acknowledgements. NULL is fine. */
 void kv_close(struct kv *kv);
 

@@ -164,6 +164,7 @@ err:
 
 static void close_session(struct mount *m)
 {
+	kv_leaving(m->kv);
 	fs_session_detach(m->fs);
 	fuse_session_unmount(m->se);
 	fuse_remove_signal_handlers(m->se);
@@ -276,7 +277,10 @@ err_kv:
 
 static void close_store(struct mount *m)
 {
-	fs_close(m->fs);
+	if (fs_close(m->fs) != 0)
+		say_err("%s: not all that was changed last could be written: "
+			"see 'aceso status'",
+			m->dir);
 	kv_close(m->kv);
 }
 

@@ -25,7 +25,8 @@ static const char *paint(const struct look *l, const char *word)
 	} table[] = {{"full", "\033[32m"},     {"up", "\033[32m"},
 		     {"degraded", "\033[33m"}, {"rebuilding", "\033[33m"},
 		     {"coming", "\033[33m"},   {"forming", "\033[33m"},
-		     {"lost", "\033[1;31m"},   {"down", "\033[31m"}};
+		     {"lost", "\033[1;31m"},   {"down", "\033[31m"},
+		     {"silent", "\033[31m"}};
 
 	if (!l->colour)
 		return "";
@@ -146,6 +147,9 @@ static void print_node(const struct look *l, const json_t *n)
 	char capacity[SIZE_TEXT_BYTES], used[SIZE_TEXT_BYTES];
 	const char *state = cmd_text(n, "state");
 
+	if (strcmp(state, "up") == 0 &&
+	    json_is_false(json_object_get(n, "answers")))
+		state = "silent";
 	printf("%4u %9d  %s%-10s%s %11s %11s", (unsigned)cmd_number(n, "id"),
 	       (int)cmd_number(n, "pid"), paint(l, state), state, plain(l),
 	       size_text(cmd_number(n, "used"), used),

@@ -410,13 +410,24 @@ int kv_open(const struct kv_opts *opts, struct kv **out)
 
 /* --- leaving -------------------------------------------------------------- */
 
+void kv_leaving(struct kv *kv)
+{
+	struct kv_thread *t = kv_thread(kv);
+
+	if (t != NULL)
+		atomic_store(&kv->leave_by,
+			     fab_now(t->fab) + KV_LEAVE_MS * UINT64_C(1000000));
+}
+
 /* State keys without a transaction: nobody asks for them again. */
 static void delete_state_keys(struct kv *kv)
 {
 	uint8_t key[TXN_KEY_BYTES];
+	int rc = 0;
 
-	while (txn_keys_pop(client_of(kv)->txn_keys, kv->id, key))
-		kv_del(kv, key, sizeof(key), 0);
+	while (rc != -ETIMEDOUT &&
+	       txn_keys_pop(client_of(kv)->txn_keys, kv->id, key))
+		rc = kv_del(kv, key, sizeof(key), 0);
 }
 
 void kv_close(struct kv *kv)

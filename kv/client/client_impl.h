@@ -30,6 +30,8 @@ struct kv {
 	struct lease *lease;	 /* NULL: its process can be ended */
 	_Atomic uint32_t op_seq; /* operation tags: id << 32 | op_seq */
 	bool persistent;	 /* the pool makes durable checkpoints */
+	/* kv_leaving(): nodes out of reach are not waited for beyond; or 0 */
+	_Atomic uint64_t leave_by;
 	/* Something was, since the last cut; the coordinator knows of it. */
 	_Atomic bool changed, changed_told;
 	/* more as client.c needs */

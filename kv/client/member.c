@@ -132,6 +132,17 @@ bool member_holds(struct member *m, uint32_t node, uint64_t epoch)
 	       atomic_load(&m->born[node]) <= epoch;
 }
 
+bool member_out_of_reach(struct member *m)
+{
+	const struct group *g = &m->kv->layout.group;
+	uint64_t up = member_up(m);
+	uint32_t away = 0;
+
+	for (uint32_t i = 0; i < g->nodes; i++)
+		away += !(up >> i & 1) || !fab_net_up(m->kv->net, (uint8_t)i);
+	return away > g->m;
+}
+
 uint64_t member_index_version(struct member *m)
 {
 	return atomic_load_explicit(&m->index_version, memory_order_relaxed);

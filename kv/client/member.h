@@ -26,6 +26,8 @@ uint64_t member_all(struct member *m);	 /* those and the ones COMING */
  * of @epoch: what was opened there then is there. */
 bool member_holds(struct member *m, uint32_t node, uint64_t epoch);
 uint64_t member_index_version(struct member *m);
+/* More nodes than the code bears are away, or not to be reached from here. */
+bool member_out_of_reach(struct member *m);
 
 /* The serving host of @shard, -EAGAIN while it is being rebuilt, -EIO lost. */
 int member_host(struct member *m, uint32_t shard);

@@ -263,13 +263,23 @@ uint64_t op_waited_ns(struct op *op)
 	return op->deadline == 0 ? 0 : now + op_timeout_ns(op) - op->deadline;
 }
 
+/* kv_leaving(): it has waited for what is out of reach. */
+static bool is_given_up(const struct op *op, uint64_t now)
+{
+	uint64_t leave_by = atomic_load(&op->kv->leave_by);
+
+	return leave_by != 0 && now >= leave_by &&
+	       member_out_of_reach(op->kv->member);
+}
+
 bool op_late(struct op *op)
 {
 	uint64_t now = fab_now(op->t->fab);
 
 	if (op->deadline == 0)
 		op->deadline = now + op_timeout_ns(op);
-	return now >= op->deadline || lease_is_dead(op->kv->lease);
+	return now >= op->deadline || lease_is_dead(op->kv->lease) ||
+	       is_given_up(op, now);
 }
 
 uint64_t op_slice(struct op *op)

@@ -34,11 +34,22 @@ static void add_node(struct sums *sum, const struct proto_stats *s)
 	sum->dead += s->dead_bytes;
 }
 
+/* Not in the view, or spared: as good as lost, unless they come back. */
+static unsigned nodes_away(const struct coord *c)
+{
+	uint64_t up = view_up(&c->view);
+	unsigned away = 0;
+
+	for (uint32_t id = 0; id < c->view.nodes; id++)
+		away += !(up >> id & 1) || c->node[id].spared;
+	return away;
+}
+
 static const char *redundancy(const struct coord *c)
 {
 	const struct view *v = &c->view;
 	uint32_t s;
-	unsigned away = v->nodes - (unsigned)__builtin_popcountll(view_up(v));
+	unsigned away = nodes_away(c);
 	bool full = away == 0;
 
 	if (c->forming)
@@ -343,6 +354,8 @@ static void stats_end(struct coord *c, struct coord_call *call, int status)
 	c->stats_out &= ~(UINT64_C(1) << call->node);
 	if (status == 0)
 		c->node[call->node].stats = call->reply.stats;
+	else /* nobody else may be asking it anything */
+		c->suspect |= UINT64_C(1) << call->node;
 	if (c->stats_out == 0)
 		answer_all(c, &c->asking, 0);
 }

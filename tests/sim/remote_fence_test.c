@@ -95,6 +95,46 @@ static void all_are(struct kv *kv, const char *want)
 	}
 }
 
+/* --- a pool of which more has gone than the code bears ----------------------
+ */
+
+/* Whoever leaves waits a while for what is out of reach, once and not for each
+ * operation; who stays waits as ever. */
+static void leave_what_is_gone(struct cluster *c, void *arg)
+{
+	struct kv *a = cluster_client(c);
+	uint64_t begin, took;
+	unsigned lost = 0;
+	int rc;
+
+	put_all(a, "1");
+	for (uint32_t id = 0; id < 3; id++)
+		cluster_kill_node(c, id);
+	begin = sim_now(cluster_sim(c));
+	for (char key = 'a'; key <= 'z' && lost == 0; key++)
+		lost += put(a, key, "2") != 0;
+	assert_int_equal(lost, 1);
+	assert_true(sim_now(cluster_sim(c)) - begin >= 30000 * MS);
+	kv_leaving(a);
+	begin = sim_now(cluster_sim(c));
+	for (char key = 'a'; key <= 'z'; key++) {
+		rc = put(a, key, "3");
+		assert_true(rc == 0 || rc == -ETIMEDOUT);
+		lost += rc != 0;
+	}
+	took = sim_now(cluster_sim(c)) - begin;
+	assert_true(lost > 2);
+	assert_true(took < (KV_LEAVE_MS + 2000) * MS);
+	begin = sim_now(cluster_sim(c));
+	cluster_client_close(c, a);
+	assert_true(sim_now(cluster_sim(c)) - begin < 5000 * MS);
+}
+
+static void test_leave_what_is_gone(void **state)
+{
+	run(leave_what_is_gone, NULL, 1, 30000);
+}
+
 /* --- a client that is cut off from everybody -------------------------------
  */
 
@@ -302,6 +342,7 @@ static void test_coord_dies(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_leave_what_is_gone),
 		cmocka_unit_test(test_cut_client),
 		cmocka_unit_test(test_stopped_client),
 		cmocka_unit_test(test_cut_together),

@@ -50,6 +50,15 @@ static void rebuild_waits_for_every_client(struct cluster *c, void *arg)
 
 static json_t *status_of(struct hand *h);
 
+static void expect_redundancy(struct hand *h, const char *want)
+{
+	json_t *o = status_of(h);
+
+	assert_string_equal(json_string_value(json_object_get(o, "redundancy")),
+			    want);
+	json_decref(o);
+}
+
 static bool answers(struct hand *h, unsigned node)
 {
 	json_t *o = status_of(h), *n;
@@ -85,7 +94,8 @@ static void hung_node_is_ended(struct cluster *c, void *arg)
 	hand_leave(&h);
 }
 
-/* Three that hang are not ended: with them data would go that may come back. */
+/* Three that hang are not ended: with them data would go that may come back.
+ * But it is said. */
 static void more_than_the_code_bears_are_spared(struct cluster *c, void *arg)
 {
 	struct hand h;
@@ -99,6 +109,7 @@ static void more_than_the_code_bears_are_spared(struct cluster *c, void *arg)
 	assert_int_equal(view_down(&h.joined.view), 0);
 	assert_false(answers(&h, 3));
 	assert_true(answers(&h, 1));
+	expect_redundancy(&h, "lost");
 	hand_leave(&h);
 }
 
