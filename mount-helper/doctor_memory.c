@@ -87,13 +87,56 @@ static void locked(struct doctor *d)
 			   "%s may be locked, %s are wanted", have, want);
 }
 
+/* Bytes of huge pages that nobody has: of /proc/meminfo. */
+static uint64_t huge_free(struct doctor *d)
+{
+	unsigned long n = 0, kib = 0;
+	char path[DOCTOR_PATH_BYTES], line[128];
+	FILE *f = fopen(doctor_path(d, "/proc/meminfo", path), "re");
+
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+		sscanf(line, "HugePages_Free: %lu", &n);
+		sscanf(line, "Hugepagesize: %lu", &kib);
+	}
+	if (f != NULL)
+		fclose(f);
+	return (uint64_t)n * kib << 10;
+}
+
+/* What an adapter registers is best in pages that were set aside. */
+static void huge_reserved(struct doctor *d)
+{
+	uint64_t need = node_bytes(d) != 0 ? node_bytes(d) : SMALL_BYTES;
+	uint64_t have = huge_free(d);
+	char free[SIZE_TEXT_BYTES], want[SIZE_TEXT_BYTES];
+
+	size_text(have, free);
+	size_text(need, want);
+	if (have >= need)
+		doctor_say(d, "huge-pages", DOCTOR_OK, NULL, NULL,
+			   "%s of huge pages are free for a node's memory",
+			   free);
+	else
+		doctor_say(d, "huge-pages", DOCTOR_WARN,
+			   "the RDMA adapter has to know a node's memory in "
+			   "pages of 4 KiB: it may be slower (a node that "
+			   "runs here already has its huge pages)",
+			   "sudo sysctl vm.nr_hugepages=N, N times 2 MiB "
+			   "being what the nodes of this host take and a "
+			   "tenth more",
+			   "%s of huge pages are free, %s are wanted", free,
+			   want);
+}
+
 static void huge(struct doctor *d)
 {
 	static const char file[] =
 		"/sys/kernel/mm/transparent_hugepage/shmem_enabled";
 	char line[128];
 
-	if (doctor_line(d, file, line, sizeof(line)) < 0)
+	if (has_rdma(d))
+		huge_reserved(d);
+	else if (doctor_line(d, file, line, sizeof(line)) < 0)
 		doctor_say(d, "huge-pages", DOCTOR_WARN,
 			   "large operations are slower than they could be",
 			   "boot a kernel with CONFIG_TRANSPARENT_HUGEPAGE",

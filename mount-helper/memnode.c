@@ -134,6 +134,26 @@ static int open_file(struct memnode *m)
 				  &m->region);
 }
 
+/* All of it will be touched when it is registered. */
+static int open_for_adapter(struct memnode *m, const char *name)
+{
+	struct proto_come *me = &m->host.come;
+	size_t len = strlen(me->why);
+	bool huge;
+	int rc = fab_region_open_huge(name, m->head.layout.size, &m->region,
+				      &m->region_fd, &huge);
+
+	if (rc < 0)
+		return rc;
+	snprintf(me->why + len, sizeof(me->why) - len, "%s",
+		 huge ? "; huge pages" : "; small pages");
+	if (!huge)
+		say_info("memory node %u: not enough huge pages are free "
+			 "(vm.nr_hugepages): its memory has small ones",
+			 m->opts->id);
+	return 0;
+}
+
 static int open_region(struct memnode *m)
 {
 	char name[CONF_POOL_BYTES_MAX + 32];
@@ -141,6 +161,8 @@ static int open_region(struct memnode *m)
 	if (m->opts->dir != NULL)
 		return open_file(m);
 	snprintf(name, sizeof(name), "aceso-%s-%u", m->opts->pool, m->opts->id);
+	if (m->host.verbs)
+		return open_for_adapter(m, name);
 	return fab_region_open(name, m->head.layout.size, &m->region,
 			       &m->region_fd);
 }

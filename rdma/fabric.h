@@ -323,6 +323,11 @@ int fab_any_open(const struct fab_key *key, struct fab_net **out);
 /* Zeroed memory of @size bytes that can be handed to others: a memfd, taken
  * from the system page by page as it is touched. Errors: -ENOMEM. */
 int fab_region_open(const char *name, uint64_t size, void **base, int *fd);
+/* The same in huge pages if as many are free as it takes (vm.nr_hugepages),
+ * which *@huge tells; else transparent ones are asked for. For memory that is
+ * touched as a whole at once, as what an adapter registers is. */
+int fab_region_open_huge(const char *name, uint64_t size, void **base, int *fd,
+			 bool *huge);
 void fab_region_close(void *base, uint64_t size, int fd);
 
 /* The same memory in a file: @fd, of at least @size bytes, which is mapped as

@@ -67,6 +67,12 @@ def adapter():
     return run("rdma", "resource", "show").stdout
 
 
+def huge_pages():
+    """For two nodes and a half."""
+    with open("/proc/sys/vm/nr_hugepages", "w", encoding="utf-8") as f:
+        f.write("200")
+
+
 def of_pool():
     """The pool's processes that run."""
     found = []
@@ -123,10 +129,14 @@ def fio_with_kills(mnt):
 
 def play(base, mnt):
     wait(lambda: status()["redundancy"] == "full", "the pool")
-    ways = {(n["transport"], n["why"]) for n in status()["nodes"]}
-    if ways != {("verbs", "there is an RDMA device")}:
+    ways = [(n["transport"], n["why"].split("; ")) for n in status()["nodes"]]
+    if any(way != "verbs" or why[0] != "there is an RDMA device" for way, why in ways):
         raise SystemExit(f"auto should be RDMA here: {ways}")
     ok("formed, over RDMA by itself")
+    pages = sorted(why[1] for _, why in ways)
+    if pages != ["huge pages"] * 2 + ["small pages"] * 3:
+        raise SystemExit(f"two nodes should have huge pages: {ways}")
+    ok("as many nodes as there is room for have huge pages")
     run(BIN + "/aceso-fuse", "-o", "pool=v", mnt)
     run("cp", "-r", TREE, mnt + "/a")
     same(mnt + "/a")
@@ -149,6 +159,7 @@ def main(base):
                       ACESO_STATE_DIR=base + "/state", ACESO_CONF="/dev/null")
     os.mkdir(base + "/state")
     used = adapter()
+    huge_pages()
     aceso("pool", "create", "v", "--nodes", ",".join([HOST] * NODES), "--node-size", "160M",
           "--lease-ms", "10000")
     log = open(base + "/log", "w", encoding="utf-8")

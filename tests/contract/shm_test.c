@@ -191,6 +191,48 @@ static void a_region_can_never_shrink(void **state)
 }
 
 /* A node that hands over something that could shrink is not believed. */
+/* As many huge pages as there are, or -1: they cannot be had here. */
+static long huge_pages(long wanted)
+{
+	static const char path[] = "/proc/sys/vm/nr_hugepages";
+	FILE *f = fopen(path, wanted >= 0 ? "w" : "r");
+	long n = -1;
+
+	if (f == NULL)
+		return -1;
+	if (wanted >= 0)
+		fprintf(f, "%ld\n", wanted);
+	else if (fscanf(f, "%ld", &n) != 1)
+		n = -1;
+	return fclose(f) == 0 ? n : -1;
+}
+
+/* One that does not fit into them has small pages; both are zeros, cannot
+ * shrink, and go. */
+static void a_region_may_have_huge_pages(void **state)
+{
+	const uint64_t size = (8 << 20) + 4096, most = UINT64_C(1) << 36;
+	long was = huge_pages(-1);
+	bool huge = false;
+	void *base;
+	int fd;
+
+	if (was < 0)
+		skip();
+	huge_pages(was + 5);
+	assert_int_equal(fab_region_open_huge("r", size, &base, &fd, &huge), 0);
+	printf("huge pages: %s\n", huge ? "yes" : "none can be had here");
+	assert_int_equal(((char *)base)[size - 1], 0);
+	memset(base, 1, size);
+	assert_int_equal(ftruncate(fd, 2 << 20), -1);
+	fab_region_close(base, size, fd);
+	assert_int_equal(fab_region_open_huge("r", most, &base, &fd, &huge), 0);
+	assert_false(huge);
+	assert_int_equal(((char *)base)[size], 0);
+	fab_region_close(base, most, fd);
+	huge_pages(was);
+}
+
 static void an_unsealed_region_is_refused(void **state)
 {
 	struct fab_server_opts o = {.size = 1 << 20, .on_call = nothing};
@@ -382,6 +424,7 @@ static int run_own(void)
 		cmocka_unit_test(bad_addresses_are_told_apart),
 		cmocka_unit_test(a_coordinator_has_no_region),
 		cmocka_unit_test(a_region_can_never_shrink),
+		cmocka_unit_test(a_region_may_have_huge_pages),
 		cmocka_unit_test(an_unsealed_region_is_refused),
 		X(frames_that_break_the_rules_cost_the_connection),
 		X(a_call_on_the_primary_socket_breaks_the_rules),

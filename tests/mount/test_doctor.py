@@ -46,6 +46,11 @@ class Host:
             self.put(port + "gid_attrs/ndevs/0", "eth7\n")
         self.put("sys/class/net/eth7/mtu", f"{mtu}\n")
         self.put("dev/infiniband/rdma_cm", "")
+        self.huge(512)
+
+    def huge(self, pages):
+        self.put("proc/meminfo", f"MemFree: 5 kB\nHugePages_Total: 600\nHugePages_Free: {pages}\n"
+                                 "Hugepagesize:       2048 kB\n")
 
     def pool(self, nodes, coords, name="far", size="64m", key=KEY, mode=0o600):
         text = (f"[pool]\nname = {name}\nuuid = {'12' * 16}\ncode = 2+1\nnode-size = {size}\n"
@@ -112,6 +117,7 @@ def rm(path):
     (lambda h: h.put("sys/kernel/mm/transparent_hugepage/shmem_enabled", "always [never]\n"),
      "huge-pages", "warn", "shmem_enabled"),
     (rm("sys/kernel/mm/transparent_hugepage/shmem_enabled"), "huge-pages", "warn", "kernel"),
+    (lambda h: (h.rdma(), h.huge(3)), "huge-pages", "warn", "vm.nr_hugepages"),
     (lambda h: shutil.rmtree(h.root / "dev/shm"), "shm", "warn", "mount -t tmpfs"),
     (lambda h: h.rdma(state="1: DOWN"), "rdma", "fail", "ip link set dev eth7 up"),
     (lambda h: h.rdma(gid="0000:0000:0000:0000:0000:0000:0000:0000"), "rdma-gid", "fail",
