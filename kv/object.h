@@ -61,6 +61,29 @@ struct object_hdr {
 _Static_assert(sizeof(struct object_hdr) == 64, "object_hdr is one unit");
 
 #define OBJECT_FATE_OFFSET 8u
+
+/* The version with which a key begins that no slot names, in the @times-th try
+ * to get past others' (0: the first), while the index version is @index: above
+ * all that the key had under index versions before. Only such a record can have
+ * been written by who then found the key there, or may say COMMITTED without
+ * having been the slot's (kv/client/insert.c). */
+static inline uint64_t object_first_version(uint64_t index, uint64_t times)
+{
+	uint64_t begun = (index << 8) + times;
+
+	return begun << 32 | (1 + (begun & 0xff));
+}
+
+/* The next one above @version. */
+static inline uint64_t object_first_above(uint64_t version)
+{
+	return object_first_version(0, (version >> 32) + 1);
+}
+
+static inline bool object_begins(uint64_t version)
+{
+	return (uint32_t)version == 1 + (version >> 32 & 0xff);
+}
 #define OBJECT_BYTES_MAX                                                       \
 	(sizeof(struct object_hdr) + KV_KEY_BYTES_MAX + KV_VALUE_BYTES_MAX +   \
 	 GROUP_UNIT_BYTES)

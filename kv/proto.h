@@ -10,7 +10,7 @@
 #include "kv/view.h"
 
 #define PROTO_MAGIC   0x4f534341u
-#define PROTO_VERSION 4u
+#define PROTO_VERSION 5u
 
 enum proto_role { PROTO_CLIENT = 1, PROTO_NODE, PROTO_COORD, PROTO_TOOL };
 

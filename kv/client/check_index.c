@@ -498,9 +498,31 @@ static void check_txn(struct slot_look *l)
 		   (unsigned long long)l->at, l->shard);
 }
 
+/* What is tentative may go only if no replay can take its record for one that
+ * was acknowledged later (N3 in insert.c): else the sweep takes it out. */
+static bool may_empty(struct slot_look *l)
+{
+	struct kv_check *c = l->c;
+	fab_addr addr = slot_addr(l->slot.word);
+
+	if (!c->o.mend || !c->o.slots || kv_clients(c->kv) > 1)
+		return false;
+	l->len = record_len(l);
+	if (l->len == 0)
+		return true;
+	if (check_read(c, fab_addr_node(addr), fab_addr_offset(addr), c->buf,
+		       l->len) != 0)
+		return false;
+	return !record_right(l, c->buf) || !in_place(l) ||
+	       l->o.hdr.version <
+		       object_first_version(member_index_version(c->kv->member),
+					    0);
+}
+
 static void check_doubt(struct kv_check *c, const struct check_doubt *d)
 {
 	struct slot_look l = {.c = c, .shard = d->shard, .at = d->slot};
+	bool empty;
 
 	if (read_slots(c, d->shard, d->slot, 1, &l.slot) != 0 ||
 	    l.slot.word != d->word)
@@ -511,7 +533,9 @@ static void check_doubt(struct kv_check *c, const struct check_doubt *d)
 	}
 	if (!host_answers(&l))
 		return;
-	if (c->o.mend && c->o.slots && kv_clients(c->kv) <= 1)
+	empty = may_empty(&l);
+	l.o.key = NULL;
+	if (empty)
 		slot_wrong(&l, KV_DAMAGE_TENTATIVE, 0,
 			   "belongs to an insert that nobody goes on with");
 	else

@@ -69,7 +69,7 @@ static int take_spot(struct op *op, op_state *again)
 	return OP_AGAIN;
 }
 
-static op_state fate_start, fate_done, kill_start, kill_done;
+static op_state fate_start, kill_start, kill_done;
 
 static void encode(struct op *op)
 {
@@ -292,14 +292,19 @@ int op_won(struct op *op)
 	return op_goto(op, fate_start);
 }
 
+uint32_t op_fill_committed(struct op *op)
+{
+	return fill_fate(op, &committed);
+}
+
 static int fate_start(struct op *op)
 {
-	uint32_t n = fill_fate(op, &committed);
+	uint32_t n = op_fill_committed(op);
 
 	fab_cas(&op->ops[n], op->host,
 		op_slot_off(op, op->mine) + offsetof(struct slot, version),
 		op->hint, op->version);
-	return op_post(op, n + 1, fate_done);
+	return op_post(op, n + 1, op_said);
 }
 
 /* What it replaced is free, what it wrote is known. */
@@ -331,9 +336,9 @@ static void remember(struct op *op)
 	op->rq->version = op->version;
 }
 
-static int fate_done(struct op *op)
+int op_said(struct op *op)
 {
-	const struct fab_op *hint = &op->ops[op->spot.copies];
+	const struct fab_op *hint = &op->ops[op->batch.n - 1];
 	uint32_t up;
 
 	if (fate_status(op, &up) != 0)
@@ -369,7 +374,8 @@ static int kill_done(struct op *op)
 	uint32_t up;
 
 	if (fate_status(op, &up) != 0)
-		return op_sleep(op, kill_start);
+		return op->passed ? op_unsure(op, op->kill_then)
+				  : op_sleep(op, kill_start);
 	space_abandon(op->kv->space, &op->spot);
 	op->has_spot = false;
 	op_yield(op);
@@ -417,7 +423,8 @@ static bool may_be_taken(struct op *op)
 	       op_waited_ns(op) >= op_timeout_ns(op) / 2;
 }
 
-/* A tentative slot of ours that is still there must go before its record. */
+/* A tentative slot of ours that is still there must go before its record; or it
+ * has put others' out of the way, and must not (insert.c, N3). */
 static int unsure_lost(struct op *op)
 {
 	uint64_t planted = op->word | SLOT_TENTATIVE;
@@ -429,6 +436,8 @@ static int unsure_lost(struct op *op)
 
 		if (op->pair[p][at].word != planted)
 			continue;
+		if (op->passed)
+			return op_goto(op, insert_resume);
 		fab_cas(&op->ops[0], op->host,
 			op_slot_off(op, op->place[p] + at), planted, 0);
 		return op_post(op, 1, unsure_withdrawn);

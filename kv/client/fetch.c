@@ -65,12 +65,14 @@ static bool same_key(const struct op *op, const struct object *o)
 }
 
 /* True if the record's version is the one that the slot's word and hint name,
- * or it says itself that it was the slot's. */
+ * or it says itself that it was the slot's (but for one that begins a key:
+ * insert.c, N3). */
 static bool was_the_slots(const struct op *op, const struct object_hdr *h)
 {
 	if ((uint8_t)h->version != slot_version8(op->seen.word))
 		return false;
-	return h->version == op->seen.hint || h->fate == OBJECT_COMMITTED;
+	return h->version == op->seen.hint ||
+	       (h->fate == OBJECT_COMMITTED && !object_begins(h->version));
 }
 
 static void take_seen(struct op *op, const struct object *o)

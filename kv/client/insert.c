@@ -5,17 +5,27 @@
  *       | the key is there: -EEXIST, or commit over its tombstone
  *   2 {CAS an empty slot: 0 -> word + TENTATIVE, READ both pairs}
  *       | look for the key in other slots
- *       |   firm:       withdraw (CAS own slot to 0), go to 1
- *       |   tentative, in a higher slot: kill it (CAS it to 0), go on
- *       |   tentative, in a lower slot: withdraw, wait a little, go to 1;
- *       |       still there the next time: its owner is dead, kill it
- *   3 CAS own slot: tentative -> word      fails if it was killed: go to 1
- *   4 fate (commit.c)
+ *       |   firm, or tentative with a version at least ours: withdraw (CAS own
+ *       |       slot to 0), KILLED, wait a little, go to 1 with a version above
+ *       |   all others passed; those left are tentative with versions below
+ *       |       ours: kill them (CAS to 0; one that got firm: withdraw)
+ *   3 {WRITE fate: COMMITTED, CAS own slot: tentative -> word, its hint}
+ *       | it was killed: KILLED, go to 1
+ *      done
  *
  * N1. Of two that overlap, the one whose CAS in step 2 came later sees the
  *     other, so not both get past step 2 in peace; and step 3 fails for whom
  *     the other has killed. Two firm slots of one key cannot be.
- * N2. Readers pass over tentative slots: an insert is seen from step 3 on. */
+ * N2. Readers pass over tentative slots: an insert is seen from step 3 on.
+ * N3. A record may say COMMITTED, and its word be killed, or its client dead
+ *     before it was firm. A replay that takes it must not take it for one that
+ *     was acknowledged. So it is killed by a higher version only, which goes
+ *     before it in a replay; and who has passed (op->passed) and so may have
+ *     killed one does not withdraw any more, but for one that is firm, and
+ *     would be of a higher version yet: it stays in its slot till it is firm,
+ *     or a higher one kills it, or a replay has begun, which reads all records.
+ *     Who dies leaves it there; the sweep that takes it out marks its record
+ *     and has the index version grow before. */
 #include <errno.h>
 
 #include "kv/client/addr_cache.h"
@@ -25,17 +35,27 @@
 
 static op_state insert_read, insert_found, insert_again, insert_reread,
 	insert_reread_done, insert_exists, insert_full, insert_planted,
-	insert_rivals, insert_rival_seen, insert_rival_killed, insert_withdrawn,
-	insert_firm, insert_put, insert_resolve, insert_decide;
+	insert_resumed, insert_rivals, insert_rival_seen, insert_rival_killed,
+	insert_withdrawn, insert_firm, insert_put, insert_resolve,
+	insert_decide;
+
+static uint64_t version_above(const struct op *op)
+{
+	uint64_t first =
+		object_first_version(member_index_version(op->kv->member), 0);
+
+	return first > op->above ? first : object_first_above(op->above);
+}
 
 int insert_start(struct op *op)
 {
-	uint64_t version = member_index_version(op->kv->member) << 40 | 1;
+	uint64_t version = version_above(op);
 	uint32_t n;
 	int rc = op_locate(op, insert_start);
 
 	if (rc != OP_AGAIN)
 		return rc;
+	op->passed = false;
 	op->seen = (struct op_seen){.there = false};
 	op->was = op->seen;
 	op->lost = insert_again;
@@ -185,20 +205,42 @@ static int insert_choose(struct op *op)
 	return op_post(op, 3, insert_planted);
 }
 
+static int insert_look_round(struct op *op)
+{
+	op->cand = 0;
+	op->lower = 0;
+	return op_goto(op, insert_rivals);
+}
+
 static int insert_planted(struct op *op)
 {
 	if (op_failed(op, 0, 3) != 0)
 		return op_unsure(op, insert_again);
 	if (op->ops[0].old != 0)
 		return op_goto(op, insert_reread);
-	op->cand = 0;
-	return op_goto(op, insert_rivals);
+	return insert_look_round(op);
+}
+
+/* From commit.c: it had passed when something failed; its word, which was seen
+ * again in slot op->mine, is tentative still. */
+int insert_resume(struct op *op)
+{
+	op_read_pairs(op, 0);
+	return op_post(op, 2, insert_resumed);
+}
+
+static int insert_resumed(struct op *op)
+{
+	if (op_failed(op, 0, 2) != 0)
+		return op_unsure(op, insert_again);
+	return insert_look_round(op);
 }
 
 /* --- rivals --------------------------------------------------------------- */
 
 static int withdraw(struct op *op)
 {
+	op->passed = false;
 	fab_cas(&op->ops[0], op->host, op_slot_off(op, op->mine),
 		op->word | SLOT_TENTATIVE, 0);
 	return op_post(op, 1, insert_withdrawn);
@@ -208,41 +250,47 @@ static int insert_withdrawn(struct op *op)
 {
 	if (op_failed(op, 0, 1) != 0)
 		return op_unsure(op, insert_again);
-	return op_sleep(op, insert_reread);
+	return op_kill(op, insert_again);
 }
 
-static int confirm(struct op *op)
+static struct slot *cand_slot(struct op *op, uint32_t cand)
 {
-	fab_cas(&op->ops[0], op->host, op_slot_off(op, op->mine),
-		op->word | SLOT_TENTATIVE, op->word);
-	return op_post(op, 1, insert_firm);
+	return &op->pair[cand / BUCKET_PAIR_SLOTS][cand % BUCKET_PAIR_SLOTS];
 }
+
+static uint64_t cand_number(const struct op *op, uint32_t cand)
+{
+	return op->place[cand / BUCKET_PAIR_SLOTS] + cand % BUCKET_PAIR_SLOTS;
+}
+
+static int insert_pass(struct op *op);
 
 static int insert_rivals(struct op *op)
 {
 	while (op->cand < 2 * BUCKET_PAIR_SLOTS) {
-		uint32_t p = op->cand / BUCKET_PAIR_SLOTS;
-		uint32_t i = op->cand % BUCKET_PAIR_SLOTS;
-		const struct slot *s = &op->pair[p][i];
+		uint64_t number = cand_number(op, op->cand);
+		const struct slot *s = cand_slot(op, op->cand);
 
 		op->cand++;
 		if (s->word == 0 || slot_print(s->word) != op->print ||
-		    op->place[p] + i == op->mine)
+		    number == op->mine)
 			continue;
-		op->seen.slot = op->place[p] + i;
+		op->seen.slot = number;
 		op->seen.word = s->word;
 		op->seen.hint = s->version;
 		return op_fetch(op, insert_rival_seen);
 	}
 	op->seen.there = false;
-	return confirm(op);
+	op->passed = true;
+	return insert_pass(op);
 }
 
-static int kill_rival(struct op *op)
+/* Seen as slot op->cand - 1. */
+static int is_lower(struct op *op)
 {
-	fab_cas(&op->ops[0], op->host, op_slot_off(op, op->seen.slot),
-		op->seen.word, 0);
-	return op_post(op, 1, insert_rival_killed);
+	cand_slot(op, op->cand - 1)->word = op->seen.word;
+	op->lower |= UINT32_C(1) << (op->cand - 1);
+	return op_goto(op, insert_rivals);
 }
 
 static int insert_rival_seen(struct op *op)
@@ -250,32 +298,69 @@ static int insert_rival_seen(struct op *op)
 	if (op_moved(op))
 		return op_find_out(op, insert_again);
 	if (op->fetched == -EBADMSG)
-		return kill_rival(op); /* of a client long dead */
+		return is_lower(op); /* of a client long dead */
 	if (op->fetched == -ENOENT)
 		return op_goto(op, insert_rivals);
+	if (op->fetched != 0 && op->passed)
+		return op_unsure(op, insert_again); /* to look again */
 	if (op->fetched != 0 || !(op->seen.word & SLOT_TENTATIVE))
 		return withdraw(op);
-	if (op->seen.slot > op->mine || op->rival == op->seen.word)
-		return kill_rival(op);
-	op->rival = op->seen.word;
+	if (op->seen.version < op->version)
+		return is_lower(op);
+	if (op->passed) /* it came later, and sees us */
+		return op_goto(op, insert_rivals);
+	op->above = op->seen.version;
 	return withdraw(op);
 }
 
-static int insert_rival_killed(struct op *op)
+/* --- past all others ------------------------------------------------------ */
+
+static int confirm(struct op *op)
 {
-	if (op_failed(op, 0, 1) != 0)
-		return op_unsure(op, insert_again);
-	if (op->ops[0].old != op->seen.word)
-		return withdraw(op); /* firm by now, or gone */
-	return op_goto(op, insert_rivals);
+	uint64_t off = op_slot_off(op, op->mine);
+	uint32_t n = op_fill_committed(op);
+
+	fab_cas(&op->ops[n], op->host, off, op->word | SLOT_TENTATIVE,
+		op->word);
+	fab_cas(&op->ops[n + 1], op->host, off + offsetof(struct slot, version),
+		op->hint, op->version);
+	return op_post(op, n + 2, insert_firm);
 }
 
-static int insert_firm(struct op *op)
+static int insert_pass(struct op *op)
 {
+	uint32_t cand;
+
+	if (op->lower == 0)
+		return confirm(op);
+	cand = (uint32_t)__builtin_ctz(op->lower);
+	fab_cas(&op->ops[0], op->host, op_slot_off(op, cand_number(op, cand)),
+		cand_slot(op, cand)->word, 0);
+	return op_post(op, 1, insert_rival_killed);
+}
+
+/* Was it quicker? What else may be there came after us, and sees us. */
+static int insert_rival_killed(struct op *op)
+{
+	uint64_t word = cand_slot(op, (uint32_t)__builtin_ctz(op->lower))->word;
+
 	if (op_failed(op, 0, 1) != 0)
 		return op_unsure(op, insert_again);
-	if (op->ops[0].old != (op->word | SLOT_TENTATIVE))
-		return op_goto(op, insert_reread);
+	if (op->ops[0].old == (word & ~SLOT_TENTATIVE))
+		return withdraw(op);
+	op->lower &= op->lower - 1;
+	return insert_pass(op);
+}
+
+/* The copies are looked at by op_said(), once it is known to have won. */
+static int insert_firm(struct op *op)
+{
+	const struct fab_op *cas = &op->ops[op->spot.copies];
+
+	if (op_failed(op, op->spot.copies, op->spot.copies + 1) != 0)
+		return op_unsure(op, insert_again);
+	if (cas->old != (op->word | SLOT_TENTATIVE))
+		return op_kill(op, insert_again);
 	op->was.there = false;
-	return op_won(op);
+	return op_goto(op, op_said);
 }

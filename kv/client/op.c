@@ -112,8 +112,8 @@ static void op_init(struct op *op, struct kv *kv, struct kv_thread *t,
 	op->deadline = 0;
 	op->tries = 0;
 	op->doubts = 0;
-	op->rival = 0;
-	op->rivals = 0;
+	op->above = 0;
+	op->passed = false;
 	op->intent = NULL;
 	op->rolled_back = 0;
 	op->txn = NULL;

@@ -122,9 +122,11 @@ struct op {
 	uint64_t mine;	    /* number of the slot it goes to */
 	uint64_t hint;	    /* that slot's version, just before */
 	struct op_seen was; /* what it replaces */
-	uint64_t rival;	    /* insert: a tentative word met before */
-	uint32_t rivals;
-	uint64_t written; /* insert: the view in which its record was */
+	/* insert.c */
+	uint64_t written; /* the view in which its record was */
+	uint64_t above;	  /* its version must be above this */
+	uint32_t lower;	  /* slots of both pairs whose words must go */
+	bool passed;	  /* its word goes for no other's any more */
 	/* transactions: txn.h */
 	const void *intent; /* RESOLVE: the one in the way, a record's value */
 	uint64_t intent_version;
@@ -235,6 +237,10 @@ int op_commit(struct op *op, uint64_t version, op_state *lost);
  * done; else return it. @again: the state after a wait. */
 int op_record(struct op *op, uint64_t version, uint32_t at, uint32_t *n,
 	      op_state *again);
+/* Fill ops[0...]: all its copies say COMMITTED; how many. */
+uint32_t op_fill_committed(struct op *op);
+/* They may; the last of the batch moved the hint. Ends. */
+op_state op_said;
 /* The record is written: swing op->seen's slot to it. */
 int op_swing(struct op *op, op_state *lost);
 /* Slot op->mine names it (its hint was op->hint): say so, end. */
@@ -252,7 +258,8 @@ op_state get_start; /* get.c */
 op_state get_again;
 op_state put_start; /* put.c: put, put_if, del */
 op_state put_again;
-op_state insert_start;	/* insert.c */
+op_state insert_start; /* insert.c */
+op_state insert_resume;
 op_state resolve_start; /* intent.c */
 
 /* get.c: the end, with a value. */

@@ -66,7 +66,8 @@ int put_again(struct op *op)
  * this key ever had, of which anything may be left. */
 static uint64_t version_after(const struct op *op)
 {
-	uint64_t first = member_index_version(op->kv->member) << 40 | 1;
+	uint64_t first =
+		object_first_version(member_index_version(op->kv->member), 0);
 	uint64_t next = op->seen.version + 1;
 
 	return op->seen.type == OBJECT_TOMB && next < first ? first : next;

@@ -52,11 +52,15 @@ static int sort_slots(struct merge *m)
 
 	for (s = 0; s < m->slots; s++) {
 		word = m->o->image[s].word;
-		if (!slot_taken(word))
+		if (word == 0)
 			continue;
 		rc = kept_life(m->o, word, &life);
+		if (rc == 0 && word & SLOT_TENTATIVE && life != 0)
+			return -ESTALE; /* I5 */
 		if (rc != 0)
 			return rc;
+		if (word & SLOT_TENTATIVE)
+			continue;
 		m->fate[s] = life != 0 ? FATE_STAYS : FATE_GONE;
 	}
 	return 0;

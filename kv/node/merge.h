@@ -17,11 +17,13 @@
  * I3. A firm slot of the image that names a block which was read is given up:
  *     if its record still counts, the replay has found it, else its successor.
  *     Likewise one that names a FREE block: its record was superseded.
- * Tentative slots are given up as well: who planted them has a record that is
- * not settled yet, in a block that is OPEN, or is dead. I4. So for each slot
- * given up there is a winner with its fingerprint that belongs there. If there
- * is none the image caught a swing that was undone (C4 in client/commit.c), and
- * what was there before is not known: -ESTALE, and all is read after all.
+ * Tentative slots are given up as well, if their records were read. I5. One in
+ * a KEPT block, of a client that died or gave up long ago, may say COMMITTED
+ * (N3 in kv/client/insert.c), and be taken by a later replay: then all is read
+ * now, -ESTALE. I4. So for each firm slot given up there is a winner with its
+ * fingerprint that belongs there. If there is none the image caught a swing
+ * that was undone (C4 in client/commit.c), and what was there before is not
+ * known: -ESTALE, and all is read after all.
  *
  * An image is of no single moment; that does no harm: a slot that changed while
  * it was made changed after T. */
@@ -52,8 +54,8 @@ struct merge_opts {
 /* else the slot to prefer */
 
 /* Pin the slots that hold on to @p. *where: for each of newest_room() places,
- * the caller's to free. Errors: -ESTALE the image cannot be used (I4); -EBADMSG
- * it makes no sense: likewise; -ENOMEM; those of fetch_record(). */
+ * the caller's to free. Errors: -ESTALE the image cannot be used (I4, I5);
+ * -EBADMSG it makes no sense: likewise; -ENOMEM; those of fetch_record(). */
 int merge_image(const struct merge_opts *o, struct place *p, uint32_t **where,
 		uint64_t *pinned);
 

@@ -10,7 +10,6 @@
 #include "kv/slot.h"
 
 #define NEWEST_ROOM_FIRST 1024u
-#define VERSION_ANEW_BITS 40
 
 struct newest {
 	uint64_t secret;
@@ -175,11 +174,6 @@ const struct newest_key *newest_at(const struct newest *t, size_t i)
 	return is_gap(&t->key[i]) ? NULL : &t->key[i];
 }
 
-static bool began_anew(const struct newest_rec *r)
-{
-	return (r->version & ((UINT64_C(1) << VERSION_ANEW_BITS) - 1)) == 1;
-}
-
 const struct newest_rec *newest_choose(const struct newest_key *k)
 {
 	const struct newest_rec *c = &k->committed, *p = &k->pending;
@@ -188,7 +182,7 @@ const struct newest_rec *newest_choose(const struct newest_key *k)
 		return c->word != 0 ? c : p->word != 0 ? p : NULL;
 	if (p->version <= c->version)
 		return c;
-	if (began_anew(p) && !(c->word & SLOT_TOMB))
+	if (object_begins(p->version) && !(c->word & SLOT_TOMB))
 		return c; /* N2 */
 	return p;
 }

@@ -4,8 +4,8 @@
  * N1. Per key the highest version counts; among equals COMMITTED before SOLO
  *     before PENDING; among SOLO the latest client's, and of its own the first
  *     (kv/client/alone.h); then the lower address; never KILLED.
- * N2. But a PENDING record that began a key anew (an insert: its version is an
- *     index version << 40 | 1) does not count beside a COMMITTED one that is
+ * N2. But a PENDING record that began a key anew (an insert:
+ *     object_begins()) does not count beside a COMMITTED one that is
  *     live: it was written by an insert that found the key there and had no
  *     time to kill it. Had it been in the slot, what is live would be dead.
  * A lone PENDING record is rolled forward: see kv/object.h.

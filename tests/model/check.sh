@@ -34,8 +34,11 @@ fails() { # fails MUTATION MODEL [FLAGS]
 	[ "${n:-0}" != 0 ] || { echo "$1: the mutation was not found: the model does not bite"; bad=1; }
 }
 
-holds insert
+holds insert -DREPLAYS=1
 fails 1 insert
+fails 2 insert
+fails 3 insert -DCLIENTS=3
+fails 4 insert -DREPLAYS=1
 for alone in 0 1; do
 	holds update -DALONE=$alone
 	for mutation in 1 2 3; do

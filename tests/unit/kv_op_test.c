@@ -276,7 +276,8 @@ static void round_trips_are_within_the_budget(void **state)
 
 	b = s->insert;
 	assert_int_equal(kv_insert(kv, "k", 1, "v", 1, NULL), 0);
-	assert_int_equal(cost(b, &s->insert).batches, 4);
+	assert_int_equal(cost(b, &s->insert).batches, 3);
+	assert_int_equal(cost(b, &s->insert).ops, 13);
 	b = s->get;
 	assert_value("k", "v");
 	assert_int_equal(cost(b, &s->get).batches, 1);
