@@ -18,6 +18,7 @@ While working on one row: --rows REGEX (those that it builds on are run, and not
 shown), --beside BIN for another build in the same run, BIN its build/bin.
 """
 import argparse
+import contextlib
 import json
 import mmap
 import os
@@ -25,6 +26,7 @@ import platform
 import re
 import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -40,11 +42,90 @@ EXAMPLE = "/usr/share/doc/libfuse3-dev/examples/passthrough_ll.c"
 TARGET = 0.7  # of passthrough_ll: what issue 2 asks of every row
 
 
+class Ended(SystemExit):
+    """A signal came: what was begun is taken back on the way out."""
+
+
+class Signals:
+    """SIGTERM and the like end the run as an error would, but never in the
+    middle of making a mount or of taking one away: they wait for that."""
+    waiting, held = 0, 0
+
+    @classmethod
+    def came(cls, signum, _):
+        cls.waiting = signum
+        cls.heed()
+
+    @classmethod
+    def heed(cls):
+        if cls.waiting and not cls.held:
+            signum, cls.waiting = cls.waiting, 0
+            raise Ended(128 + signum)
+
+    @classmethod
+    @contextlib.contextmanager
+    def wait(cls):
+        cls.held += 1
+        try:
+            yield
+        finally:
+            cls.held -= 1
+        cls.heed()
+
+    @classmethod
+    def watch(cls):
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(signum, cls.came)
+
+
+@contextlib.contextmanager
+def child(argv, **kw):
+    """A process that ends, with all that it started, if we do before it."""
+    with subprocess.Popen(argv, text=True, start_new_session=True, **kw) as process:
+        try:
+            yield process
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+
+
 def run(argv, **kw):
-    done = subprocess.run(argv, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kw)
-    if done.returncode != 0:
-        sys.exit(f"bench.py: {' '.join(map(str, argv))}: {done.stderr.strip()}")
-    return done.stdout
+    with child(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kw) as process:
+        out, err = process.communicate()
+    if process.returncode != 0:
+        sys.exit(f"bench.py: {' '.join(map(str, argv))}: {err.strip()}")
+    return out
+
+
+def unmount(folder):
+    """Its last users may have been killed a moment ago."""
+    for _ in range(100):
+        if not os.path.ismount(folder):
+            return
+        if subprocess.run(["umount", folder], stderr=subprocess.DEVNULL).returncode != 0:
+            time.sleep(0.1)
+    sys.exit(f"bench.py: {folder} stays busy")
+
+
+@contextlib.contextmanager
+def mounted(kinds, base):
+    """One mount of each kind, in folders of @base; taken away at the end."""
+    with contextlib.ExitStack() as sides:
+        made = []
+        for kind in kinds:
+            folder = os.path.join(base, kind.name)
+            os.makedirs(folder)
+            with Signals.wait():
+                side = kind(folder)
+                sides.callback(close, side)
+            made.append(side)
+        yield made
+
+
+def close(side):
+    with Signals.wait():
+        side.close()
 
 
 def build():
@@ -91,7 +172,7 @@ class Tmpfs(Side):
         run(["mount", "-t", "tmpfs", "-o", "size=4g", "bench", self.dir])
 
     def close(self):
-        run(["umount", self.dir])
+        unmount(self.dir)
 
 
 class Passthrough(Side):
@@ -112,12 +193,8 @@ class Passthrough(Side):
         run([exe, "-o", f"source={self.under}", "-o", "allow_other,default_permissions", self.dir])
 
     def close(self):
-        run(["umount", self.dir])
-        for _ in range(50):  # until its process is gone
-            if subprocess.run(["umount", self.under], stderr=subprocess.DEVNULL).returncode == 0:
-                return
-            time.sleep(0.1)
-        sys.exit(f"bench.py: {self.under} stays busy")
+        unmount(self.dir)
+        unmount(self.under)  # when its process is gone
 
 
 class Aceso(Side):
@@ -131,7 +208,7 @@ class Aceso(Side):
         run([os.path.join(self.bin, "aceso-fuse"), "-o", f"size=4g,pool={self.pool}", self.dir])
 
     def close(self):
-        run(["umount", self.dir])
+        unmount(self.dir)
 
 
 class Beside(Aceso):
@@ -282,12 +359,7 @@ def mounts(base, short, rounds, regex, kinds, touch):
     plan = chosen(rows(short, base), regex)
     taken = {}
     for round in range(rounds):
-        sides = []
-        try:
-            for kind in kinds:
-                folder = os.path.join(base, f"{kind.name}-{round}")
-                os.mkdir(folder)
-                sides.append(kind(folder))
+        with mounted(kinds, os.path.join(base, str(round))) as sides:
             for i, (title, unit, work, cold, warm, _) in enumerate(plan):
                 if sys.stderr.isatty():
                     print(f"\r  round {round + 1}/{rounds}, {i + 1}/{len(plan)} {title:<50}", end="",
@@ -296,9 +368,6 @@ def mounts(base, short, rounds, regex, kinds, touch):
                 for side in sides[turn:] + sides[:turn]:
                     prepare(side, work, cold, warm if touch else 0)
                     taken.setdefault((i, side.name), []).append(one(side, work))
-        finally:
-            for side in sides:
-                side.close()
     table = []
     for i, (title, unit, _, _, _, named) in enumerate(plan):
         if not named:
@@ -319,17 +388,13 @@ def store(base, short):
     but makes two clients (kv/client/alone.h)."""
     told = {}
     for name in ("alone", "beside a mount"):
-        folder = os.path.join(base, "store " + name)
-        os.mkdir(folder)
-        side = Aceso(folder)
-        argv = [KVBENCH, f"/run/aceso/{side.pool}/pool.sock", "20000" if short else "300000"]
-        with subprocess.Popen(argv + ["alone"] * (name == "alone"), stdout=subprocess.PIPE, text=True) as kvbench:
-            if name == "alone":
-                kvbench.stdout.readline()  # "joined"
-                side.close()
-            told[name] = json.loads(kvbench.stdout.read())["rows"]
-        if name != "alone":
-            side.close()
+        with mounted([Aceso], os.path.join(base, "store " + name)) as (side,):
+            argv = [KVBENCH, f"/run/aceso/{side.pool}/pool.sock", "20000" if short else "300000"]
+            with child(argv + ["alone"] * (name == "alone"), stdout=subprocess.PIPE) as kvbench:
+                if name == "alone":
+                    kvbench.stdout.readline()  # "joined"
+                    close(side)
+                told[name] = json.loads(kvbench.stdout.read())["rows"]
     return told
 
 
@@ -357,6 +422,7 @@ def main():
         kinds.append(Beside)
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
         sys.exit("bench.py: needs root (it mounts) and /dev/fuse")
+    Signals.watch()
     build()
     base = tempfile.mkdtemp(prefix="aceso-bench-")
     try:
