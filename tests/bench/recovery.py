@@ -4,8 +4,8 @@ and --mib of bulk: kill -9 of a node, then the time to the first read of a file
 (none cached), to an index that serves whole, and (where nodes are started again,
 -o respawn=yes) to full redundancy; and what a stream of small writes gets done
 meanwhile, as a share of what it did before and does afterwards. Then the same
-with nobody writing: how many MB/s are brought back. Every round has a pool of
-its own and another node die.
+with nobody writing: how many MB/s are brought back. And how much memory the
+nodes have in the end. Every round has a pool of its own and another node die.
 
 And --full: random overwrites of 4 KiB, O_DIRECT, in a pool that is 10, 50, 80
 and 95 % full, each after as many as use up what is free. Prints tables.
@@ -140,19 +140,27 @@ def during(pool, watch, stream, node, respawn):
 
 
 def idle(pool, watch, node):
-    """Kill @node of a pool at rest: MB of blocks a second, from when the new process comes until it is up, and a
-    second of its CPU time, its start included."""
+    """Kill @node of a pool at rest: MB of blocks a second, from when they are brought back (the new process has come
+    and the index serves) until it is up; and a second of the process's CPU time, its start included."""
     time.sleep(1.5)  # what was written before is settled
     was = pool.status()["nodes"][node]
     os.kill(was["pid"], signal.SIGKILL)
     begin = time.monotonic()
-    coming = watch.until(lambda s: s["nodes"][node]["state"] == "coming", begin)
+    blocks = watch.until(lambda s: s["recovery"]["tier"] == "blocks", begin)
     full = watch.until(lambda s: is_full(s, was["pid"]), begin)
     with open(f"/proc/{pool.status()['nodes'][node]['pid']}/stat") as f:
         ticks = sum(map(int, f.read().rpartition(")")[2].split()[11:13]))
     mb = was["used"] / 1e6
-    return {"rebuilt when idle, MB/s": mb / (full - coming),
+    return {"rebuilt when idle, MB/s": mb / (full - blocks),
             "rebuilt, MB per CPU s": mb / max(ticks, 1) * os.sysconf("SC_CLK_TCK")}
+
+
+def memory(pool):
+    """What the nodes hold in the end, all five: blocks in use for each byte of the users', and beyond blocks."""
+    now = pool.status()
+    written = sum(os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(pool.dir) for name in names)
+    return {"blocks in use, of files' bytes": now["raw_used"] / written,
+            "nodes beyond them, MiB": sum(n["rss_beyond"] for n in now["nodes"]) / (1 << 20)}
 
 
 def one(opts, node):
@@ -167,6 +175,7 @@ def one(opts, node):
             stream.end()
         if opts.respawn:
             told.update(idle(pool, watch, (node + 1) % 5))
+        told.update(memory(pool))
         return told
     finally:
         watch.end()
