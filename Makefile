@@ -182,10 +182,14 @@ lint-cppcheck:
 		--include=/usr/include/$(shell gcc -print-multiarch)/sys/queue.h \
 		$(wildcard rdma ec checkpoint kv fs mount-helper)
 
-# The fabric beside its transports' raw speed; the store's round trips.
+# The fabric beside its transports' raw speed; the store's round trips. Then the
+# same over verbs, in the guest that has them.
 .PHONY: bench-net
 bench-net: all $(BENCH_BIN)
+	@scripts/deps.sh rdma
 	@/usr/bin/python3 tests/bench/net.py $(if $(SHORT),--rounds 1 --ms 100)
+	@tests/rdma-vm.sh -t 600 /usr/bin/python3 tests/bench/net.py --verbs 10.77.0.1 \
+		$(if $(SHORT),--rounds 1 --ms 100)
 
 bench: all $(BENCH_BIN)
 	@/usr/bin/python3 tests/bench/bench.py $(if $(SHORT),--short)

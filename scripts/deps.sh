@@ -9,7 +9,7 @@ build='gcc make pkg-config libfuse3-dev fuse3 libisal-dev libxxhash-dev libinih-
 tests='libcmocka-dev clang libclang-rt-dev clang-format cppcheck python3 python3-pytest
 	python3-hypothesis fio git sqlite3 rsync tar attr procps util-linux spin
 	zookeeper default-jre-headless systemd'
-rdma='qemu-system-x86 busybox-static cpio iproute2 xz-utils rdma-core python3'
+rdma='qemu-system-x86 busybox-static cpio iproute2 xz-utils rdma-core perftest python3'
 
 want=$build
 [ "${1:-build}" = test ] && want="$want $tests $rdma"

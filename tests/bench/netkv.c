@@ -1,7 +1,9 @@
 /* tests/bench/netkv.c - the store over each transport: rates, CPU, and round
  * trips, counted by the client.
  *
- *     netkv MS        so long for each row; prints JSON
+ *     netkv MS [verbs]    so long for each row; prints JSON
+ *
+ * verbs: over the adapter at ACESO_RDMA_ADDRESS alone.
  *
  * Five nodes, the coordinator and the client are threads of this process, so
  * CPU is that of all of them. One client: put is the short way (SOLO). */
@@ -161,13 +163,17 @@ int main(int argc, char **argv)
 				 .usable = 256u << 20,
 				 .block_bytes = 2u << 20,
 				 .slots = 16384};
-	char shm[] = "shm", tls[] = "tcp+tls";
+	char shm[] = "shm", tls[] = "tcp+tls", verbs[] = "verbs";
+	bool adapter = argc > 2 && strcmp(argv[2], verbs) == 0;
 
 	row_s = (argc > 1 ? atof(argv[1]) : 1000) / 1000;
 	rows = json_array();
-	cluster_run(&o, body, shm);
+	if (!adapter)
+		cluster_run(&o, body, shm);
 	o.key = &key;
-	cluster_run(&o, body, tls);
+	if (adapter)
+		o.rdma = getenv("ACESO_RDMA_ADDRESS");
+	cluster_run(&o, body, adapter ? verbs : tls);
 	json_dumpf(json_pack("{s:o}", "rows", rows), stdout, 0);
 	return 0;
 }

@@ -60,6 +60,8 @@ static void daemon_rest(struct cluster *c, uint64_t again)
 
 static int open_real(const struct cluster *c, struct fab_net **out)
 {
+	if (c->o.rdma != NULL)
+		return fab_any_open(c->o.key, out);
 	return c->o.key != NULL ? fab_tcp_open(c->o.key, out)
 				: fab_shm_open(out);
 }
@@ -181,6 +183,16 @@ static void region_open(struct cluster *c, struct cluster_node *cn)
 	CLUSTER_OK(cn->region == MAP_FAILED ? -ENOMEM : 0);
 }
 
+/* Of a node whose memory an adapter serves: the port is a free one of TCP's. */
+static void rdma_address(const struct cluster *c, char *out)
+{
+	char tcp[PROTO_ADDRESS_BYTES];
+
+	contract_tcp_address(0, tcp, sizeof(tcp));
+	snprintf(out, PROTO_ADDRESS_BYTES, "verbs:%s%s", c->o.rdma,
+		 strrchr(tcp, ':'));
+}
+
 static void address_of(const struct cluster *c, const char *name, char *out)
 {
 	if (c->sim != NULL)
@@ -206,11 +218,14 @@ static void start_node(struct cluster *c, uint32_t id)
 		snprintf(name, sizeof(name), "n%u", id);
 	else
 		snprintf(name, sizeof(name), "n%u.%u", id, cn->life);
-	address_of(c, name, cn->address);
+	if (c->o.rdma != NULL)
+		rdma_address(c, cn->address);
+	else
+		address_of(c, name, cn->address);
 	region_open(c, cn);
 	o.super.node = id;
 	o.region = cn->region;
-	o.region_fd = cn->fd;
+	o.region_fd = c->o.rdma != NULL ? -1 : cn->fd;
 	o.address = cn->address;
 	o.key = c->o.key;
 	o.disk = cn->disk;

@@ -40,6 +40,7 @@ struct cluster_opts {
 	uint64_t seed; /* SIM */
 	/* SHM: over TCP with this key instead, on loopback; NULL: not */
 	const struct fab_key *key;
+	const char *rdma;     /* with @key: nodes over verbs at this address */
 	uint32_t nodes, k, m; /* 0: 5, 3, 2 */
 	uint64_t usable;      /* 0: 32 MiB */
 	uint32_t block_bytes; /* 0: 64 KiB */
