@@ -19,6 +19,8 @@ void member_attach(struct member *m, struct kv_thread *t);
 /* The newest epoch in which this client has nothing open that it should not:
  * the one to tell the coordinator. One caller at a time. */
 uint64_t member_settled(struct member *m);
+/* The last that member_settled() returned: while a view is being adopted. */
+uint64_t member_told(const struct member *m);
 
 unsigned member_clients(struct member *m);
 #endif

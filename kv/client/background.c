@@ -60,12 +60,11 @@ static int watch(struct kv *kv, struct kv_thread *t, uint32_t wait_ms,
 
 /* --- a coordinator that is lost ------------------------------------------- */
 
-static int say_again(struct kv *kv, struct kv_thread *t,
+static int say_again(struct kv *kv, struct kv_thread *t, uint64_t settled,
 		     struct proto_view_set *set)
 {
-	struct proto_rejoin msg = {.epoch = member_settled(kv->member),
-				   .client = kv->id,
-				   .pid = getpid()};
+	struct proto_rejoin msg = {
+		.epoch = settled, .client = kv->id, .pid = getpid()};
 	uint32_t len = 0;
 	int rc;
 
@@ -78,10 +77,10 @@ static int say_again(struct kv *kv, struct kv_thread *t,
 
 /* The one that was lost is asked last, as its host may not even refuse us, or
  * it still answers though it does not lead any more. */
-static int rejoin(struct kv *kv, struct kv_thread *t)
+static int find_coord(struct kv *kv, struct kv_thread *t, uint64_t settled,
+		      struct proto_view_set *set)
 {
 	struct client *c = client_of(kv);
-	struct proto_view_set set;
 	struct proto_hello h;
 	int rc;
 
@@ -91,18 +90,35 @@ static int rejoin(struct kv *kv, struct kv_thread *t)
 	h.epoch = member_epoch(kv->member);
 	rc = hello_attach_coord(kv->net, c->coords, &h);
 	if (rc == 0)
-		rc = say_again(kv, t, &set);
+		rc = say_again(kv, t, settled, set);
 	if (rc == -ESTALE)
 		lease_die(kv->lease);
-	if (rc != 0)
-		return rc;
-	return adopt(kv, t, &set);
+	return rc;
+}
+
+static int rejoin(struct kv *kv, struct kv_thread *t)
+{
+	struct proto_view_set set;
+	int rc = find_coord(kv, t, member_settled(kv->member), &set);
+
+	return rc != 0 ? rc : adopt(kv, t, &set);
 }
 
 static bool may_rejoin(struct kv *kv)
 {
 	return kv->lease != NULL && client_of(kv)->coords != NULL &&
 	       !lease_is_dead(kv->lease);
+}
+
+void background_held_up(struct kv *kv, struct kv_thread *t)
+{
+	struct proto_view_set set; /* the next WATCH brings it, or a newer */
+
+	if (!may_rejoin(kv) || atomic_load(&client_of(kv)->stopping) ||
+	    fab_net_up(kv->net, FAB_NODE_COORD))
+		return;
+	if (find_coord(kv, t, member_told(kv->member), &set) != 0)
+		fab_sleep(t->fab, WATCH_AGAIN_NS);
 }
 
 /* The answer to WATCH comes within half a lease, so that there is time to find

@@ -6,6 +6,11 @@
 
 int background_start(struct kv *kv); /* -EAGAIN: no threads to be had */
 
+/* Whoever watches waits, to adopt a view, for operations, and these may wait
+ * for the lease: if the coordinator is lost, which gives it, find it, or learn
+ * that this client is none any more. To be called again and again. */
+void background_held_up(struct kv *kv, struct kv_thread *t);
+
 /* In this order; fine if never started. */
 void background_stop_worker(struct kv *kv);
 void background_leaving(struct kv *kv);	     /* views matter no more */

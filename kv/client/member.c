@@ -21,6 +21,7 @@
 
 #include "kv/client/adopt.h"
 #include "kv/client/alone.h"
+#include "kv/client/background.h"
 #include "kv/client/client.h"
 #include "kv/client/addr_cache.h"
 #include "kv/client/lease.h"
@@ -368,8 +369,10 @@ int member_adopt(struct member *m, struct kv_thread *t,
 	publish(m, v, fab_now(t->fab));
 	pthread_mutex_unlock(&m->lock);
 	cut_dead(m, v);
-	while (threads_before(client_of(m->kv)->threads, v->epoch))
+	while (threads_before(client_of(m->kv)->threads, v->epoch)) {
 		fab_sleep(t->fab, SETTLE_POLL_NS);
+		background_held_up(m->kv, t);
+	}
 	memcpy(m->address, set->address, sizeof(m->address));
 	m->absent &= view_members(v);
 	m->absent |= view_members(v) & ~view_members(&old);
@@ -408,6 +411,11 @@ uint64_t member_settled(struct member *m)
 	pthread_mutex_unlock(&m->lock);
 	if (!open)
 		m->settled = epoch;
+	return m->settled;
+}
+
+uint64_t member_told(const struct member *m)
+{
 	return m->settled;
 }
 
