@@ -38,8 +38,8 @@ struct fs_opts {
  * -EBADMSG if the superblock is wrong; with @opts->check -ENOENT: none. */
 int fs_open(struct kv *kv, const struct fs_opts *opts, struct fs **out);
 
-/* Write back what is pending and let go. NULL is fine. -EIO: not all of it could
- * be written (times, sizes). */
+/* Write back what is pending and let go. NULL is fine. -EIO: not all of it
+ * could be written (times, sizes). */
 int fs_close(struct fs *fs);
 
 /* The table for fuse_session_new(); its userdata must be the struct fs. */
