@@ -26,7 +26,7 @@ NOT_SUITES = ("fs_model_mount", "verbs_test")  # verbs_test: stage rdma
 ONE_THREAD = {
     *(f"crash/{name}_test" for name in (
         "fs_kill", "node_kill", "node_replace", "node_restore", "pair_kill", "power_loss",
-        "scene_seeds")),
+        "promote_kill", "scene_seeds")),
     *(f"sim/{name}_test" for name in (
         "ckpt_recover", "cluster_stress", "fs_seeds", "kv_check", "kv_insert", "kv_killed",
         "kv_linear", "kv_race", "kv_reclaim", "kv_reuse", "kv_undecided", "store_seeds")),
