@@ -262,7 +262,7 @@ const struct scene scenes[] = {
 	      .least = 12),
 	SCENE("txn of 2", some_keys, txn_of_two, .step = 2, .least = 15),
 	SCENE("txn of 4", some_keys, txn_of_four, .step = 3, .least = 20),
-	SCENE("pages", keys_with_pages, pages_changed, .step = 4, .least = 12),
+	SCENE("pages", keys_with_pages, pages_changed, .step = 4, .least = 11),
 	SCENE("seal and fold", much, blocks_filled, .everybodys = true,
 	      .step = 13, .least = 12, .folds = true),
 	SCENE("retire", much, blocks_emptied, .everybodys = true, .step = 31,
