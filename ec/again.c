@@ -12,6 +12,7 @@
 #define SHARE_COMMON 4u	 /* one unit of so many is obsolete: worth it */
 #define SHARE_LEAST  64u /* worth it when nothing else is left */
 #define PAGE_UNITS   (4096u / GROUP_UNIT_BYTES)
+#define WAIT_TIMES   5u /* as long for a cut as for somebody who wants it */
 
 /* --- the stock ------------------------------------------------------------ */
 
@@ -36,8 +37,8 @@ static bool fits(const struct alloc *a, const struct alloc_stock *s,
 {
 	const struct alloc_row *row = &a->row[s->at.parity];
 
-	return s->on && !s->undo && s->owner == 0 && s->kind == kind &&
-	       s->run >= run && row->led && !row->coming &&
+	return s->on && !s->undo && !s->wait && s->owner == 0 &&
+	       s->kind == kind && s->run >= run && row->led && !row->coming &&
 	       (row->role_up >> s->at.role & 1) != 0;
 }
 
@@ -134,6 +135,7 @@ static int stock_put(struct alloc *a, const struct alloc_at *at)
 		.on = true,
 		.at = *at,
 		.kind = rec.kind,
+		.wait = (rec.flags & BLOCK_F_ZEROED) == 0,
 		.life = rec.life,
 		.run = longest_run(alloc_map_at(a, at), units_of(a)),
 	};
@@ -156,13 +158,45 @@ int again_stock(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life)
 	return rc;
 }
 
+bool again_waits(const struct alloc *a)
+{
+	for (uint32_t i = 0; i < ALLOC_STOCK_MAX; i++)
+		if (a->stock[i].on && a->stock[i].wait && !a->stock[i].undo)
+			return true;
+	return false;
+}
+
+int again_waited(struct alloc *a, struct again_job *out)
+{
+	int rc = -ENOENT;
+
+	pthread_mutex_lock(&a->lock);
+	for (uint32_t i = 0; i < ALLOC_STOCK_MAX && rc != 0; i++) {
+		struct alloc_stock *s = &a->stock[i];
+
+		if (!s->on || !s->wait || s->undo ||
+		    !alloc_cut_may(a, &s->at, alloc_map_at(a, &s->at)))
+			continue;
+		*out = (struct again_job){.stripe = s->at.stripe,
+					  .role = s->at.role,
+					  .life = s->life,
+					  .begun = true};
+		s->on = false;
+		a->want[s->kind].blocks++; /* as when it was begun */
+		rc = 0;
+	}
+	pthread_mutex_unlock(&a->lock);
+	return rc;
+}
+
 static bool is_stale(struct alloc_stock *s, uint64_t now, uint64_t max_ns)
 {
 	if (!s->on)
 		return false;
 	if (s->since == 0)
 		s->since = now;
-	return (s->undo || now - s->since > max_ns);
+	return s->undo ||
+	       now - s->since > (s->wait ? WAIT_TIMES * max_ns : max_ns);
 }
 
 int again_stale(struct alloc *a, uint64_t now, uint64_t max_ns,
@@ -284,8 +318,6 @@ static bool best_of(struct alloc *a, uint8_t kind, uint32_t run,
 	uint32_t n = blocks < SCAN_BLOCKS ? blocks : SCAN_BLOCKS;
 	bool found = false;
 
-	if (a->o.hold)
-		return false; /* units that a durable cut needs: alloc_cut.c */
 	dead = dead > 0 ? dead - 1 : 0;
 	for (; n > 0; n--, a->again_at++) {
 		struct block_rec rec;

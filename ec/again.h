@@ -33,6 +33,16 @@
  *     and what was begun is brought to rest, by its leader, or without one by
  *     its data node: that reads what is at rest only.
  *
+ * A6. With durable checkpoints (alloc_cut.c) no unit is zeroed that one needs.
+ *     As marks come all the time, the members are made READY without zeroing;
+ *     so nothing more is marked, and the next cut finds just those units
+ *     obsolete. When it is durable (again_waited), they are made ZEROED. Until
+ *     any is, all may be brought to rest as they are; when one is, all have to
+ *     be first (A4).
+ * A7. With those, too: before a role of a ROWS stripe leaves, all data nodes
+ *     call it PAGES. So cuts in which some roles are ROWS and others are FREE
+ *     are of stripes that were wholly obsolete, or not written yet.
+ *
  * One at a time per leader; which kinds are wanted follows from what is asked
  * for when free blocks are few. ROWS stripes become single PAGES blocks when
  * one of their roles is to be opened again.
@@ -61,7 +71,7 @@ void again_skip(struct alloc *a, uint64_t stripe, uint32_t role);
 struct again_view {
 	uint32_t life;
 	uint8_t state, kind;
-	bool ready;
+	bool ready, zeroed;
 };
 int again_look(struct alloc *a, uint64_t stripe, uint32_t role,
 	       struct again_view *out); /* -EINVAL */
@@ -83,19 +93,25 @@ static inline uint32_t again_map_bytes(const struct group *g)
 int again_unite(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
 		uint64_t *map);
 
-/* Retired here: mark just the units of @map, zero them in the copy here, and be
- * READY. Again with more units is fine. Errors: -EBUSY more units are marked
- * here (unite again); -EAGAIN not retired here yet; -ESTALE another life, or
- * not on its way; -EINVAL. */
+/* Retired here: mark just the units of @map and be READY; with @zero, zero them
+ * in the copy here. Again with more units is fine, as is again with @zero.
+ * Errors: -EBUSY more units are marked here (unite again); -EAGAIN not retired
+ * here yet; -ESTALE another life, or not on its way; -EINVAL. */
 int again_ready(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
-		const uint64_t *map);
+		const uint64_t *map, bool zero);
 
-/* As leader, when all are READY: to be granted. Errors: -ENOSPC the stock is
+/* As leader, when all are ZEROED: to be granted; READY only: to wait for a
+ * durable cut, see again_waited(). Errors: -ENOSPC the stock is
  * full, or nobody wants it: again_resume() it. */
 int again_stock(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life);
 
+/* A block that waited in the stock for a cut that is durable now: it has left
+ * the stock, and all are to be made ZEROED. -ENOENT: none. */
+int again_waited(struct alloc *a, struct again_job *out);
+
 /* A block of the stock that must be given up: its grant came to nothing, or
- * nobody asked for it since @max_ns (@now: of any clock). @life: the one to
+ * nobody asked for it since @max_ns (@now: of any clock), or no cut came for
+ * several times as long. @life: the one to
  * resume it with. It leaves the stock. -ENOENT: none. */
 int again_stale(struct alloc *a, uint64_t now, uint64_t max_ns,
 		struct again_job *out);

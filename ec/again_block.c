@@ -10,7 +10,7 @@
 bool again_may_open(const struct block_rec *rec, uint8_t kind, uint32_t life)
 {
 	return rec->state == BLOCK_RETIRING &&
-	       (rec->flags & BLOCK_F_READY) != 0 && rec->kind == kind &&
+	       (rec->flags & BLOCK_F_ZEROED) != 0 && rec->kind == kind &&
 	       alloc_next_life(rec->life) == life;
 }
 
@@ -28,6 +28,7 @@ int again_look(struct alloc *a, uint64_t stripe, uint32_t role,
 	out->life = rec.life;
 	out->state = rec.state;
 	out->ready = (rec.flags & BLOCK_F_READY) != 0;
+	out->zeroed = (rec.flags & BLOCK_F_ZEROED) != 0;
 	return 0;
 }
 
@@ -146,7 +147,7 @@ static uint32_t count(const struct alloc *a, const uint64_t *map)
 
 /* Only the next opener may take marks away from here on. Lock held. */
 static int freeze(struct alloc *a, const struct alloc_at *at, uint32_t life,
-		  const uint64_t *map, struct block_rec *rec)
+		  const uint64_t *map, bool zero, struct block_rec *rec)
 {
 	block_load(at->rec, rec);
 	if (rec->life != life || rec->state != BLOCK_RETIRING ||
@@ -158,6 +159,8 @@ static int freeze(struct alloc *a, const struct alloc_at *at, uint32_t life,
 		return -EBUSY;
 	memcpy(alloc_map_at(a, at), map, again_map_bytes(a->o.group));
 	rec->flags |= BLOCK_F_AGAIN | BLOCK_F_READY;
+	if (zero)
+		rec->flags |= BLOCK_F_ZEROED;
 	rec->dead = count(a, map);
 	alloc_move(a, at, rec);
 	alloc_judge(a, at);
@@ -189,7 +192,7 @@ static void zero_units(struct alloc *a, const struct alloc_at *at,
 }
 
 int again_ready(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
-		const uint64_t *map)
+		const uint64_t *map, bool zero)
 {
 	struct block_rec rec;
 	struct alloc_at at;
@@ -198,9 +201,9 @@ int again_ready(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
 	if (rc != 0)
 		return rc;
 	pthread_mutex_lock(&a->lock);
-	rc = freeze(a, &at, life, map, &rec);
+	rc = freeze(a, &at, life, map, zero, &rec);
 	pthread_mutex_unlock(&a->lock);
-	if (rc == 0)
+	if (rc == 0 && zero)
 		zero_units(a, &at, &rec, map);
 	return rc;
 }

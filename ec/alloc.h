@@ -142,14 +142,14 @@ void alloc_cut_durable(struct alloc *a);
 /* Nothing is known of the cut that is durable: it may need every block. */
 void alloc_cut_unknown(struct alloc *a);
 
-/* Of the units in @map (set bits) of a block whose parity is here, leave those
- * that no cut needs: what was obsolete at the cuts, or is younger than they. So
- * much of it may be zeroed and written again. */
-void alloc_cut_allows(struct alloc *a, uint64_t stripe, uint32_t role,
-		      uint64_t *map);
+/* True if no cut needs any of the units in @map (set bits) of a block whose
+ * parity is here: they were obsolete at the cuts, or are younger than they. So
+ * they may be zeroed and written again. */
+bool alloc_cut_allows(struct alloc *a, uint64_t stripe, uint32_t role,
+		      const uint64_t *map);
 
-/* True if blocks that this node leads would be free, were the pool made durable
- * now, or soon will be. */
+/* True if blocks that this node leads would be free, or could be opened again,
+ * were the pool made durable now, or soon will be. */
 bool alloc_held(struct alloc *a);
 
 /* Blocks that are FREE may keep their memory, cleared, for the next writer: it

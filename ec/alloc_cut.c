@@ -52,13 +52,38 @@ static void note_dead(struct alloc *a, const struct alloc_at *at,
 		       bytes);
 }
 
+/* What is obsolete in @by, too, stays so. */
+static void and_map(uint64_t *map, const uint64_t *by, size_t words)
+{
+	for (size_t w = 0; map != NULL && w < words; w++)
+		map[w] &= by != NULL ? by[w] : 0;
+}
+
+/* The cut before was not said to be durable: what it needs is needed as what
+ * the older ones need is, and obsolete is what was so in all of them. */
+static void need_both(struct alloc *a, const struct alloc_at *at)
+{
+	struct alloc_row *row = &a->row[at->parity];
+	size_t i = (size_t)at->role * a->periods + at->period;
+	uint64_t *was = row->dead[i];
+
+	if (!bits_has(&row->need_new[at->role], at->period))
+		return;
+	if (bits_has(&row->need[at->role], at->period)) {
+		and_map(was, row->dead_new[i], map_words(a));
+		return;
+	}
+	bits_put(&row->need[at->role], at->period, true);
+	row->dead[i] = row->dead_new[i];
+	row->dead_new[i] = was;
+}
+
 static void note_need(struct alloc *a, const struct alloc_at *at)
 {
 	struct alloc_row *row = &a->row[at->parity];
 	struct block_rec rec;
 
-	if (bits_has(&row->need_new[at->role], at->period))
-		bits_put(&row->need[at->role], at->period, true);
+	need_both(a, at);
 	block_load(at->rec, &rec);
 	bits_put(&row->need_new[at->role], at->period,
 		 rec.state != BLOCK_FREE && !is_dead(row, at, &rec));
@@ -132,45 +157,61 @@ bool alloc_is_needed(const struct alloc *a, uint32_t j, uint32_t role,
 			     bits_has(&row->need_new[role], period));
 }
 
-/* Leave what is obsolete in @dead (NULL: nothing is). */
-static void and_map(uint64_t *map, const uint64_t *dead, size_t words)
+/* Is all of @map obsolete in @dead (NULL: nothing is)? */
+static bool is_dead_in(const uint64_t *map, const uint64_t *dead, size_t words)
 {
 	for (size_t w = 0; w < words; w++)
-		map[w] &= dead != NULL ? dead[w] : 0;
+		if ((map[w] & ~(dead != NULL ? dead[w] : 0)) != 0)
+			return false;
+	return true;
 }
 
-void alloc_cut_allows(struct alloc *a, uint64_t stripe, uint32_t role,
-		      uint64_t *map)
+bool alloc_cut_may(const struct alloc *a, const struct alloc_at *at,
+		   const uint64_t *map)
 {
-	struct alloc_row *row;
-	struct alloc_at at;
-	size_t i;
-
-	if (!a->o.hold || alloc_locate(a, stripe, role, &at) != 0 ||
-	    at.parity < 0)
-		return;
-	pthread_mutex_lock(&a->lock);
-	row = &a->row[at.parity];
-	i = (size_t)role * a->periods + at.period;
-	if (bits_has(&row->need[role], at.period))
-		and_map(map, row->dead[i], map_words(a));
-	if (bits_has(&row->need_new[role], at.period))
-		and_map(map, row->dead_new[i], map_words(a));
-	pthread_mutex_unlock(&a->lock);
-}
-
-bool alloc_held(struct alloc *a)
-{
-	bool held = false;
+	const struct alloc_row *row = &a->row[at->parity];
+	size_t i = (size_t)at->role * a->periods + at->period;
 
 	if (!a->o.hold)
+		return true;
+	return (!bits_has(&row->need[at->role], at->period) ||
+		is_dead_in(map, row->dead[i], map_words(a))) &&
+	       (!bits_has(&row->need_new[at->role], at->period) ||
+		is_dead_in(map, row->dead_new[i], map_words(a)));
+}
+
+bool alloc_cut_allows(struct alloc *a, uint64_t stripe, uint32_t role,
+		      const uint64_t *map)
+{
+	struct alloc_at at;
+	bool may;
+
+	if (alloc_locate(a, stripe, role, &at) != 0 || at.parity < 0)
 		return false;
 	pthread_mutex_lock(&a->lock);
+	may = alloc_cut_may(a, &at, map);
+	pthread_mutex_unlock(&a->lock);
+	return may;
+}
+
+bool alloc_is_held(const struct alloc *a)
+{
+	if (!a->o.hold)
+		return false;
 	for (uint32_t j = 0; j < a->m; j++)
 		for (uint32_t i = 0; a->row[j].led && i < a->k; i++)
 			if (a->row[j].role_up >> i & 1 &&
 			    a->row[j].victim[i].n != 0)
-				held = true;
+				return true;
+	return again_waits(a);
+}
+
+bool alloc_held(struct alloc *a)
+{
+	bool held;
+
+	pthread_mutex_lock(&a->lock);
+	held = alloc_is_held(a);
 	pthread_mutex_unlock(&a->lock);
 	return held;
 }

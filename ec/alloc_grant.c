@@ -241,6 +241,8 @@ static int fresh_or_again(struct alloc *a, struct opening *o, bool urgent,
 	}
 	if (free >= 1 + (uint64_t)(urgent ? 0 : a->o.reserve))
 		return grant_one(a, o, avoid, out);
+	if (alloc_is_held(a))
+		return -EINPROGRESS;
 	return again_hope(a, o->kind, run) ? -EAGAIN : -ENOSPC;
 }
 

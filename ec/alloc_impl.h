@@ -79,11 +79,12 @@ struct alloc_copy {
 	uint64_t from;	/* from what these nodes know; 0: its own is taken */
 };
 
-/* A block that is READY to be opened again, or was granted so and is not OPEN
- * here yet: the leader's record is the last to become OPEN. */
+/* A block that is READY to be opened again, or waits for a cut to be so, or was
+ * granted and is not OPEN here yet: the leader's record is the last one. */
 struct alloc_stock {
 	bool on;
 	bool undo; /* give it up */
+	bool wait; /* for a durable cut */
 	struct alloc_at at;
 	uint8_t kind;
 	uint32_t life;	/* as READY */
@@ -219,6 +220,11 @@ void early_drop(struct alloc *a, const struct alloc_at *at);
 
 /* --- alloc_cut.c; lock held ----------------------------------------------- */
 
+/* alloc_cut_allows() of a block whose parity is here. */
+bool alloc_cut_may(const struct alloc *a, const struct alloc_at *at,
+		   const uint64_t *map);
+/* What alloc_held() says. */
+bool alloc_is_held(const struct alloc *a);
 /* A cut needs the block of role @role in @period of row @j. */
 bool alloc_is_needed(const struct alloc *a, uint32_t j, uint32_t role,
 		     uint32_t period);
@@ -269,6 +275,8 @@ int again_grant(struct alloc *a, uint8_t kind, uint32_t owner, uint64_t avoid,
 		uint32_t run, struct alloc_grant *out);
 /* One more will be wanted. */
 void again_want(struct alloc *a, uint8_t kind, uint32_t run);
+/* Some block of the stock waits for a durable cut. */
+bool again_waits(const struct alloc *a);
 /* Something of @kind may be had again soon. */
 bool again_hope(struct alloc *a, uint8_t kind, uint32_t run);
 /* READY here, for an opener with the next life? */

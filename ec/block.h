@@ -33,7 +33,8 @@
  *     the delta is whole until FOLDED. RETIRING: the other way round: bytes
  *     [0,p) are out of the parity; if it names a delta, that is a full copy
  *     again, and it always does once p > 0 or b > 0.
- *     READY: the delta and the data block are equal, obsolete units zero.
+ *     READY: the delta and the data block are equal; ZEROED: obsolete units
+ *     are zero, or just being made so.
  * D2. A FREE data block is all zeros and part of no parity. So is the parity of
  *     a stripe whose data blocks are all FREE. */
 #ifndef ACESO_EC_BLOCK_H
@@ -61,16 +62,18 @@ enum block_kind {
 #define BLOCK_FOLD_STEP 4096u
 
 enum {
-	BLOCK_F_RETIRE = 1, /* RETIRING follows as soon as it is FOLDED */
-	BLOCK_F_ALIGN = 2,  /* an orphan: make the delta equal to the data
-			     * before it is folded (fold_copy.c) */
-	BLOCK_F_AGAIN = 4,  /* RETIRING to be opened again */
-	BLOCK_F_READY = 8,  /* that, and all its obsolete units are zeroed in
-			     * the copy here; marks are refused meanwhile */
-	BLOCK_F_TORN = 16,  /* ROWS of which data and parity may disagree: it
-			     * leaves with its parity or not at all */
-	BLOCK_F_HELD = 32,  /* was an orphan; its delta is what others are to
-			     * make theirs equal to, so it is not folded yet */
+	BLOCK_F_RETIRE = 1,  /* RETIRING follows as soon as it is FOLDED */
+	BLOCK_F_ALIGN = 2,   /* an orphan: make the delta equal to the data
+			      * before it is folded (fold_copy.c) */
+	BLOCK_F_AGAIN = 4,   /* RETIRING to be opened again */
+	BLOCK_F_READY = 8,   /* that, and which of its units are obsolete is
+			      * settled: marks are refused meanwhile */
+	BLOCK_F_TORN = 16,   /* ROWS of which data and parity may disagree: it
+			      * leaves with its parity or not at all */
+	BLOCK_F_HELD = 32,   /* was an orphan; its delta is what others are to
+			      * make theirs equal to, so it is not folded yet */
+	BLOCK_F_ZEROED = 64, /* READY, and those units are zeroed in the copy
+			      * here, or will be at once */
 };
 
 /* 64 bytes, little-endian. @seq grows by 2 with each change and is odd while

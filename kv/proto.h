@@ -10,7 +10,7 @@
 #include "kv/view.h"
 
 #define PROTO_MAGIC   0x4f534341u
-#define PROTO_VERSION 5u
+#define PROTO_VERSION 6u
 
 enum proto_role { PROTO_CLIENT = 1, PROTO_NODE, PROTO_COORD, PROTO_TOOL };
 
@@ -239,7 +239,8 @@ struct proto_retire {
 	uint32_t role, life;
 	uint8_t again; /* to be opened again, not freed */
 	uint8_t kind;  /* what the leader takes it for; PAGES ends ROWS */
-	uint8_t pad[6];
+	uint8_t split; /* that alone: nothing else is done */
+	uint8_t pad[5];
 };
 
 struct proto_retired {
@@ -248,13 +249,16 @@ struct proto_retired {
 	uint8_t state; /* enum block_state */
 	uint8_t ready; /* to be opened again */
 	uint8_t kind;
-	uint8_t pad[5];
+	uint8_t zeroed; /* ready, and what is free is zero here */
+	uint8_t pad[4];
 };
 
 /* All members have retired it: be READY, with these units free. */
 struct proto_ready {
 	uint64_t epoch, stripe;
 	uint32_t role, life;
+	uint32_t zero; /* and zero them: no durable cut needs them */
+	uint32_t pad;
 	uint64_t map[]; /* block bytes / 64 / 64 words */
 };
 

@@ -219,6 +219,8 @@ static int shelf_open(struct space *sp, struct kv_thread *t, uint32_t lane_no,
 		shelf_put(sp, lane, b);
 	else
 		lane->shelf[class].wanted = false;
+	if (rc == 0 && !urgent)
+		atomic_store(&sp->held_ns, 0);
 	pthread_mutex_unlock(&lane->lock);
 	return rc;
 }
@@ -342,6 +344,19 @@ static bool grace(struct space *sp, struct kv_thread *t, uint32_t *tries)
 	return true;
 }
 
+/* Have cuts come at all? A disk that is full, or broken, makes none, and who
+ * waits shall know before its time is up. */
+static bool cuts_come(struct space *sp, struct kv_thread *t)
+{
+	uint32_t ms = sp->kv->opts.op_timeout_ms;
+	uint64_t since = 0, now = fab_now(t->fab);
+	uint64_t most = (ms != 0 ? ms : KV_OP_TIMEOUT_MS) * UINT64_C(1000000);
+
+	if (atomic_compare_exchange_strong(&sp->held_ns, &since, now))
+		return true;
+	return now < since + most / 8 * 7;
+}
+
 /* Free blocks wait for a durable checkpoint: have one made. It comes with new
  * views, and one of them is the time to ask again. */
 static int wait_durable(struct space *sp, struct kv_thread *t, int rc)
@@ -349,7 +364,7 @@ static int wait_durable(struct space *sp, struct kv_thread *t, int rc)
 	if (rc != -EINPROGRESS)
 		return rc;
 	persist_hurry(sp->kv, t);
-	return -EAGAIN;
+	return cuts_come(sp, t) ? -EAGAIN : -ENOSPC;
 }
 
 int lane_take(struct space *sp, struct kv_thread *t, unsigned class,

@@ -39,7 +39,7 @@
 #define SPACE_ROWS_IDLE_NS UINT64_C(2000000000)	 /* begun rows: sealed */
 #define SPACE_FULL_NS	   UINT64_C(100000000)	/* "full" is believed so long */
 #define SPACE_GRACE_NS	   UINT64_C(1000000000) /* marks may still free space */
-#define SPACE_GRACE_TRIES  10u
+#define SPACE_GRACE_TRIES  40u
 #define SPACE_GRACE_NAP_NS UINT64_C(20000000)
 #define SPACE_MARKS_SEND   1024u /* marks that wait go when they are so many */
 #define SPACE_SEAL_TRIES   1000u /* then a node that refuses is passed over */
@@ -115,6 +115,8 @@ struct space {
 	_Atomic uint64_t full_ns;      /* when all nodes said so; 0: not */
 	_Atomic uint64_t rows_full_ns; /* the same, for ROWS */
 	_Atomic uint64_t marks_ns;     /* when marks were last sent */
+	_Atomic uint64_t held_ns; /* since when all that is free waits for a
+				   * cut, and none came; 0: it does not */
 	struct doubt *doubt;
 	struct marks *marks;
 	_Atomic uint64_t marks_due; /* when those waiting go; 0: not set */

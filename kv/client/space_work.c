@@ -56,6 +56,7 @@ void space_cut_durable(struct space *sp)
 	each_block(sp, units_hold_durable);
 	atomic_store(&sp->full_ns, 0);
 	atomic_store(&sp->rows_full_ns, 0);
+	atomic_store(&sp->held_ns, 0);
 }
 
 /* --- the background ------------------------------------------------------ */

@@ -6,6 +6,9 @@
  *     |          | one has a later life, or it will not go  |  | or they died
  *     +--stale---+------------> RESUME all <----------------+--+
  *
+ * With durable checkpoints, READY twice: first nothing is zeroed, and it waits
+ * in the stock until a cut is durable in which all that is free was obsolete.
+ *
  * One at a time; every step may be repeated, and a new leader begins where its
  * own records stand. */
 #include <errno.h>
@@ -38,8 +41,10 @@ void again_close(struct node *n)
 
 /* What all of them said. */
 struct answers {
-	bool all; /* retired */
+	bool all;	/* retired */
+	bool all_ready; /* and READY; so with the same units */
 	bool freed, ready;
+	bool zeroed;   /* by one at least: so shall it be by all */
 	bool behind;   /* one has not retired it, and says so */
 	uint32_t life; /* the highest */
 };
@@ -51,8 +56,19 @@ static void hear(struct again *g, struct answers *s,
 		s->life = one->life;
 	s->freed |= one->state == BLOCK_FREE && one->life == g->life;
 	s->ready |= one->ready != 0;
+	s->all_ready &= one->ready != 0;
+	s->zeroed |= one->zeroed != 0;
 	s->all &= one->done != 0;
 	s->behind |= one->done == 0;
+}
+
+/* No other nodes than when it was begun? Who came since takes what is here for
+ * its own, and must not do so from before a change that it was not told of. */
+static bool as_begun(const struct node *n)
+{
+	const struct view *v = &n->view.view;
+
+	return n->again.up == view_up(v) && n->again.all == view_members(v);
 }
 
 static void ask_here(struct node *n, struct answers *s)
@@ -62,13 +78,18 @@ static void ask_here(struct node *n, struct answers *s)
 	struct again_view v = {0};
 
 	pthread_mutex_lock(&n->lock);
-	again_split(n->alloc, g->stripe, g->role);
-	if (fold_retire(n->alloc, g->stripe, g->role, g->life, true) == 0)
-		one.done = fold_retired(n->alloc, g->stripe, g->role, g->life);
+	if (as_begun(n)) {
+		again_split(n->alloc, g->stripe, g->role);
+		if (fold_retire(n->alloc, g->stripe, g->role, g->life, true) ==
+		    0)
+			one.done = fold_retired(n->alloc, g->stripe, g->role,
+						g->life);
+	}
 	again_look(n->alloc, g->stripe, g->role, &v);
 	pthread_mutex_unlock(&n->lock);
 	one.life = v.life;
 	one.ready = v.ready;
+	one.zeroed = v.zeroed;
 	one.state = v.state;
 	hear(g, s, &one);
 }
@@ -86,7 +107,7 @@ static void ask(struct node *n, uint64_t members, struct answers *s)
 	struct proto_retired one;
 	uint32_t id;
 
-	*s = (struct answers){.all = true, .life = g->life};
+	*s = (struct answers){.all = true, .all_ready = true, .life = g->life};
 	node_view_up(n, &rq.epoch);
 	ask_here(n, s);
 	for (id = 0; id < node_group(n)->nodes; id++) {
@@ -156,8 +177,20 @@ static int unite(struct node *n, uint64_t members)
 	return rc;
 }
 
+/* A6. What one has zeroed was allowed by a cut that its leader knew of. */
+static bool may_zero(struct node *n, const struct answers *s)
+{
+	const struct again *g = &n->again;
+
+	if (n->opts.disk == NULL)
+		return true;
+	return s->all_ready &&
+	       (s->zeroed ||
+		alloc_cut_allows(n->alloc, g->stripe, g->role, g->msg->map));
+}
+
 /* A member that has more marked than we knew says -EBUSY: unite again then. */
-static int make_ready(struct node *n, uint64_t members)
+static int make_ready(struct node *n, uint64_t members, const struct answers *s)
 {
 	struct again *g = &n->again;
 	struct proto_ready *rq = g->msg;
@@ -168,6 +201,7 @@ static int make_ready(struct node *n, uint64_t members)
 	rq->stripe = g->stripe;
 	rq->role = g->role;
 	rq->life = g->life;
+	rq->zero = may_zero(n, s);
 	node_view_up(n, &rq->epoch);
 	for (id = 0; id < node_group(n)->nodes && rc == 0; id++)
 		if (id != n->id && (members >> id & 1))
@@ -175,7 +209,8 @@ static int make_ready(struct node *n, uint64_t members)
 	if (rc != 0)
 		return rc;
 	pthread_mutex_lock(&n->lock);
-	rc = again_ready(n->alloc, g->stripe, g->role, g->life, rq->map);
+	rc = again_ready(n->alloc, g->stripe, g->role, g->life, rq->map,
+			 rq->zero != 0);
 	pthread_mutex_unlock(&n->lock);
 	return rc;
 }
@@ -216,6 +251,7 @@ static void begin(struct node *n, const struct again_job *job, bool back)
 	n->again.life = job->life;
 	n->again.asked = 0;
 	n->again.again_ns = 0;
+	n->again.split = n->opts.disk == NULL;
 }
 
 static bool pick(struct node *n, uint64_t *again)
@@ -228,6 +264,8 @@ static bool pick(struct node *n, uint64_t *again)
 	if (n->view.view.epoch != 0) {
 		found = again_stale(n->alloc, now, AGAIN_STOCK_NS, &job) == 0;
 		back = found;
+		if (!found)
+			found = again_waited(n->alloc, &job) == 0;
 		if (!found)
 			found = again_victim(n->alloc, &job) == 0;
 		if (again_stocked(n->alloc) != 0)
@@ -276,12 +314,45 @@ static void into_stock(struct node *n)
 		g->active = false;
 }
 
+/* A7: tell the data nodes of all roles. */
+static bool split_all(struct node *n)
+{
+	struct again *g = &n->again;
+	uint64_t members =
+		node_members(node_group(n), g->stripe, g->role, true) & g->up;
+	struct proto_retire rq = {
+		.stripe = g->stripe, .kind = BLOCK_PAGES, .split = 1};
+	struct again_view v = {0};
+	struct proto_retired one;
+	uint32_t node, block;
+
+	pthread_mutex_lock(&n->lock);
+	again_look(n->alloc, g->stripe, g->role, &v);
+	pthread_mutex_unlock(&n->lock);
+	node_view_up(n, &rq.epoch);
+	for (rq.role = 0; rq.role < node_group(n)->k; rq.role++) {
+		group_member(node_group(n), g->stripe, rq.role, &node, &block);
+		if (v.kind == BLOCK_ROWS && (members >> node & 1) &&
+		    peer_call(n, node, PROTO_RETIRE, &rq, sizeof(rq), &one,
+			      sizeof(one)) != 0)
+			return false;
+	}
+	return true;
+}
+
 /* 1 if it went on, 0 if it must wait. */
 static int forward(struct node *n, uint64_t members)
 {
 	struct again *g = &n->again;
 	struct answers s;
 
+	if (!g->split)
+		g->split = split_all(n);
+	if (!g->split) {
+		if (g->asked > AGAIN_TRIES)
+			give_up(n, g->life);
+		return g->back;
+	}
 	ask(n, members, &s);
 	if (s.freed) {
 		wholly_obsolete(n);
@@ -291,7 +362,12 @@ static int forward(struct node *n, uint64_t members)
 		give_up(n, s.life);
 		return 1;
 	}
-	if (s.all && make_ready(n, members) == 0) {
+	/* A6: who is not READY was brought to rest, after all had agreed. */
+	if (s.zeroed && !s.all_ready && n->opts.disk != NULL) {
+		give_up(n, g->life);
+		return 1;
+	}
+	if (s.all && make_ready(n, members, &s) == 0) {
 		into_stock(n);
 		return 1;
 	}

@@ -63,6 +63,7 @@ struct again {
 	uint64_t up, all;  /* who is, and is a member, by the view it knows */
 	uint64_t again_ns; /* when to ask the others again */
 	uint32_t asked;
+	bool split; /* all data nodes know that it is no ROWS: again.h, A7 */
 	struct proto_ready *msg; /* room for one */
 };
 

@@ -278,21 +278,27 @@ static struct rblock *rblock_of(const struct restart *r, uint64_t stripe,
 }
 
 /* ROWS come and go together. Some of a stripe's being FREE, it was leaving,
- * wholly obsolete; or being opened, and nothing was written. */
+ * wholly obsolete; or being opened, and nothing was written. Some being PAGES,
+ * all are from now on: ec/again.h, A7. */
 static void settle_rows(struct restart *r, uint64_t stripe)
 {
-	uint32_t n = 0, role;
+	uint32_t rows = 0, others = 0, role;
 	struct rblock *b;
 
 	for (role = 0; role < r->g->k; role++) {
 		b = rblock_of(r, stripe, role);
-		n += b->was.state != BLOCK_FREE && b->was.kind == BLOCK_ROWS;
+		if (b->was.state != BLOCK_FREE && b->was.kind == BLOCK_ROWS)
+			rows++;
+		else if (b->was.state != BLOCK_FREE)
+			others++;
 	}
-	if (n == r->g->k)
-		return;
 	for (role = 0; role < r->g->k; role++) {
 		b = rblock_of(r, stripe, role);
-		if (b->was.kind == BLOCK_ROWS)
+		if (b->was.kind != BLOCK_ROWS || rows == r->g->k)
+			continue;
+		if (others != 0)
+			b->was.kind = BLOCK_PAGES;
+		else
 			b->was.state = BLOCK_FREE;
 	}
 }

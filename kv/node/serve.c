@@ -217,6 +217,7 @@ static int retired_view(struct ask *a, const struct proto_retire *rq)
 		.life = v.life,
 		.state = v.state,
 		.ready = v.ready,
+		.zeroed = v.zeroed,
 		.kind = v.kind,
 	};
 	if (!a->out.retired.done)
@@ -235,7 +236,9 @@ static int serve_retire(struct ask *a)
 		return -EAGAIN;
 	if (rq->kind == BLOCK_PAGES) {
 		rc = again_split(n->alloc, rq->stripe, rq->role);
-		if (rc != 0)
+		if (rc == 0 && rq->split)
+			a->out.retired = (struct proto_retired){0};
+		if (rc != 0 || rq->split)
 			return rc;
 	}
 	rc = fold_retire(n->alloc, rq->stripe, rq->role, rq->life,
@@ -251,8 +254,8 @@ static int serve_ready(struct ask *a)
 
 	if (a->len != sizeof(*rq) + again_map_bytes(node_group(a->n)))
 		return -EPROTO;
-	return again_ready(a->n->alloc, rq->stripe, rq->role, rq->life,
-			   rq->map);
+	return again_ready(a->n->alloc, rq->stripe, rq->role, rq->life, rq->map,
+			   rq->zero != 0);
 }
 
 static int serve_resume(struct ask *a)

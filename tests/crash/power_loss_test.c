@@ -2,7 +2,8 @@
  * n = 1, 2, ..., while clients work; the pool comes back from them. Each
  * client's keys are then as they were after some of its operations, all of
  * those that were durable among them; every byte is as it should be; and the
- * pool works on, is made durable, loses power again. */
+ * pool works on, is made durable, loses power again. The same where values fill
+ * the pool, so that blocks that the cuts name are opened again in place. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 #include <cmocka.h>
 
 #include "kv/client/client_impl.h"
+#include "kv/node/node_impl.h"
 #include "tests/lib/cluster_check.h"
 #include "tests/lib/disk_model.h"
 #include "tests/lib/effort.h"
@@ -21,7 +23,7 @@
 #define WRITERS	  2u
 #define KEYS	  24u
 #define ACTS_MAX  4096u
-#define PAGES_MAX 6u
+#define PAGES_MAX 28u
 #define LIVES	  3u /* power losses one after the other */
 
 /* What a key's value says; pages hold its stamp. */
@@ -48,6 +50,7 @@ struct writer {
 	uint32_t begun, done;
 	uint32_t durable;   /* this many were, by kv_persist() */
 	uint32_t persisted; /* calls that returned well */
+	bool refused;	    /* the last put: no room, so it did not happen */
 	struct value was[KEYS];
 	char page[PAGES_MAX][KV_PAGE_BYTES];
 	uint64_t version[KEYS];
@@ -60,11 +63,12 @@ struct world {
 	struct writer writer[WRITERS];
 	struct layout_super super;
 	bool over;
+	bool full; /* values are large */
 	uint64_t lost_records;
 };
 
 static struct {
-	uint64_t losses, dropped, persists, full;
+	uint64_t losses, dropped, persists, full, reopened;
 } met;
 
 static uint32_t dice(uint64_t *state, uint32_t n)
@@ -115,7 +119,9 @@ static void free_pages(struct writer *wr, uint32_t key)
 /* True if it took place; false: power was lost, or there was no room. */
 static bool put(struct writer *wr, uint32_t key, uint32_t stamp)
 {
-	struct value v = {.stamp = stamp, .pages = dice(&wr->dice, 5)};
+	struct value v = {.stamp = stamp,
+			  .pages =
+				  dice(&wr->dice, wr->w->full ? PAGES_MAX : 5)};
 	char name[16];
 	size_t n = key_of(wr, key, name);
 	int rc;
@@ -125,7 +131,8 @@ static bool put(struct writer *wr, uint32_t key, uint32_t stamp)
 		rc = kv_put(wr->kv, name, n, &v, value_bytes(&v),
 			    &wr->version[key]);
 	if (rc != 0) {
-		met.full += rc == -ENOSPC;
+		wr->refused = rc == -ENOSPC;
+		met.full += wr->refused;
 		return false;
 	}
 	free_pages(wr, key);
@@ -202,8 +209,14 @@ static void write_on(void *arg)
 	uint32_t done;
 
 	while (!wr->w->over && wr->begun < ACTS_MAX) {
-		if (!act(wr, &wr->act[wr->begun]))
-			break;
+		wr->refused = false;
+		if (!act(wr, &wr->act[wr->begun])) {
+			if (!wr->refused)
+				break;
+			wr->begun--;
+			cluster_sleep(wr->w->c, 1000000);
+			continue;
+		}
 		wr->done = wr->begun;
 		if (dice(&wr->dice, 40) != 0)
 			continue;
@@ -306,6 +319,16 @@ static void next_life(struct writer *wr)
 	wr->done = wr->begun = wr->durable = 0;
 }
 
+static void note_reopened(struct cluster *c)
+{
+	struct alloc_usage use;
+
+	for (uint32_t id = 0; id < 5; id++) {
+		alloc_usage(cluster_node(c, id)->alloc, &use);
+		met.reopened += use.reopened;
+	}
+}
+
 static void body(struct cluster *c, void *arg)
 {
 	struct world *w = arg;
@@ -333,6 +356,7 @@ static void body(struct cluster *c, void *arg)
 		cluster_client_kill(c, w->writer[i].kv);
 	w->over = true;
 	cluster_join(c);
+	note_reopened(c);
 	disk_model_cluster(w->disk, NULL);
 }
 
@@ -354,7 +378,7 @@ static void live(struct world *w, uint64_t lose_at)
 }
 
 /* Returns false if the first life ended before step @n came. */
-static bool lose_at(uint64_t seed, uint64_t n, uint64_t bytes)
+static bool lose_at(uint64_t seed, uint64_t n, uint64_t bytes, bool full)
 {
 	struct world *w = calloc(1, sizeof(*w));
 	struct restart_report report;
@@ -362,6 +386,7 @@ static bool lose_at(uint64_t seed, uint64_t n, uint64_t bytes)
 
 	assert_non_null(w);
 	w->seed = seed;
+	w->full = full;
 	w->disk = disk_model_open(seed + n, bytes, 5);
 	for (uint32_t i = 0; i < WRITERS; i++)
 		w->writer[i].dice = seed * 7 + i;
@@ -404,35 +429,50 @@ static uint64_t region_bytes(void)
 	return l.size;
 }
 
-static void power_is_lost_at_every_step(void **state)
+static void lose_at_all(bool full)
 {
 	uint64_t bytes = region_bytes(), n, stride = 19, seed = 1;
 
-	(void)state;
+	memset(&met, 0, sizeof(met));
 	if (getenv("POWER_EVERY") != NULL)
 		stride = 1;
 	if (!effort_is_whole())
 		stride = 70;
-	for (n = 1; lose_at(seed, n, bytes); n += stride, seed++)
+	for (n = 1; lose_at(seed, n, bytes, full); n += stride, seed++)
 		;
 	print_message(
 		"%llu losses, %llu records dropped, %llu persists, "
-		"%llu full\n",
+		"%llu full, %llu blocks opened again\n",
 		(unsigned long long)met.losses, (unsigned long long)met.dropped,
-		(unsigned long long)met.persists, (unsigned long long)met.full);
+		(unsigned long long)met.persists, (unsigned long long)met.full,
+		(unsigned long long)met.reopened);
 	assert_true(met.losses >= 4 && met.dropped > 0 && met.persists > 0);
+	assert_true(!full || met.reopened >= met.losses);
 }
 
-/* power_loss_test SEED STEP: one of them alone. */
+static void power_is_lost_at_every_step(void **state)
+{
+	(void)state;
+	lose_at_all(false);
+}
+
+static void the_same_in_a_pool_that_is_full(void **state)
+{
+	(void)state;
+	lose_at_all(true);
+}
+
+/* power_loss_test SEED STEP [full]: one of them alone. */
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(power_is_lost_at_every_step),
+		cmocka_unit_test(the_same_in_a_pool_that_is_full),
 	};
 
-	if (argc == 3) {
+	if (argc == 3 || argc == 4) {
 		lose_at(strtoull(argv[1], NULL, 0), strtoull(argv[2], NULL, 0),
-			region_bytes());
+			region_bytes(), argc == 4);
 		return 0;
 	}
 	return cmocka_run_group_tests(tests, NULL, NULL);

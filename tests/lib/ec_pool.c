@@ -581,18 +581,30 @@ static int on_unite(struct alloc *a, const struct ec_block *b, uint32_t arg)
 
 static int on_ready(struct alloc *a, const struct ec_block *b, uint32_t arg)
 {
-	return again_ready(a, b->stripe, b->role, b->life, uniting_map);
+	return again_ready(a, b->stripe, b->role, b->life, uniting_map, arg);
 }
 
-int ec_pool_again_ready(struct ec_pool *p, const struct ec_block *b,
-			uint64_t *map)
+static int make_ready(struct ec_pool *p, const struct ec_block *b,
+		      uint64_t *map, bool zero)
 {
 	int rc;
 
 	memset(map, 0, again_map_bytes(&p->g));
 	uniting_map = map;
 	rc = try_members(p, b, on_unite, 0);
-	return rc != 0 ? rc : try_members(p, b, on_ready, 0);
+	return rc != 0 ? rc : try_members(p, b, on_ready, zero);
+}
+
+int ec_pool_again_ready(struct ec_pool *p, const struct ec_block *b,
+			uint64_t *map)
+{
+	return make_ready(p, b, map, true);
+}
+
+int ec_pool_again_wait(struct ec_pool *p, const struct ec_block *b,
+		       uint64_t *map)
+{
+	return make_ready(p, b, map, false);
 }
 
 static int on_resume(struct alloc *a, const struct ec_block *b, uint32_t life)

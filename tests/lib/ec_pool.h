@@ -103,6 +103,9 @@ unsigned ec_pool_retire(struct ec_pool *p);
 int ec_pool_again_retire(struct ec_pool *p, const struct ec_block *b);
 int ec_pool_again_ready(struct ec_pool *p, const struct ec_block *b,
 			uint64_t *map);
+/* The same, but nothing is zeroed yet: a durable cut may need it. */
+int ec_pool_again_wait(struct ec_pool *p, const struct ec_block *b,
+		       uint64_t *map);
 int ec_pool_again_resume(struct ec_pool *p, const struct ec_block *b,
 			 uint32_t life);
 /* Truth follows: @map's units are zero. */

@@ -12,6 +12,7 @@
 
 #include "tests/lib/cluster.h"
 #include "tests/lib/disk_model.h"
+#include "tests/lib/sim.h"
 
 #define NODES	  5u
 #define USABLE	  (3u << 20)
@@ -26,6 +27,7 @@ struct world {
 	struct cluster_opts of_disk; /* what it filled in */
 	uint64_t bytes;
 	uint32_t commits;
+	bool no_room; /* on the disk: nothing is committed */
 };
 
 static const struct disk *give_disk(void *arg, uint32_t id, void **region)
@@ -43,6 +45,8 @@ static int slow_commit(void *arg, const struct coord_counters *at)
 
 	w->commits++;
 	cluster_sleep(w->c, COMMIT_NS);
+	if (w->no_room)
+		return -ENOSPC;
 	return w->of_disk.commit(w->of_disk.disk_arg, at);
 }
 
@@ -138,6 +142,60 @@ static void too_many_are_not_waited_for(struct cluster *c, void *arg)
 	assert_int_equal(wait_pieces(w, number, 200), -EIO);
 }
 
+/* --- space that only a cut gives back ------------------------------------- */
+
+#define PAGES_MAX (USABLE / KV_PAGE_BYTES * 2)
+
+static uint32_t write_pages(struct kv *kv, struct kv_page *page, uint32_t max)
+{
+	static const char data[KV_PAGE_BYTES] = "some";
+	const void *from = data;
+	uint32_t n = 0;
+	int rc = 0;
+
+	while (n < max) {
+		rc = kv_pages_write(kv, &from, 1, &page[n]);
+		if (rc != 0)
+			break;
+		n++;
+	}
+	assert_true(rc == 0 || rc == -ENOSPC);
+	return n;
+}
+
+/* Every other page of a full pool is obsolete, and no cut can be made: who
+ * writes is told so in time. There is room when one can. */
+static void a_disk_that_is_full_is_told(struct cluster *c, void *arg)
+{
+	static struct kv_page page[PAGES_MAX];
+	struct world *w = arg;
+	struct kv *kv;
+	uint32_t n, i;
+	uint64_t since;
+
+	w->c = c;
+	kv = cluster_client(c);
+	n = write_pages(kv, page, PAGES_MAX);
+	assert_in_range(n, 100, PAGES_MAX - 1);
+	assert_int_equal(wait_pieces(w, coord_persist(cluster_coord(c)), 1000),
+			 0);
+	w->no_room = true;
+	for (i = 0; i < n; i += 2)
+		kv_pages_free(kv, &page[i], 1);
+	since = sim_now(cluster_sim(c));
+	assert_true(write_pages(kv, page, n / 4) < n / 4);
+	assert_in_range(sim_now(cluster_sim(c)) - since, UINT64_C(1000000000),
+			KV_OP_TIMEOUT_MS * UINT64_C(2000000));
+	since = sim_now(cluster_sim(c));
+	assert_int_equal(write_pages(kv, page, 1), 0);
+	assert_true(sim_now(cluster_sim(c)) - since < UINT64_C(2000000000));
+	w->no_room = false;
+	assert_int_equal(wait_pieces(w, coord_persist(cluster_coord(c)), 1000),
+			 0);
+	assert_int_equal(write_pages(kv, page, n / 4), n / 4);
+	cluster_client_close(c, kv);
+}
+
 /* --- worlds --------------------------------------------------------------- */
 
 static void run(void (*body)(struct cluster *c, void *arg))
@@ -179,6 +237,7 @@ T(one_is_enough)
 T(a_dead_node_is_waited_for)
 T(a_hung_node_is_found_out)
 T(too_many_are_not_waited_for)
+T(a_disk_that_is_full_is_told)
 
 int main(void)
 {
@@ -187,6 +246,7 @@ int main(void)
 		cmocka_unit_test(a_dead_node_is_waited_for_),
 		cmocka_unit_test(a_hung_node_is_found_out_),
 		cmocka_unit_test(too_many_are_not_waited_for_),
+		cmocka_unit_test(a_disk_that_is_full_is_told_),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -192,8 +192,9 @@ static void a_member_that_knows_more_is_heard(void **state)
 	assert_int_equal(again_unite(p.a[3], b.stripe, b.role, b.life, map), 0);
 	assert_int_equal(alloc_mark(p.a[4], b.stripe, b.role, b.life, 64, 1),
 			 0);
-	assert_int_equal(again_ready(p.a[4], b.stripe, b.role, b.life, map),
-			 -EBUSY);
+	assert_int_equal(
+		again_ready(p.a[4], b.stripe, b.role, b.life, map, true),
+		-EBUSY);
 	assert_int_equal(ec_pool_again_ready(&p, &b, map), 0);
 	ec_pool_again_zeroed(&p, &b, map);
 	check_all();
@@ -323,7 +324,8 @@ static void a_leader_dies_between_two_that_are_ready(void **state)
 			 0);
 	memset(map, 0, sizeof(map));
 	assert_int_equal(again_unite(p.a[3], b.stripe, b.role, b.life, map), 0);
-	assert_int_equal(again_ready(p.a[0], b.stripe, b.role, b.life, map), 0);
+	assert_int_equal(
+		again_ready(p.a[0], b.stripe, b.role, b.life, map, true), 0);
 	ec_pool_again_zeroed(&p, &b, map); /* the data node has done it */
 	ec_pool_set_up(&p, p.up & ~(UINT64_C(1) << 3));
 	assert_int_equal(ec_pool_again_ready(&p, &b, map), 0);

@@ -150,15 +150,37 @@ static void nothing_goes_where_nothing_is_known(void **state)
 	assert_int_equal(ec_pool_retire(&p), 1);
 }
 
+static int ask_again(uint32_t leader, struct alloc_grant *grant)
+{
+	return alloc_block(p.a[leader], BLOCK_PAGES, EC_POOL_OWNER, 1, 10, true,
+			   0, 1, grant);
+}
+
+/* No block is free, and pages are wanted. */
+static void again_want_pages(uint32_t leader)
+{
+	struct ec_block b;
+	struct alloc_grant grant;
+
+	for (uint32_t i = 0; i < 5; i++)
+		while (ec_pool_take(&p, i, BLOCK_RECORDS, true, &b) == 0) {
+			ec_pool_fill(&p, &b, 0, 4096, i);
+			ec_pool_seal(&p, &b, 4096);
+			ec_pool_fold(&p);
+		}
+	assert_int_not_equal(ask_again(leader, &grant), 0);
+}
+
 static uint32_t allowed(const struct ec_block *b)
 {
-	uint64_t map[UNITS / 64];
 	uint32_t n = 0;
 
-	memset(map, 0xff, sizeof(map));
-	alloc_cut_allows(p.a[3], b->stripe, b->role, map);
-	for (uint32_t w = 0; w < UNITS / 64; w++)
-		n += (uint32_t)__builtin_popcountll(map[w]);
+	for (uint32_t u = 0; u < UNITS; u++) {
+		uint64_t map[UNITS / 64] = {0};
+
+		map[u / 64] = UINT64_C(1) << u % 64;
+		n += alloc_cut_allows(p.a[3], b->stripe, b->role, map);
+	}
 	return n;
 }
 
@@ -180,6 +202,82 @@ static void units_are_allowed_that_were_dead_at_the_cuts(void **state)
 	assert_int_equal(allowed(&b), 64 + 50);
 }
 
+/* A block with 128 obsolete units, from 64 on, waits for a cut: they are in
+ * @map. */
+static struct ec_block waits(uint64_t *map)
+{
+	struct ec_block b = filled(BLOCK_PAGES);
+
+	cut();
+	durable();
+	ec_pool_mark(&p, &b, b.role, 64, 128);
+	ec_pool_again_retire(&p, &b);
+	ec_pool_fold(&p);
+	assert_int_equal(ec_pool_again_retire(&p, &b), 0);
+	assert_int_equal(ec_pool_again_wait(&p, &b, map), 0);
+	ec_pool_check(&p); /* nothing is changed */
+	again_want_pages(3);
+	assert_int_equal(again_stock(p.a[3], b.stripe, b.role, b.life), 0);
+	return b;
+}
+
+/* A6: a block of which a cut needs what is obsolete now is made ready twice. */
+static void what_waits_for_a_cut_is_opened_again(void **state)
+{
+	uint64_t map[UNITS / 64];
+	struct ec_block b = waits(map), now;
+	struct alloc_grant grant;
+	struct again_job job;
+
+	(void)state;
+	assert_int_equal(again_waited(p.a[3], &job), -ENOENT);
+	assert_true(alloc_held(p.a[3]));
+	cut();
+	assert_int_equal(again_waited(p.a[3], &job), -ENOENT);
+	durable();
+	assert_int_equal(again_waited(p.a[3], &job), 0);
+	assert_true(job.stripe == b.stripe && job.role == b.role);
+	assert_int_equal(ec_pool_again_ready(&p, &b, map), 0);
+	ec_pool_again_zeroed(&p, &b, map);
+	assert_int_equal(again_stock(p.a[3], b.stripe, b.role, b.life), 0);
+	assert_int_equal(ask_again(3, &grant), 0);
+	assert_true(grant.again);
+	assert_int_equal(ec_pool_again_open(&p, &grant, BLOCK_PAGES, 5, &now),
+			 0);
+	ec_pool_fill(&p, &now, 64 * GROUP_UNIT_BYTES, 128 * GROUP_UNIT_BYTES,
+		     7);
+	ec_pool_check(&p);
+	/* One of which nobody knows whether it is durable needs them. */
+	ec_pool_seal(&p, &now, BLOCK);
+	ec_pool_fold(&p);
+	cut();
+	ec_pool_mark(&p, &now, now.role, 64, 128);
+	cut();
+	assert_int_equal(allowed(&now), 0);
+	durable();
+	assert_int_equal(allowed(&now), 128);
+}
+
+/* One that waits is brought to rest as it was, and none that is needed is ever
+ * given to who asks. */
+static void what_waits_is_not_granted(void **state)
+{
+	uint64_t map[UNITS / 64];
+	struct ec_block b = waits(map);
+	struct alloc_grant grant;
+	struct again_job job;
+
+	(void)state;
+	assert_int_equal(ask_again(3, &grant), -EINPROGRESS);
+	assert_int_equal(again_stale(p.a[3], 1, 100, &job), -ENOENT);
+	assert_int_equal(again_stale(p.a[3], 201, 100, &job), -ENOENT);
+	assert_int_equal(again_stale(p.a[3], 1001, 100, &job), 0);
+	assert_int_equal(ec_pool_again_resume(&p, &b, b.life), 0);
+	ec_pool_fold(&p);
+	ec_pool_check(&p);
+	assert_false(alloc_held(p.a[3]));
+}
+
 #define WITH_POOL(f) cmocka_unit_test_setup_teardown(f, five_nodes, close_pool)
 
 int main(void)
@@ -191,6 +289,8 @@ int main(void)
 		WITH_POOL(a_cut_that_came_to_nothing_is_not_forgotten),
 		WITH_POOL(nothing_goes_where_nothing_is_known),
 		WITH_POOL(units_are_allowed_that_were_dead_at_the_cuts),
+		WITH_POOL(what_waits_for_a_cut_is_opened_again),
+		WITH_POOL(what_waits_is_not_granted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,7 +74,8 @@ static void take(struct world *w)
 		return;
 	rc = ec_pool_take(&w->p, leader, kinds[dice(w, 3)], false, &w->b[i]);
 	if (rc != 0) {
-		assert_true(rc == -ENOSPC || rc == -EAGAIN || rc == -EBUSY);
+		assert_true(rc == -ENOSPC || rc == -EAGAIN || rc == -EBUSY ||
+			    rc == -EINPROGRESS);
 		return;
 	}
 	w->place[i] = OPEN;
