@@ -274,12 +274,19 @@ static int code_of(uint64_t wrong, uint64_t mended)
 	       (wrong > mended ? SCRUB_LEFT : 0);
 }
 
+static void say_why(int rc)
+{
+	say_err("scrub: %s", rc == -EAGAIN ? "none of the pool's coordinators "
+					     "leads now: try again"
+					   : strerror(-rc));
+}
+
 static int ended(const struct scrub *s, int rc)
 {
 	if (rc == -ECANCELED)
 		say_info("scrub: stopped");
 	else if (rc < 0)
-		say_err("scrub: %s", strerror(-rc));
+		say_why(rc);
 	if (rc != 0)
 		return SCRUB_FAILED;
 	say_info("scrub: %" PRIu64 " MB looked at, %" PRIu64 " wrong, %" PRIu64
@@ -321,7 +328,7 @@ static int work(struct scrub *s, const struct pool_place *p)
 	int rc = begin(s, p);
 
 	if (rc != 0) {
-		say_err("scrub: %s", strerror(-rc));
+		say_why(rc);
 		return SCRUB_FAILED;
 	}
 	rc = cmd_open(p, &s->kv);
@@ -346,7 +353,7 @@ static int want(const struct pool_place *p, uint32_t state, int missing)
 	if (rc == -ENOENT)
 		return missing;
 	if (rc < 0)
-		say_err("scrub: %s", strerror(-rc));
+		say_why(rc);
 	return rc < 0 ? SCRUB_FAILED : CMD_OK;
 }
 

@@ -16,9 +16,26 @@ struct scrub_link {
 	struct fab *f;
 };
 
+/* The coordinator that leads: others may answer, too. */
+static int find(struct scrub_link *l, char *coords)
+{
+	struct proto_scrub rq = {.what = PROTO_SCRUB_ASK};
+	uint32_t tries = hello_coords(coords);
+	struct proto_hello hello;
+	int rc;
+
+	hello_fill(&hello, PROTO_TOOL, NULL);
+	do {
+		fab_net_cut(l->net, FAB_NODE_COORD);
+		rc = hello_attach_coord(l->net, coords, &hello);
+		if (rc == 0)
+			rc = scrub_link_call(l, &rq, &rq);
+	} while (rc == -EAGAIN && --tries > 0);
+	return rc;
+}
+
 int scrub_link_open(const struct pool_place *p, struct scrub_link **out)
 {
-	struct proto_hello hello;
 	struct scrub_link *l = calloc(1, sizeof(*l));
 	char *coords = strdup(pool_coords(p));
 	int rc = -ENOMEM;
@@ -28,16 +45,18 @@ int scrub_link_open(const struct pool_place *p, struct scrub_link **out)
 	rc = hello_net(coords, pool_key(p), &l->net);
 	if (rc < 0)
 		goto err_free;
-	hello_fill(&hello, PROTO_TOOL, NULL);
-	rc = hello_attach_coord(l->net, coords, &hello);
-	if (rc == 0)
-		rc = fab_open(l->net, &l->f);
+	rc = fab_open(l->net, &l->f);
 	if (rc < 0)
 		goto err_net;
+	rc = find(l, coords);
+	if (rc < 0)
+		goto err_fab;
 	*out = l;
 	free(coords);
 	return 0;
 
+err_fab:
+	fab_close(l->f);
 err_net:
 	fab_net_close(l->net);
 err_free:

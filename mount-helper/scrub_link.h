@@ -7,7 +7,8 @@
 
 struct scrub_link;
 
-/* Errors: -ENOENT, -ECONNREFUSED nobody there; -EPROTO; -ENOMEM. */
+/* To the one that leads. Errors: -ENOENT, -ECONNREFUSED nobody there; -EAGAIN
+ * nobody leads; -EROFS we are a reader; -EPROTO; -ENOMEM. */
 int scrub_link_open(const struct pool_place *p, struct scrub_link **out);
 void scrub_link_close(struct scrub_link *l);
 

@@ -322,8 +322,8 @@ static const char *why_no_join(int rc)
 		return "its supervisor could not end us: run as its user, on "
 		       "its host";
 	case -EAGAIN:
-		return "the pool is not whole yet: start 'aceso pool serve' on "
-		       "all its hosts";
+		return "the pool is not whole yet, or none of its coordinators "
+		       "leads now: start 'aceso pool serve' on all its hosts";
 	default:
 		return "the pool does not let us join";
 	}

@@ -169,7 +169,7 @@ static void serve_join(struct ask *a)
 		fab_reply(a->rq, -EACCES, NULL, 0);
 		return;
 	}
-	if (c->forming || c->store.deposed || is_full(c)) {
+	if (c->forming || !coord_is_sure(c) || is_full(c)) {
 		fab_reply(a->rq, is_full(c) ? -EUSERS : -EAGAIN, NULL, 0);
 		return;
 	}
@@ -345,10 +345,15 @@ static void serve_leave(struct ask *a)
 	fab_reply(a->rq, 0, NULL, 0);
 }
 
+/* Who does not lead knows of no scrub: let the one that does be asked. Who is
+ * at work goes on for as long as we are here. */
 static void serve_scrub(struct ask *a)
 {
 	struct proto_scrub out;
-	int rc = coord_scrub(a->c, &a->who->scrubs, a->req, &out);
+	int rc = -EAGAIN;
+
+	if (a->who->scrubs || coord_is_sure(a->c))
+		rc = coord_scrub(a->c, &a->who->scrubs, a->req, &out);
 
 	fab_reply(a->rq, rc, &out, rc == 0 ? sizeof(out) : 0);
 }

@@ -84,6 +84,21 @@ class Cluster(netns.Cluster):
                                f"[coordinators]\n0 = {self.host[at].address}\n\n", text))
         return where
 
+    def scrub(self, *order):
+        """As a host does in whose file the coordinators stand in that order."""
+        host = self.host[CLIENT]
+        where = os.path.join(host.base, "order-" + "-".join(map(str, order)))
+        shutil.copytree(os.path.join(host.base, "conf"), where)
+        name = os.path.join(where, f"{POOL}.conf")
+        text = open(name, encoding="utf-8").read()
+        lines = "".join(f"{i} = {self.host[at].address}\n" for i, at in enumerate(order))
+        with open(name, "w", encoding="utf-8") as f:
+            f.write(re.sub(r"(?ms)^\[coordinators\].*?(?=^\[|\Z)",
+                           f"[coordinators]\n{lines}\n", text))
+        return subprocess.run(host.argv("aceso", "-p", POOL, "scrub", "start", "--wait"),
+                              env=host.env(ACESO_CONF_DIR=where), text=True,
+                              capture_output=True, timeout=120 * SLOW)
+
     def leads(self, at):
         return self.status(at)["leads"]
 
@@ -152,6 +167,10 @@ def test_who_cannot_reach_zookeeper_steps_back_first(cluster, work):
         assert wait_for(lambda: cluster.leads(other), 90), cluster.net.logs()
         assert not cluster.leads(was)
         work.goes_on(20)
+        for order in ((was, other), (other, was)):
+            done = cluster.scrub(*order)
+            assert done.returncode == 0, done.stderr + cluster.net.logs()
+            assert cluster.status(other)["scrub"]["state"] == "done"
         mends_itself(cluster, work, 2)
     finally:
         cluster.apart(was, False)
