@@ -66,6 +66,8 @@ static int join(struct fab_net *net, struct proto_joined *j)
 	if (len != sizeof(*j) || view_check(&j->view) != 0 ||
 	    group_check(&j->super.layout.group) != 0 || j->client == 0)
 		return -EPROTO;
+	for (uint32_t i = 0; i < 64; i++)
+		j->address[i][PROTO_ADDRESS_BYTES - 1] = '\0';
 	return 0;
 }
 
@@ -238,7 +240,7 @@ static int parts_open(struct kv *kv, const char *pool,
 	if (rc == 0)
 		rc = alone_open(j->view.clients == 1, &kv->alone);
 	if (rc == 0)
-		rc = member_open(kv, &j->view, &kv->member);
+		rc = member_open(kv, &j->view, j->address, &kv->member);
 	if (rc == 0 && j->leased != 0)
 		rc = lease_open(kv, j->lease_ms, &kv->lease);
 	if (rc == 0)

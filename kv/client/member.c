@@ -82,7 +82,8 @@ static void publish(struct member *m, const struct view *v, uint64_t now)
 	atomic_store(&m->epoch, v->epoch);
 }
 
-int member_open(struct kv *kv, const struct view *first, struct member **out)
+int member_open(struct kv *kv, const struct view *first,
+		const char (*address)[PROTO_ADDRESS_BYTES], struct member **out)
 {
 	struct member *m = calloc(1, sizeof(*m));
 
@@ -92,6 +93,8 @@ int member_open(struct kv *kv, const struct view *first, struct member **out)
 	pthread_mutex_init(&m->lock, NULL);
 	atomic_store(&m->all, view_members(first)); /* none is born now */
 	publish(m, first, 0);
+	if (address != NULL)
+		memcpy(m->address, address, sizeof(m->address));
 	m->settled = first->epoch;
 	*out = m;
 	return 0;

@@ -12,8 +12,13 @@
 #include <stdint.h>
 
 #include "kv/client/client_impl.h"
+#include "kv/proto.h"
 
-int member_open(struct kv *kv, const struct view *first, struct member **out);
+/* @address: where the nodes of @first are, one for each of 64; NULL: what is
+ * not attached to stays so before the next view. */
+int member_open(struct kv *kv, const struct view *first,
+		const char (*address)[PROTO_ADDRESS_BYTES],
+		struct member **out);
 void member_close(struct member *m);
 
 /* The view as it is now. The data path takes the parts below instead. */

@@ -290,6 +290,10 @@ static void serve_suspect(struct ask *a)
 		a->c->suspect |= UINT64_C(1) << rq->node;
 		coord_kick(a->c);
 	}
+	/* It may be no more than its connection that broke: its watcher, which
+	 * makes that anew, is not to sit here. */
+	if (a->c->opts.remote && a->who->client != NULL)
+		watch_answer(a->c, a->who->client, 0);
 	fab_reply(a->rq, 0, NULL, 0);
 }
 

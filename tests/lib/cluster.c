@@ -267,7 +267,7 @@ static void start_coord(struct cluster *c)
 
 	c->coord_stop = false;
 	c->coord_ended = 0;
-	c->link_ended = !c->o.remote;
+	c->link_ended = c->sim == NULL || !c->o.remote;
 	if (c->o.store != NULL)
 		CLUSTER_OK(mem_store_open(c->o.store, &c->store));
 	o.store = c->store;
@@ -284,7 +284,7 @@ static void start_coord(struct cluster *c)
 	CLUSTER_OK(coord_open(&o, &c->coord));
 	if (c->sim != NULL)
 		cluster_daemon(c, "coord", coord_fiber, c);
-	if (c->o.remote)
+	if (c->sim != NULL && c->o.remote)
 		cluster_daemon(c, "link", link_fiber, c);
 }
 

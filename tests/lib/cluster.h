@@ -59,8 +59,8 @@ struct cluster_opts {
 	uint64_t down_ns;	/* SIM: likewise */
 	bool mapped;		/* SIM: likewise */
 	uint64_t respawn_ns;	/* SIM: dead nodes are replaced after; 0: no */
-	/* SIM: as of coord_opts: nobody sees who dies, clients are fenced by
-	 * nodes; and what the coordinator keeps; NULL: nothing. */
+	/* As of coord_opts: nobody sees who dies, clients are fenced by nodes;
+	 * and (SIM) what the coordinator keeps; NULL: nothing. */
 	bool remote;
 	struct mem_disk *store;
 	/* A pool with durable checkpoints: where node @id keeps its own, and

@@ -337,7 +337,7 @@ static void client_open(struct space_pool *p, uint32_t lanes)
 	assert_int_equal(threads_open(&p->kv, &p->client.threads), 0);
 	assert_int_equal(cache_open(1u << 20, &p->kv.cache), 0);
 	assert_int_equal(alone_open(false, &p->kv.alone), 0);
-	assert_int_equal(member_open(&p->kv, &p->view, &p->kv.member), 0);
+	assert_int_equal(member_open(&p->kv, &p->view, NULL, &p->kv.member), 0);
 	assert_int_equal(space_open(&p->kv, &p->kv.space), 0);
 }
 

@@ -1,5 +1,5 @@
-/* Pools over several hosts: a coordinator that is asked while it does not lead.
- */
+/* Pools over several hosts: a connection that breaks while both its ends live,
+ * and a coordinator that is asked while it does not lead. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,8 +9,7 @@
 #include <cmocka.h>
 
 #include "kv/hello.h"
-#include "kv/proto.h"
-#include "tests/lib/cluster.h"
+#include "tests/lib/by_hand.h"
 #include "tests/lib/mem_store.h"
 #include "tests/lib/sim.h"
 
@@ -29,6 +28,96 @@ static void run(void (*body)(struct cluster *c, void *arg))
 
 	memset(&disk, 0, sizeof(disk));
 	cluster_run(&o, body, NULL);
+}
+
+static void put_all(struct kv *kv, const char *val)
+{
+	for (char key = 'a'; key <= 'z'; key++) /* on every shard */
+		assert_int_equal(kv_put(kv, &key, 1, val, strlen(val), NULL),
+				 0);
+}
+
+/* --- a client's connection to a node ---------------------------------------
+ */
+
+static void nobody_is_lost(struct cluster *c)
+{
+	struct view v;
+
+	coord_view(cluster_coord(c), &v);
+	assert_int_equal(view_down(&v), 0);
+	assert_int_equal(coord_clients(cluster_coord(c)), 1);
+}
+
+/* It has had no view since the one it joined in. */
+static void break_each(struct cluster *c, void *arg)
+{
+	struct kv *kv = cluster_client(c);
+	struct fab_net *net = cluster_client_net(c, kv);
+	uint64_t begin;
+
+	put_all(kv, "1");
+	for (uint8_t id = 0; id < 5; id++) {
+		begin = sim_now(cluster_sim(c));
+		fab_net_cut(net, id);
+		put_all(kv, "2");
+		assert_true(fab_net_up(net, id));
+		assert_true(sim_now(cluster_sim(c)) - begin < 1000 * MS);
+		nobody_is_lost(c);
+	}
+}
+
+static void break_all(struct cluster *c, void *arg)
+{
+	struct kv *kv = cluster_client(c);
+	struct fab_net *net = cluster_client_net(c, kv);
+
+	put_all(kv, "1");
+	for (uint8_t id = 0; id < 5; id++)
+		fab_net_cut(net, id);
+	fab_net_cut(net, FAB_NODE_COORD);
+	put_all(kv, "2");
+	nobody_is_lost(c);
+}
+
+static void test_connection_is_made_anew(void **state)
+{
+	run(break_each);
+	run(break_all);
+}
+
+/* --- the watcher is not left to wait ---------------------------------------
+ */
+
+static void suspect_ends_a_watch(struct cluster *c, void *arg)
+{
+	struct proto_suspect suspect = {.node = 3};
+	struct proto_watch watch = {.wait_ms = 60000};
+	static struct proto_view_set set;
+	struct fab_batch b = {.n = 1}, *done;
+	struct fab_op op;
+	struct hand h;
+
+	hand_open(c, &h);
+	watch.epoch = h.joined.view.epoch;
+	fab_call(&op, FAB_NODE_COORD, PROTO_WATCH, &watch, sizeof(watch), &set,
+		 sizeof(set));
+	b.ops = &op;
+	b.deadline_ns = fab_now(h.fab) + 50000 * MS;
+	assert_int_equal(fab_post(h.fab, &b), 0);
+	assert_int_equal(fab_poll(h.fab, &done, 1, 100 * MS), 0);
+	assert_int_equal(hand_call(&h, FAB_NODE_COORD, PROTO_SUSPECT, &suspect,
+				   sizeof(suspect), NULL, 0),
+			 0);
+	assert_int_equal(fab_poll(h.fab, &done, 1, MS), 1);
+	assert_int_equal(op.status, 0);
+	assert_int_equal(set.view.epoch, watch.epoch);
+	hand_leave(&h);
+}
+
+static void test_suspect_ends_a_watch(void **state)
+{
+	run(suspect_ends_a_watch);
 }
 
 /* --- a coordinator without a lead ------------------------------------------
@@ -95,6 +184,8 @@ static void test_no_lead(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_connection_is_made_anew),
+		cmocka_unit_test(test_suspect_ends_a_watch),
 		cmocka_unit_test(test_no_lead),
 	};
 
