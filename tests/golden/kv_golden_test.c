@@ -208,7 +208,7 @@ static void sizes_of_messages(void **state)
 	assert_int_equal(sizeof(struct proto_marked), 256);
 	assert_int_equal(sizeof(struct proto_retire), 32);
 	assert_int_equal(sizeof(struct proto_retired), 16);
-	assert_int_equal(sizeof(struct proto_ready), 24);
+	assert_int_equal(sizeof(struct proto_ready), 32);
 	assert_int_equal(sizeof(struct proto_watch), 16);
 }
 
