@@ -34,12 +34,8 @@ struct slot_look {
 static int read_slots(struct kv_check *c, uint32_t shard, uint64_t at,
 		      uint32_t n, struct slot *out)
 {
-	uint64_t wait = c->kv->opts.op_timeout_ms != 0
-				? c->kv->opts.op_timeout_ms
-				: KV_OP_TIMEOUT_MS;
-
 	return scan_slots(c->kv, c->t, shard, at, n, out,
-			  fab_now(c->t->fab) + wait * 1000000);
+			  fab_now(c->t->fab) + kv_timeout_ns(c->kv));
 }
 
 static int slot_still(void *arg)

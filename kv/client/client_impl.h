@@ -38,6 +38,15 @@ struct kv {
 	void *priv;
 };
 
+/* How long one operation may take. Who made the struct by hand may have left it
+ * to the default. */
+static inline uint64_t kv_timeout_ns(const struct kv *kv)
+{
+	uint32_t ms = kv->opts.op_timeout_ms;
+
+	return (ms != 0 ? ms : KV_OP_TIMEOUT_MS) * UINT64_C(1000000);
+}
+
 /* The calling thread's own context: its fab, scratch and counters. Made on
  * first use, freed when the thread ends or at kv_close(). NULL: -ENOMEM. */
 struct kv_thread {

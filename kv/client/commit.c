@@ -420,7 +420,7 @@ static int unsure_found(struct op *op)
 static bool may_be_taken(struct op *op)
 {
 	return op->seen.there && op->seen.version > op->version &&
-	       op_waited_ns(op) >= op_timeout_ns(op) / 2;
+	       op_waited_ns(op) >= kv_timeout_ns(op->kv) / 2;
 }
 
 /* A tentative slot of ours that is still there must go before its record; or it

@@ -133,7 +133,7 @@ static int wait_more(struct op *op)
 		op->open_since = now;
 	waited = now - op->open_since;
 	if (is_gone_now(op, waited) ||
-	    waited >= op_timeout_ns(op) / DECIDE_SHARE_OF * DECIDE_SHARE)
+	    waited >= kv_timeout_ns(op->kv) / DECIDE_SHARE_OF * DECIDE_SHARE)
 		return commit_again(op);
 	return op_sleep(op, op_find_again);
 }

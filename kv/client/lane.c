@@ -348,13 +348,11 @@ static bool grace(struct space *sp, struct kv_thread *t, uint32_t *tries)
  * waits shall know before its time is up. */
 static bool cuts_come(struct space *sp, struct kv_thread *t)
 {
-	uint32_t ms = sp->kv->opts.op_timeout_ms;
 	uint64_t since = 0, now = fab_now(t->fab);
-	uint64_t most = (ms != 0 ? ms : KV_OP_TIMEOUT_MS) * UINT64_C(1000000);
 
 	if (atomic_compare_exchange_strong(&sp->held_ns, &since, now))
 		return true;
-	return now < since + most / 8 * 7;
+	return now < since + kv_timeout_ns(sp->kv) / 8 * 7;
 }
 
 /* Free blocks wait for a durable checkpoint: have one made. It comes with new

@@ -251,16 +251,12 @@ int op_post(struct op *op, uint32_t n, op_state *next)
 
 /* --- time ----------------------------------------------------------------- */
 
-uint64_t op_timeout_ns(const struct op *op)
-{
-	return op->kv->opts.op_timeout_ms * UINT64_C(1000000);
-}
-
 uint64_t op_waited_ns(struct op *op)
 {
 	uint64_t now = fab_now(op->t->fab);
 
-	return op->deadline == 0 ? 0 : now + op_timeout_ns(op) - op->deadline;
+	return op->deadline == 0 ? 0
+				 : now + kv_timeout_ns(op->kv) - op->deadline;
 }
 
 /* kv_leaving(): it has waited for what is out of reach. */
@@ -277,7 +273,7 @@ bool op_late(struct op *op)
 	uint64_t now = fab_now(op->t->fab);
 
 	if (op->deadline == 0)
-		op->deadline = now + op_timeout_ns(op);
+		op->deadline = now + kv_timeout_ns(op->kv);
 	return now >= op->deadline || lease_is_dead(op->kv->lease) ||
 	       is_given_up(op, now);
 }

@@ -164,7 +164,6 @@ int op_sleep(struct op *op, op_state *next);
 /* Wait for another view (the shard is being rebuilt, a node failed). */
 int op_park(struct op *op, op_state *next);
 bool op_late(struct op *op);
-uint64_t op_timeout_ns(const struct op *op);
 /* Since it waited first. */
 uint64_t op_waited_ns(struct op *op);
 /* The clock, at most one slice on: for calls that block inside a view. */

@@ -204,8 +204,6 @@ int kv_pages_read(struct kv *kv, const struct kv_page *pages, size_t n,
 {
 	struct reading r = {
 		.kv = kv, .pages = pages, .data = data, .n = n, .sure = sure};
-	uint64_t ms = kv->opts.op_timeout_ms != 0 ? kv->opts.op_timeout_ms
-						  : KV_OP_TIMEOUT_MS;
 	int rc;
 
 	if (n > KV_PAGES_MAX)
@@ -219,7 +217,7 @@ int kv_pages_read(struct kv *kv, const struct kv_page *pages, size_t n,
 	if (r.io == NULL)
 		return -ENOMEM;
 	stat_add(&r.t->stats.page_read.calls, 1);
-	r.deadline_ns = fab_now(r.t->fab) + ms * 1000000;
+	r.deadline_ns = fab_now(r.t->fab) + kv_timeout_ns(kv);
 	rc = read_pages(&r);
 	if (rc != 0)
 		stat_add(&r.t->stats.page_read.errors, 1);

@@ -368,10 +368,7 @@ static int write_all(struct kv *kv, struct kv_thread *t, struct page_io *io,
 
 static uint64_t deadline_of(struct kv *kv, struct kv_thread *t)
 {
-	uint64_t ms = kv->opts.op_timeout_ms != 0 ? kv->opts.op_timeout_ms
-						  : KV_OP_TIMEOUT_MS;
-
-	return fab_now(t->fab) + ms * 1000000;
+	return fab_now(t->fab) + kv_timeout_ns(kv);
 }
 
 int kv_pages_write(struct kv *kv, const void *const *data, size_t n,

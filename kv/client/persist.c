@@ -63,7 +63,7 @@ int kv_persist(struct kv *kv)
 	if (!kv->persistent)
 		return -EOPNOTSUPP;
 	now = fab_now(t->fab);
-	end = now + kv->opts.op_timeout_ms * UINT64_C(1000000);
+	end = now + kv_timeout_ns(kv);
 	for (; now < end; now = fab_now(t->fab)) {
 		rc = ask(kv, t, true, end - now);
 		if (rc == 0 || rc == -EOPNOTSUPP)

@@ -172,8 +172,7 @@ static int scan_again(struct scan *s, uint64_t at, uint64_t word)
 
 static void new_deadline(struct scan *s)
 {
-	s->deadline = fab_now(s->t->fab) +
-		      s->kv->opts.op_timeout_ms * UINT64_C(1000000);
+	s->deadline = fab_now(s->t->fab) + kv_timeout_ns(s->kv);
 }
 
 static int scan_shard(struct scan *s)
