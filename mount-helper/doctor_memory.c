@@ -90,17 +90,14 @@ static void locked(struct doctor *d)
 /* Bytes of huge pages that nobody has: of /proc/meminfo. */
 static uint64_t huge_free(struct doctor *d)
 {
-	unsigned long n = 0, kib = 0;
-	char path[DOCTOR_PATH_BYTES], line[128];
-	FILE *f = fopen(doctor_path(d, "/proc/meminfo", path), "re");
+	char path[DOCTOR_PATH_BYTES];
+	uint64_t n, kib;
 
-	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
-		sscanf(line, "HugePages_Free: %lu", &n);
-		sscanf(line, "Hugepagesize: %lu", &kib);
-	}
-	if (f != NULL)
-		fclose(f);
-	return (uint64_t)n * kib << 10;
+	doctor_path(d, "/proc/meminfo", path);
+	if (memory_number(path, "HugePages_Free:", &n) < 0 ||
+	    memory_number(path, "Hugepagesize:", &kib) < 0)
+		return 0;
+	return n * kib << 10;
 }
 
 /* What an adapter registers is best in pages that were set aside. */

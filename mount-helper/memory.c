@@ -10,8 +10,7 @@
 #include "mount-helper/memory.h"
 #include "mount-helper/size.h"
 
-/* The number in @path's line that begins with @key; @key "": the first. */
-static int number_in(const char *path, const char *key, uint64_t *out)
+int memory_number(const char *path, const char *key, uint64_t *out)
 {
 	char line[256];
 	FILE *f = fopen(path, "re");
@@ -44,7 +43,7 @@ static int cgroup_number(const char *dir, const char *name, const char *key,
 	char path[PATH_MAX + 64];
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	return number_in(path, key, out);
+	return memory_number(path, key, out);
 }
 
 /* What the cgroup at @dir leaves; UINT64_MAX if it has no limit. */
@@ -113,7 +112,7 @@ int memory_available(uint64_t *bytes)
 {
 	uint64_t kib, room = cgroups_room();
 
-	if (number_in("/proc/meminfo", "MemAvailable:", &kib) < 0)
+	if (memory_number("/proc/meminfo", "MemAvailable:", &kib) < 0)
 		return -EIO;
 	*bytes = kib * 1024 < room ? kib * 1024 : room;
 	return 0;

@@ -13,6 +13,10 @@
  * cgroups of this process leave, if that is less. Errors: -EIO. */
 int memory_available(uint64_t *bytes);
 
+/* The number in the first line of @path that begins with @key and has one; @key
+ * "": of any. Errors: of opening it; -ENOENT no such line. */
+int memory_number(const char *path, const char *key, uint64_t *out);
+
 /* Bytes that all nodes of @pool take together, if it is of @size bytes for
  * users. Errors: as of layout_of(). */
 int memory_of_pool(const struct conf_pool *pool, uint64_t size, uint64_t *raw);
