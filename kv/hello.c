@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kv/hash.h"
+
 #define INSTANCE_DIGITS 16u
 
 void hello_fill(struct proto_hello *h, uint32_t role, const uint8_t *uuid)
@@ -15,6 +17,11 @@ void hello_fill(struct proto_hello *h, uint32_t role, const uint8_t *uuid)
 		.magic = PROTO_MAGIC, .version = PROTO_VERSION, .role = role};
 	if (uuid != NULL)
 		memcpy(h->uuid, uuid, sizeof(h->uuid));
+}
+
+uint64_t hello_self(const char address[PROTO_ADDRESS_BYTES])
+{
+	return hash_of(address, strnlen(address, PROTO_ADDRESS_BYTES));
 }
 
 int hello_address(const char *address, uint64_t instance, char *out, size_t cap)

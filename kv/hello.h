@@ -36,6 +36,9 @@ int hello_attach_coord(struct fab_net *net, char *coords,
 
 uint32_t hello_coords(const char *coords); /* how many are in the list */
 
+/* The process that a view names by @address, among all of its number. */
+uint64_t hello_self(const char address[PROTO_ADDRESS_BYTES]);
+
 /* "ADDRESS#INSTANCE" into @out. Errors: -ENAMETOOLONG. */
 int hello_address(const char *address, uint64_t instance, char *out,
 		  size_t cap);

@@ -10,7 +10,7 @@
 #include "kv/view.h"
 
 #define PROTO_MAGIC   0x4f534341u
-#define PROTO_VERSION 6u
+#define PROTO_VERSION 7u
 
 enum proto_role { PROTO_CLIENT = 1, PROTO_NODE, PROTO_COORD, PROTO_TOOL };
 
@@ -23,6 +23,7 @@ struct proto_hello {
 	uint8_t uuid[16];  /* of the pool; zeros: not known yet (JOIN) */
 	uint64_t instance; /* of the node that is meant: kv/hello.h; 0: any that
 			    * has none */
+	uint64_t self;	   /* of a node that says it: hello_self(); else 0 */
 };
 
 enum proto_call {

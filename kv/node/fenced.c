@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "kv/hello.h"
 #include "kv/node/node_impl.h"
 
 #define FENCED_MAX (1u << 20) /* ids; 4 MiB */
@@ -80,17 +81,33 @@ static bool is_down(const struct node *n, const struct node_peer *p)
 	       v->node[p->client] == VIEW_NODE_DOWN;
 }
 
-int fenced_hello(struct node *n, const struct node_peer *p)
+/* A process that was taken for dead, and goes on behind a link that was cut,
+ * has no word left when another one has its number. */
+static bool is_former(const struct node *n, const struct node_peer *p,
+		      uint64_t self)
+{
+	const char *address;
+
+	if (p->role != PROTO_NODE || p->client >= n->view.view.nodes)
+		return false;
+	address = n->view.address[p->client];
+	return address[0] != '\0' && hello_self(address) != self;
+}
+
+int fenced_hello(struct node *n, const struct node_peer *p, uint64_t self)
 {
 	if (is_down(n, p))
 		return -EAGAIN;
-	if (p->role != PROTO_CLIENT || p->client == 0)
+	if (is_former(n, p, self))
+		return -ESTALE;
+	if (p->role != PROTO_NODE &&
+	    (p->role != PROTO_CLIENT || p->client == 0))
 		return 0;
-	if (is_fenced(n, p->client))
+	if (p->role == PROTO_CLIENT && is_fenced(n, p->client))
 		return -ESTALE;
 	/* It lost its connection and is back: nothing that lies in the old one
 	 * may take effect after this. */
-	cut_all_of(n, PROTO_CLIENT, p->client);
+	cut_all_of(n, p->role, p->client);
 	return 0;
 }
 

@@ -113,6 +113,9 @@ struct node {
 	uint64_t attached; /* bit n: peer n, at: */
 	char peer_address[FAB_NODES_MAX][PROTO_ADDRESS_BYTES];
 	uint64_t seen_epoch;
+	uint64_t broken;    /* not any more, but at that address still... */
+	uint64_t relink_ns; /* ...and not tried before this... */
+	uint32_t relink_id; /* ...beginning with this one */
 	struct retire retire;
 	struct again again;
 	uint64_t fold_again_ns;
@@ -149,8 +152,10 @@ void serve_close(struct node *n);
 int fenced_client(struct node *n, uint32_t client);
 /* Nodes that are DOWN in n->view are cut off. -EAGAIN likewise. */
 int fenced_view(struct node *n);
-/* May @p come in? Errors: -ESTALE it was fenced. */
-int fenced_hello(struct node *n, const struct node_peer *p);
+/* May @p, which says that it is @self, come in? What was there of it is cut
+ * off then. Errors: -ESTALE it was fenced, or is not that node any more;
+ * -EAGAIN that node is DOWN in n->view. */
+int fenced_hello(struct node *n, const struct node_peer *p, uint64_t self);
 void fenced_close(struct node *n);
 
 /* --- owned.c: locked -------------------------------------------------------

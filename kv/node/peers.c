@@ -6,6 +6,8 @@
 #include "kv/hello.h"
 #include "kv/node/node_impl.h"
 
+#define PEERS_RELINK_NS UINT64_C(1000000000)
+
 int peer_call(struct node *n, uint32_t id, uint16_t type, const void *req,
 	      uint32_t len, void *reply, uint32_t cap)
 {
@@ -25,6 +27,9 @@ static int peer_attach(struct node *n, uint32_t id, const char *address)
 
 	hello_fill(&hello, PROTO_NODE, n->super.uuid);
 	hello.client = n->id;
+	pthread_mutex_lock(&n->lock);
+	hello.self = hello_self(n->view.address[n->id]);
+	pthread_mutex_unlock(&n->lock);
 	return hello_attach(n->net, (uint8_t)id, address, &hello);
 }
 
@@ -44,6 +49,23 @@ static bool peer_is(const struct node *n, uint32_t id, const char *address)
 	return strcmp(n->peer_address[id], address) == 0;
 }
 
+/* Nodes of one host hear of a death at once, by the next view. On others, a
+ * connection that broke says nothing of the node behind it. */
+static bool is_broken(const struct node *n, uint32_t id)
+{
+	return n->attached >> id & 1 && n->peer_address[id][0] != '/' &&
+	       !fab_net_up(n->net, (uint8_t)id);
+}
+
+static void peer_forget(struct node *n, uint32_t id)
+{
+	fab_net_cut(n->net, (uint8_t)id);
+	n->attached &= ~(UINT64_C(1) << id);
+	n->broken &= ~(UINT64_C(1) << id);
+}
+
+/* --- a new view ----------------------------------------------------------- */
+
 static int peer_update(struct node *n, uint32_t id, bool wanted)
 {
 	uint64_t bit = UINT64_C(1) << id;
@@ -51,11 +73,10 @@ static int peer_update(struct node *n, uint32_t id, bool wanted)
 	int rc;
 
 	peer_wanted(n, id, address);
-	if (n->attached & bit && !(wanted && peer_is(n, id, address))) {
-		fab_net_cut(n->net, (uint8_t)id);
-		n->attached &= ~bit;
-	}
-	if (!wanted || n->attached & bit || address[0] == '\0')
+	if ((n->attached | n->broken) & bit &&
+	    !(wanted && peer_is(n, id, address)))
+		peer_forget(n, id);
+	if (!wanted || (n->attached | n->broken) & bit || address[0] == '\0')
 		return 0;
 	rc = peer_attach(n, id, address);
 	if (rc != 0)
@@ -65,7 +86,7 @@ static int peer_update(struct node *n, uint32_t id, bool wanted)
 	return 0;
 }
 
-int peers_work(struct node *n, uint64_t *again)
+static int peers_update(struct node *n, uint64_t *again)
 {
 	uint32_t id, nodes = node_group(n)->nodes;
 	uint64_t epoch, members;
@@ -83,4 +104,61 @@ int peers_work(struct node *n, uint64_t *again)
 	else
 		node_again(again, fab_now(n->fab) + NODE_RETRY_NS);
 	return all;
+}
+
+/* --- connections that broke ----------------------------------------------- */
+
+static void note_broken(struct node *n)
+{
+	for (uint32_t id = 0; id < node_group(n)->nodes; id++)
+		if (is_broken(n, id)) {
+			peer_forget(n, id);
+			n->broken |= UINT64_C(1) << id;
+		}
+}
+
+static int peer_relink(struct node *n, uint32_t id)
+{
+	uint64_t bit = UINT64_C(1) << id;
+	int rc = peer_attach(n, id, n->peer_address[id]);
+
+	if (rc != 0)
+		return rc;
+	n->broken &= ~bit;
+	n->attached |= bit;
+	return 0;
+}
+
+/* Only that of a process which the view still names is made anew, at the
+ * address that was its. A host that does not answer takes half a second to find
+ * out, in which the worker does nothing else: so one of them a second at most,
+ * each in its turn. */
+static int peers_relink(struct node *n, uint64_t *again)
+{
+	uint32_t i, id, nodes = node_group(n)->nodes;
+	int did = 0;
+
+	note_broken(n);
+	for (i = 0; i < nodes && n->broken != 0; i++) {
+		if (fab_now(n->fab) < n->relink_ns)
+			break;
+		id = (n->relink_id + i) % nodes;
+		if (!(n->broken >> id & 1))
+			continue;
+		did = 1;
+		if (peer_relink(n, id) == 0)
+			continue;
+		n->relink_id = id + 1;
+		n->relink_ns = fab_now(n->fab) + PEERS_RELINK_NS;
+	}
+	if (n->broken != 0)
+		node_again(again, n->relink_ns);
+	return did;
+}
+
+int peers_work(struct node *n, uint64_t *again)
+{
+	int did = peers_update(n, again);
+
+	return did | peers_relink(n, again);
 }

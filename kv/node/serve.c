@@ -611,7 +611,7 @@ static int on_hello(void *arg, struct fab_peer *peer, const void *hello,
 	*p = (struct node_peer){
 		.role = h->role, .client = h->client, .peer = peer};
 	pthread_mutex_lock(&n->lock);
-	rc = fenced_hello(n, p);
+	rc = fenced_hello(n, p, h->self);
 	if (rc != 0) {
 		pthread_mutex_unlock(&n->lock);
 		free(p);

@@ -195,7 +195,7 @@ static void sizes_of_messages(void **state)
 	assert_int_equal(sizeof(struct view), 312);
 	assert_int_equal(sizeof(struct proto_cut), 24);
 	assert_int_equal(sizeof(struct proto_persist), 8);
-	assert_int_equal(sizeof(struct proto_hello), 48);
+	assert_int_equal(sizeof(struct proto_hello), 56);
 	assert_int_equal(sizeof(struct proto_alloc), 32);
 	assert_int_equal(sizeof(struct proto_grant), 32);
 	assert_int_equal(sizeof(struct proto_open), 48);

@@ -72,10 +72,9 @@ static int open_net(void *arg, struct fab_net **out)
 	char name[16];
 	int rc;
 
-	if (cn->c->sim == NULL)
-		return open_real(cn->c, out);
 	snprintf(name, sizeof(name), "node%u", cn->id);
-	rc = sim_net_open(cn->c->sim, name, out);
+	rc = cn->c->sim != NULL ? sim_net_open(cn->c->sim, name, out)
+				: open_real(cn->c, out);
 	if (rc == 0)
 		cn->net = *out;
 	return rc;

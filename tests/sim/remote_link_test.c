@@ -10,6 +10,7 @@
 
 #include "kv/hello.h"
 #include "tests/lib/by_hand.h"
+#include "tests/lib/cluster_impl.h"
 #include "tests/lib/mem_store.h"
 #include "tests/lib/sim.h"
 
@@ -84,6 +85,53 @@ static void test_connection_is_made_anew(void **state)
 {
 	run(break_each);
 	run(break_all);
+}
+
+/* --- a node's connection to another ----------------------------------------
+ */
+
+static void break_nodes(struct cluster *c)
+{
+	for (uint32_t from = 0; from < 5; from++)
+		for (uint8_t to = 0; to < 5; to++)
+			fab_net_cut(c->node[from].net, to);
+}
+
+/* Checkpoints, rebuilds and what is obsolete go from node to node. */
+static void break_nodes_and_wait(struct cluster *c, void *arg)
+{
+	struct kv *kv = cluster_client(c);
+
+	put_all(kv, "1");
+	break_nodes(c);
+	put_all(kv, "2");
+	cluster_sleep(c, 10000 * MS);
+	for (uint32_t from = 0; from < 5; from++)
+		for (uint8_t to = 0; to < 5; to++)
+			assert_true(fab_net_up(c->node[from].net, to));
+	nobody_is_lost(c);
+	cluster_kill_node(c, 2);
+	cluster_settle(c);
+	put_all(kv, "3");
+}
+
+/* What is broken is found when it is needed. */
+static void break_nodes_and_kill(struct cluster *c, void *arg)
+{
+	struct kv *kv = cluster_client(c);
+
+	put_all(kv, "1");
+	cluster_settle(c);
+	cluster_kill_node(c, 2);
+	break_nodes(c);
+	cluster_settle(c);
+	put_all(kv, "2");
+}
+
+static void test_nodes_connect_anew(void **state)
+{
+	run(break_nodes_and_wait);
+	run(break_nodes_and_kill);
 }
 
 /* --- the watcher is not left to wait ---------------------------------------
@@ -185,6 +233,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_connection_is_made_anew),
+		cmocka_unit_test(test_nodes_connect_anew),
 		cmocka_unit_test(test_suspect_ends_a_watch),
 		cmocka_unit_test(test_no_lead),
 	};

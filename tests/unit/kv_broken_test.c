@@ -1,6 +1,7 @@
 /* A client's connections over TCP are shut down at the nodes' side, as by
- * something on the way, while it works: they are made anew, nothing fails and
- * nobody is taken for dead. Real sockets, real threads. */
+ * something on the way, while it works, then those that the nodes have with
+ * each other: they are made anew, nothing fails and nobody is taken for dead.
+ * Real sockets, real threads. */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <netinet/in.h>
@@ -16,7 +17,7 @@
 #include <cmocka.h>
 
 #include "kv/view.h"
-#include "tests/lib/cluster.h"
+#include "tests/lib/cluster_impl.h"
 
 #define FDS_MAX 1024
 #define WRITERS 2u
@@ -98,17 +99,17 @@ static void note_others(struct world *w)
 		w->others[w->others_n++] = conn[i].there;
 }
 
-/* What @port has of the client: its first connection, and its queues'. A
- * descriptor that has just been closed is another's or none: then that
- * breaks, as well as it may. */
-static unsigned shut_down(struct world *w, in_port_t port)
+/* What @port has of the client, or of the @others: first connections, and those
+ * of queues. A descriptor that has just been closed is another's or none: then
+ * that breaks, as well as it may. */
+static unsigned shut_down(struct world *w, in_port_t port, bool others)
 {
 	unsigned n = 0;
 
 	look();
 	for (unsigned i = 0; i < conns; i++)
 		if (conn[i].here == port &&
-		    !is_in(w->others, w->others_n, conn[i].there))
+		    is_in(w->others, w->others_n, conn[i].there) == others)
 			n += shutdown(conn[i].fd, SHUT_RDWR) == 0;
 	return n;
 }
@@ -169,11 +170,12 @@ static void break_each(struct cluster *c, void *arg)
 		cluster_spawn(c, writer, &w);
 	goes_on(&w);
 	for (uint32_t id = 0; id < 5; id++) {
-		broken += shut_down(&w, port_of(cluster_node_address(c, id)));
+		broken += shut_down(&w, port_of(cluster_node_address(c, id)),
+				    false);
 		goes_on(&w);
 	}
 	assert_true(broken >= 5);
-	broken = shut_down(&w, port_of(cluster_address(c)));
+	broken = shut_down(&w, port_of(cluster_address(c)), false);
 	assert_true(broken > 0);
 	goes_on(&w);
 	atomic_store(&w.stop, true);
@@ -181,20 +183,76 @@ static void break_each(struct cluster *c, void *arg)
 	nobody_is_lost(&w);
 }
 
-static void test_broken(void **state)
+static unsigned links(struct cluster *c)
+{
+	unsigned n = 0;
+
+	for (uint32_t from = 0; from < 5; from++)
+		for (uint8_t to = 0; to < 5; to++)
+			n += fab_net_up(c->node[from].net, to);
+	return n;
+}
+
+static void all_are_linked(struct cluster *c)
+{
+	for (unsigned ms = 0; links(c) < 5 * 5 && ms < 60000; ms++)
+		cluster_sleep(c, MS);
+	assert_int_equal(links(c), 5 * 5);
+}
+
+/* The coordinator's to them, too. The shard of who dies afterwards comes back
+ * by reading all others. */
+static void break_nodes(struct cluster *c, void *arg)
+{
+	static struct world w;
+	unsigned broken = 0;
+
+	w = (struct world){.c = c};
+	all_are_linked(c);
+	note_others(&w);
+	w.kv = cluster_client(c);
+	cluster_spawn(c, writer, &w);
+	goes_on(&w);
+	for (uint32_t id = 0; id < 5; id++)
+		broken += shut_down(&w, port_of(cluster_node_address(c, id)),
+				    true);
+	assert_true(broken >= 5 * 5 + 5);
+	goes_on(&w);
+	nobody_is_lost(&w);
+	all_are_linked(c);
+	cluster_kill_node(c, 2);
+	goes_on(&w);
+	cluster_settle(c);
+	atomic_store(&w.stop, true);
+	cluster_join(c);
+	assert_int_equal(atomic_load(&w.failed), 0);
+}
+
+static void run(void (*body)(struct cluster *c, void *arg), uint32_t lease_ms)
 {
 	struct cluster_opts o = {.mode = CLUSTER_SHM,
 				 .key = &key,
 				 .remote = true,
-				 .lease_ms = 8000};
+				 .lease_ms = lease_ms};
 
-	cluster_run(&o, break_each, NULL);
+	cluster_run(&o, body, NULL);
+}
+
+static void test_broken(void **state)
+{
+	run(break_each, 8000);
+}
+
+static void test_broken_between_nodes(void **state)
+{
+	run(break_nodes, 4000);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_broken),
+		cmocka_unit_test(test_broken_between_nodes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

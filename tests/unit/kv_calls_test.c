@@ -28,6 +28,8 @@ static void peer_open(struct cluster *c, struct peer *p, const char *address,
 
 	hello_fill(&h, role, cluster_super(c)->uuid);
 	h.client = id;
+	if (role == PROTO_NODE)
+		h.self = hello_self(cluster_node_address(c, id));
 	p->at = strcmp(address, cluster_address(c)) == 0 ? FAB_NODE_COORD : 0;
 	assert_int_equal(sim_net_open(cluster_sim(c), "peer", &p->net), 0);
 	assert_int_equal(hello_attach(p->net, p->at, address, &h), 0);
@@ -152,6 +154,24 @@ static void only_the_coordinator_fences(struct cluster *c, void *arg)
 	hand_leave(&h);
 }
 
+/* Nothing that lies in its old connection comes after what it says in a new
+ * one. */
+static void who_comes_again_is_cut_first(struct cluster *c, void *arg)
+{
+	struct peer first, again, other;
+
+	peer_open(c, &other, "sim:n0", PROTO_COORD, 0);
+	peer_open(c, &first, "sim:n0", PROTO_NODE, 1);
+	assert_true(fab_net_up(first.net, 0));
+	peer_open(c, &again, "sim:n0", PROTO_NODE, 1);
+	cluster_sleep(c, UINT64_C(10000000));
+	assert_false(fab_net_up(first.net, 0));
+	assert_true(fab_net_up(other.net, 0));
+	peer_close(&first);
+	peer_close(&again);
+	peer_close(&other);
+}
+
 /* --- COME ----------------------------------------------------------------- */
 
 static struct proto_come come_of(struct cluster *c, uint32_t id,
@@ -272,6 +292,7 @@ int main(void)
 		TEST(fenced_clients_are_out),
 		TEST(many_are_fenced),
 		TEST(only_the_coordinator_fences),
+		TEST(who_comes_again_is_cut_first),
 		TEST(what_comes_is_checked),
 		TEST(only_nodes_come),
 		TEST(another_process_waits_or_replaces),
