@@ -168,6 +168,12 @@ class Net:
                 return False
         return True
 
+    def apart(self, a, b, parted=True):
+        """Hosts @a and @b send each other nothing; to all others they do."""
+        for one, other in ((a, b), (b, a)):
+            ip("-n", self.host[one].ns, "route", "add" if parted else "del", "blackhole",
+               f"{self.host[other].address}/32")
+
     def logs(self):
         return "\n".join(f"--- host {h.at} ({h.address})\n{h.log()[-3000:]}" for h in self.host)
 

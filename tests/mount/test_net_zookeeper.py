@@ -106,10 +106,7 @@ class Cluster(netns.Cluster):
         return next((at for at in COORDS if self.leads(at)), None)
 
     def apart(self, at, parted=True):
-        """Host @at sends nothing to ZooKeeper's, nor the other way."""
-        for a, b in ((at, ZK), (ZK, at)):
-            netns.ip("-n", self.host[a].ns, "route", "add" if parted else "del", "blackhole",
-                     f"{self.host[b].address}/32")
+        self.net.apart(at, ZK, parted)
 
 
 @pytest.fixture(scope="module")

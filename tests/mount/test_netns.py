@@ -2,6 +2,7 @@
 with the coordinator. Hosts are network namespaces (netns.py), everything goes
 over TCP inside TLS. Cables are pulled, hosts switched off and stopped, strangers
 come; what is in the file system stays, and both mounts see the same."""
+import itertools
 import json
 import os
 import random
@@ -146,6 +147,46 @@ def test_a_host_that_is_stopped_is_done_without(cluster, rng):
         assert wait_for(lambda: cluster.state_of(2) == "down", 60)
     finally:
         cluster.host[2].signal_all(signal.SIGCONT)
+    cluster.whole()
+    cluster.same()
+
+
+PAIRS = list(itertools.combinations(range(NODES), 2))
+
+
+def links(cluster):
+    """Who of the nodes' hosts is connected to which other one, from, to."""
+    found = set()
+    for a in range(NODES):
+        said = cluster.host[a].run("ss", "-Htn", "state", "established").stdout
+        peers = {line.split()[3] for line in said.splitlines()}
+        found |= {(a, b) for b in range(NODES)
+                  if b != a and f"{cluster.host[b].address}:{PORT}" in peers}
+    return found
+
+
+def test_nodes_that_lose_only_each_other(cluster, rng):
+    """All see them but they do not: nobody is taken for dead, and when they are together again
+    they work together again, as a later death shows."""
+    data = put(cluster.a, "together", rng, 2 << 20)
+    assert wait_for(lambda: len(links(cluster)) == 2 * len(PAIRS), 60), links(cluster)
+    for pair in PAIRS:
+        cluster.net.apart(*pair)
+    try:
+        assert wait_for(lambda: not links(cluster), 60), links(cluster)
+        more = put(cluster.b, "each-alone", rng)
+        assert get(cluster.b, "together") == data and get(cluster.a, "each-alone") == more
+        assert all(cluster.state_of(at) == "up" for at in range(NODES)), cluster.status()
+    finally:
+        for pair in PAIRS:
+            cluster.net.apart(*pair, parted=False)
+    assert wait_for(lambda: len(links(cluster)) == 2 * len(PAIRS), 60), links(cluster)
+    cluster.host[1].power_off()
+    assert wait_for(lambda: cluster.state_of(1) == "down", 60)
+    assert get(cluster.b, "together") == data and get(cluster.a, "each-alone") == more
+    put(cluster.a, "and-then", rng)
+    cluster.host[1].heal()
+    cluster.serve(cluster.host[1])
     cluster.whole()
     cluster.same()
 
