@@ -376,7 +376,7 @@ void coord_addresses(const struct coord *c, char to[][PROTO_ADDRESS_BYTES]);
 
 int coord_link_start(struct coord *c);
 void coord_link_stop(struct coord *c);
-void coord_link_want(struct coord *c, uint32_t id); /* locked */
+void coord_link_want(struct coord *c, uint32_t id); /* not locked */
 
 /* --- coord_rebuild.c ------------------------------------------------------ */
 

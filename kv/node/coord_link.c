@@ -48,11 +48,12 @@ int coord_link_work(struct coord *c)
 	return 1;
 }
 
-/* Locked. */
 void coord_link_want(struct coord *c, uint32_t id)
 {
+	pthread_mutex_lock(&c->lock);
 	c->link_want |= UINT64_C(1) << id;
 	pthread_cond_signal(&c->link_wake);
+	pthread_mutex_unlock(&c->lock);
 }
 
 static void link_wait(struct coord *c)
