@@ -44,8 +44,8 @@ DOOR_OBJ := $(DOOR_SRC:%.c=$(B)/%.o)
 PROGRAMS := $(foreach m,$(MAINS),$(if $(wildcard mount-helper/$(m).c),$(B)/bin/$(m)))
 
 # Test programs: every *_test.c is one. tests/fsmodel/ runs fs/ on a model of
-# the store (tests/lib/kv_model.c) and must not meet the real one.
-TLIB_SRC := $(filter-out tests/lib/kv_model.c,$(wildcard tests/lib/*.c)) \
+# the store (tests/lib/kv_model*.c) and must not meet the real one.
+TLIB_SRC := $(filter-out tests/lib/kv_model%.c,$(wildcard tests/lib/*.c)) \
 	$(wildcard tests/contract/fabric_*.c)
 # tests/lib/fault_alloc.c lets the n-th allocation of our own code fail
 FAULT_LINK := $(foreach f,malloc calloc realloc aligned_alloc posix_memalign \
@@ -54,6 +54,7 @@ TLIB_OBJ := $(TLIB_SRC:%.c=$(B)/%.o)
 SUITES := unit contract crash sim golden
 TEST_SRC := $(foreach s,$(SUITES),$(wildcard tests/$(s)/*_test.c))
 TEST_BIN := $(TEST_SRC:%.c=$(B)/%)
+KV_MODEL := $(patsubst %.c,$(B)/%.o,$(wildcard tests/lib/kv_model*.c))
 FSM_SRC := $(wildcard tests/fsmodel/*.c)
 FSM_BIN := $(FSM_SRC:%.c=$(B)/%)
 HISTORIES := $(B)/tests/mount/histories
@@ -120,7 +121,7 @@ $(TEST_BIN): $(B)/%: $(B)/%.o $(B)/libtests.a $(B)/libfs.a $(B)/libaceso.a
 	$(Q)$(CC) $(ALL_CFLAGS) -Wl,--start-group $^ -Wl,--end-group -o $@ \
 		$(FAULT_LINK) $(LIBS) -lcmocka
 
-$(FSM_BIN): $(B)/%: $(B)/%.o $(B)/tests/lib/kv_model.o $(B)/tests/lib/fs_tree.o $(B)/libfs.a
+$(FSM_BIN): $(B)/%: $(B)/%.o $(KV_MODEL) $(B)/tests/lib/fs_tree.o $(B)/libfs.a
 	@mkdir -p $(@D)
 	$(call step,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(LIBS) -lcmocka

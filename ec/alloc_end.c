@@ -30,7 +30,8 @@ static void seal_rec(struct alloc *a, const struct alloc_at *at, uint32_t used,
 
 	block_load(at->rec, &rec);
 	rec.state = rec.kind == BLOCK_ROWS ? BLOCK_FOLDED : BLOCK_SEALED;
-	rec.owner = 0;
+	if (rec.kept)
+		rec.owner = 0; /* others wrote what was in it before */
 	rec.kept = 0;
 	rec.used = used;
 	rec.sealed = sealed;

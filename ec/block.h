@@ -61,6 +61,10 @@ enum block_kind {
 
 #define BLOCK_FOLD_STEP 4096u
 
+/* Closed, by clients of before the pool was started again: all of them are
+ * gone. No client has this id. */
+#define BLOCK_OWNER_PAST UINT32_MAX
+
 enum {
 	BLOCK_F_RETIRE = 1,  /* RETIRING follows as soon as it is FOLDED */
 	BLOCK_F_ALIGN = 2,   /* an orphan: make the delta equal to the data
@@ -85,7 +89,8 @@ struct block_rec {
 	uint8_t kind;	   /* enum block_kind */
 	uint8_t busy;	   /* steps under way beyond progress; 0: at rest */
 	uint8_t flags;	   /* BLOCK_F_* */
-	uint32_t owner;	   /* client id; 0 when nobody's */
+	uint32_t owner;	   /* client id; of one that is closed: who alone
+			    * wrote in it, 0: not known, or several did */
 	uint32_t epoch;	   /* of the view in which it was opened */
 	uint32_t used;	   /* bytes written, known at seal; else 0 */
 	uint32_t progress; /* of FOLDING, RETIRING; n * BLOCK_FOLD_STEP */

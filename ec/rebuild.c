@@ -121,6 +121,7 @@ void rebuild_enter(struct rebuild *r, const struct alloc_at *at, uint8_t state)
 	struct block_rec rec = {
 		.state = state,
 		.kind = lead->kind,
+		.owner = lead->state == BLOCK_OPEN ? 0 : lead->owner,
 		.epoch = lead->epoch,
 		.used = lead->used,
 		.life = lead->life,

@@ -8,6 +8,7 @@
 #include "fs/fs_impl.h"
 #include "fs/itable.h"
 #include "fs/key.h"
+#include "fs/returns.h"
 
 #define MS UINT64_C(1000000)
 
@@ -241,36 +242,63 @@ static int take_off(struct fs *fs, uint32_t mount)
 	return board_change(fs, stand, mount, 0);
 }
 
-/* The first on the board that has died; 0: none. */
-static uint32_t first_dead(struct fs *fs)
+static int take_off_dead_one(struct fs *fs, uint32_t mount)
+{
+	int err = take_off(fs, mount);
+
+	if (err == 0)
+		fs_returns_note(fs, mount);
+	return err;
+}
+
+/* The first on the board that has died; 0: none. With @others only if no other
+ * that lives comes before, or may. */
+static int first_dead(struct fs *fs, bool others, uint32_t *dead)
 {
 	const struct seats *s = &fs->board->now;
 
+	*dead = 0;
 	for (uint32_t i = 0; i < s->n; i++) {
 		uint32_t mount = le32toh(s->seat[i].mount);
+		int lives = 1;
 
-		if (mount != me(fs) && kv_client_lives(fs->kv, mount) == 0)
-			return mount;
+		if (mount == me(fs))
+			others = false; /* none before does it */
+		else
+			lives = kv_client_lives(fs->kv, mount);
+		if (lives == 0)
+			*dead = mount;
+		if (lives == 0 || others)
+			return lives < 0 ? lives : 0;
 	}
 	return 0;
 }
 
-static int take_off_dead(struct fs *fs)
+static int take_off_dead(struct fs *fs, bool others)
 {
 	uint32_t dead;
 	int err = board_read(fs, &fs->board->now);
 
-	while (err == 0 && (dead = first_dead(fs)) != 0) {
-		err = take_off(fs, dead);
+	if (err == 0)
+		err = first_dead(fs, others, &dead);
+	while (err == 0 && dead != 0) {
+		err = take_off_dead_one(fs, dead);
 		if (err == 0)
 			err = board_read(fs, &fs->board->now);
+		if (err == 0)
+			err = first_dead(fs, others, &dead);
 	}
 	return err;
 }
 
+int fs_board_bury(struct fs *fs)
+{
+	return take_off_dead(fs, true);
+}
+
 int fs_board_join(struct fs *fs)
 {
-	int err = take_off_dead(fs);
+	int err = take_off_dead(fs, false);
 
 	return err != 0 ? err : board_change(fs, sit, me(fs), 0);
 }
@@ -409,7 +437,7 @@ static bool is_excused(struct fs *fs, struct silent *s, uint64_t now)
 	s->doubt_ns = now + FS_BOARD_DOUBT_MS * MS;
 	if (kv_client_lives(fs->kv, s->mount) != 0)
 		return false; /* it does, or nobody can tell */
-	if (take_off(fs, s->mount) != 0)
+	if (take_off_dead_one(fs, s->mount) != 0)
 		return false;
 	b->deaths++;
 	return true;

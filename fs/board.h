@@ -66,6 +66,10 @@ int fs_board_heard(struct fs *fs, bool *open);
 /* Is @mount on the board? Errors as of kv_get(). */
 int fs_board_has(struct fs *fs, uint32_t mount, bool *has);
 
+/* Take off who died, if this mount is the first of those that live: it is one's
+ * to do. Those are told to returns.h. Errors as of join; -EAGAIN not known. */
+int fs_board_bury(struct fs *fs);
+
 /* How many mounts were taken off it here as they are dead. */
 uint64_t fs_board_deaths(const struct fs_board *board);
 

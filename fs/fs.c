@@ -14,6 +14,7 @@
 #include "fs/itable.h"
 #include "fs/locks.h"
 #include "fs/orphan.h"
+#include "fs/returns.h"
 #include "fs/timer.h"
 #include "fs/trie.h"
 
@@ -167,6 +168,8 @@ static int tables_init(struct fs *fs)
 	if (err == 0)
 		err = fs_board_new(&fs->board);
 	if (err == 0)
+		err = fs_returns_new(&fs->returns);
+	if (err == 0)
 		err = fs_timer_new(&fs->timer);
 	return err;
 }
@@ -174,6 +177,7 @@ static int tables_init(struct fs *fs)
 static void fs_free(struct fs *fs)
 {
 	fs_timer_free(fs->timer);
+	fs_returns_free(fs->returns);
 	fs_board_free(fs->board);
 	fs_orphans_free(fs->orphans);
 	fs_locks_free(fs->locks);
@@ -215,6 +219,7 @@ int fs_close(struct fs *fs)
 		return 0;
 	assert(fs->se == NULL);
 	fs_timer_stop(fs->timer);
+	fs_returns_stop(fs->returns);
 	remain = fs_itable_settle_all(fs, 0);
 	fs_orphan_tick(fs);
 	if (!fs->opts.check)

@@ -11,6 +11,7 @@ struct fs_board;
 struct fs_itable;
 struct fs_locks;
 struct fs_orphans;
+struct fs_returns;
 struct fs_timer;
 
 struct fs {
@@ -20,6 +21,7 @@ struct fs {
 	struct fs_locks *locks;	    /* in-process inode locks, striped */
 	struct fs_orphans *orphans; /* that this mount made */
 	struct fs_board *board;	    /* the other mounts */
+	struct fs_returns *returns; /* what the dead left */
 	struct fs_timer *timer;	    /* settles times, looks after orphans */
 	uint64_t name_seed;	    /* for name hashes; from the superblock */
 	_Atomic uint64_t ino_next;  /* the next inode number of this mount */

@@ -10,6 +10,7 @@
 #include "fs/fs_impl.h"
 #include "fs/itable.h"
 #include "fs/orphan.h"
+#include "fs/returns.h"
 #include "fs/session.h"
 
 /* It looks around at least so often: whether there is work, or a second mount.
@@ -110,6 +111,7 @@ static void *timer_main(void *arg)
 			fs_itable_each_open(fs, fs_session_doubt_pages);
 		if (due)
 			more = fs_itable_settle_all(fs, FS_SETTLE_MS / 2);
+		fs_returns_tick(fs);
 		wait_ms = fs_orphan_tick(fs);
 		pthread_mutex_lock(&t->lock);
 		t->work = t->work || more;

@@ -1,7 +1,8 @@
 /* fs/timer.h - the one thread of a mount that works without being asked: it
- * settles pending times, answers other mounts, looks after orphans, and has the
- * kernel forget. With nothing to do it looks round twice a second: another
- * mount may have joined. Threads: any. */
+ * settles pending times, answers other mounts, looks after orphans, begins to
+ * look for what the dead left (returns.h), and has the kernel forget. With
+ * nothing to do it looks round twice a second: another mount may have joined.
+ * Threads: any. */
 #ifndef ACESO_FS_TIMER_H
 #define ACESO_FS_TIMER_H
 #include <stdbool.h>

@@ -50,6 +50,7 @@ struct kv_check_sum {
 	uint64_t bytes;
 	uint64_t wrong, mended, lost; /* leaks are none of them */
 	uint64_t leaks, returned;     /* damages of space; mended ones */
+	uint64_t leaked_bytes;	      /* of these */
 };
 
 struct kv_check_opts {
@@ -60,6 +61,8 @@ struct kv_check_opts {
 	bool slots;
 	bool drop_lost; /* a slot whose record is lost is emptied */
 	bool space;	/* note what is named, for kv_check_space() */
+	bool gone;	/* which looks only at the pages of clients that are
+			 * gone: see there */
 	uint64_t rate;	/* bytes a second; 0: no limit */
 	/* Any may be NULL. @damage: once for each. @going: now and then; not 0:
 	 * the call under way ends with -ECANCELED. */
@@ -75,6 +78,10 @@ int kv_check_open(struct kv *kv, const struct kv_check_opts *opts,
 		  struct kv_check **out);
 void kv_check_close(struct kv_check *c); /* NULL is fine */
 void kv_check_sum(const struct kv_check *c, struct kv_check_sum *out);
+
+/* @bytes more were looked at by the caller: keep to the rate, ask opts.going.
+ * Errors: -ECANCELED. */
+int kv_check_pace(struct kv_check *c, uint64_t bytes);
 
 /* Every slot of every shard, and the records they name. */
 int kv_check_index(struct kv_check *c);
@@ -97,6 +104,12 @@ void kv_check_name_page(struct kv_check *c, struct kv_page page);
  * anyone may be under way that began before kv_check_open(): when alone, or
  * after waiting for as long as an operation may take. */
 int kv_check_space(struct kv_check *c);
+/* With @gone nothing has to be waited for: of pages that only clients wrote
+ * which were gone for good at kv_check_open() (kv_client_swept()) ever fewer
+ * are named. So whoever meets every key that stays, in whichever version,
+ * knows all that may be. Only pages have to be noted then. Errors: -EAGAIN
+ * shards have moved meanwhile, and keys with them: begin again. The
+ * coordinator is told what was returned. */
 
 /* Every stripe's parities, by the nodes that keep them; mending makes them
  * anew from the data, which must have been checked before. */

@@ -157,6 +157,12 @@ unsigned kv_clients(struct kv *kv);
  * is away, or cannot tell now; -EROFS as a reader. */
 int kv_client_lives(struct kv *kv, uint32_t id);
 
+/* Client @id has left or is dead, and what it had begun has been cleared away:
+ * but for what slots name nothing of its can come to light again. 1 yes; 0 not
+ * yet. That of the dead takes about a minute. Asks the coordinator; errors as
+ * of kv_client_lives(). */
+int kv_client_swept(struct kv *kv, uint32_t id);
+
 /* This client's id: unique in the pool, never used again. */
 uint32_t kv_client_id(const struct kv *kv);
 

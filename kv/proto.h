@@ -72,6 +72,7 @@ enum proto_call {
 	PROTO_REJOIN,	  /* proto_rejoin -> proto_view_set */
 	PROTO_BEAT,	  /* nothing -> proto_beaten */
 	PROTO_LIVES,	  /* proto_lives -> proto_lived */
+	PROTO_RETURNED,	  /* proto_returned -> nothing */
 };
 
 struct proto_alloc {
@@ -272,7 +273,10 @@ struct proto_sweep {
 };
 
 struct proto_swept {
-	uint64_t records, marked, tombs;
+	uint64_t records, marked;
+	uint64_t tombs; /* noted; dropped. Of the second phase: records of
+			 * clients that are gone, which no slot names and which
+			 * could not be marked now */
 };
 
 /* The client @owner is dead and cut off [I6]: close the blocks it left open.
@@ -396,7 +400,15 @@ struct proto_lives {
 
 struct proto_lived {
 	uint32_t lives; /* 0: it has left, or is dead and fenced */
-	uint32_t pad;
+	/* 1: and a sweep that began after that has ended: of its records only
+	 * those that slots name are left, and none can come to light again */
+	uint32_t swept;
+};
+
+/* A client has looked for what the dead left: so much of it was in nobody's use
+ * and is obsolete now. */
+struct proto_returned {
+	uint64_t bytes;
 };
 
 /* "I have adopted @epoch: no operation of mine under way touches a node that

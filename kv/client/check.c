@@ -129,7 +129,7 @@ static int open_parts(struct kv_check *c)
 		return -ENOMEM;
 	for (uint32_t n = 0; rc == 0 && n < c->g->nodes; n++)
 		rc = read_recs(c, n);
-	return rc;
+	return rc == 0 && c->o.gone ? check_space_open(c) : rc;
 }
 
 int kv_check_open(struct kv *kv, const struct kv_check_opts *opts,
@@ -144,6 +144,7 @@ int kv_check_open(struct kv *kv, const struct kv_check_opts *opts,
 	c->o = *opts;
 	c->g = &kv->layout.group;
 	c->t = kv_thread(kv);
+	c->moves = member_moves(kv->member);
 	rc = c->t != NULL ? open_parts(c) : -ENOMEM;
 	if (rc != 0) {
 		kv_check_close(c);
@@ -163,6 +164,7 @@ void kv_check_close(struct kv_check *c)
 	for (uint32_t n = 0; n < FAB_NODES_MAX; n++)
 		free(c->rec[n]);
 	free(c->named);
+	free(c->gone);
 	free(c->buf);
 	free(c->copy);
 	free(c->doubt);
@@ -245,7 +247,7 @@ void check_tell(struct kv_check *c, enum kv_damage_kind kind,
 /* --- pace ------------------------------------------------------------------
  */
 
-int check_pace(struct kv_check *c, uint64_t bytes)
+int kv_check_pace(struct kv_check *c, uint64_t bytes)
 {
 	uint64_t due, now;
 

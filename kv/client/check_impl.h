@@ -38,8 +38,11 @@ struct kv_check {
 	struct kv_check_sum sum;
 	struct block_rec *rec[FAB_NODES_MAX]; /* as of open; NULL: was down */
 	uint64_t *named;		      /* a bit for each unit of data */
-	uint64_t begin_ns, paced;	      /* of the rate: bytes so far */
-	uint64_t done, total;		      /* slots */
+	uint64_t moves;			      /* member_moves() at open */
+	uint32_t *gone;			      /* clients that were, sorted */
+	size_t gones;
+	uint64_t begin_ns, paced; /* of the rate: bytes so far */
+	uint64_t done, total;	  /* slots */
 	struct check_doubt *doubt;
 	size_t doubts, doubts_cap;
 	struct check_key *key;
@@ -47,6 +50,10 @@ struct kv_check {
 	char *buf; /* OBJECT_BYTES_MAX */
 	char *copy;
 };
+
+/* With opts.gone: who of those that wrote pages was gone at open, to c->gone.
+ * Errors: -ENOMEM. */
+int check_space_open(struct kv_check *c);
 
 /* One thing that is named, and must be right. */
 struct check_object {
@@ -69,9 +76,6 @@ int check_object(struct kv_check *c, struct check_object *o);
 void check_tell(struct kv_check *c, enum kv_damage_kind kind,
 		enum kv_damage_state state, const void *key, size_t klen,
 		const char *fmt, ...) __attribute__((format(printf, 6, 7)));
-
-/* @bytes more were looked at: keep to the rate. -ECANCELED. */
-int check_pace(struct kv_check *c, uint64_t bytes);
 
 void check_name(struct kv_check *c, fab_addr addr, uint32_t units);
 bool check_is_named(const struct kv_check *c, uint64_t stripe, uint32_t role,

@@ -563,7 +563,7 @@ static int check_shard(struct kv_check *c, uint32_t shard)
 		}
 		c->done += n;
 		if (rc == 0)
-			rc = check_pace(c, n * sizeof(struct slot));
+			rc = kv_check_pace(c, n * sizeof(struct slot));
 	}
 	return rc;
 }

@@ -193,7 +193,7 @@ int check_object(struct kv_check *c, struct check_object *o)
 	if (rc == -EHOSTDOWN)
 		rc = 0;
 	if (rc == 0 || rc == -EIO)
-		return check_pace(c, o->len) != 0 ? -ECANCELED : rc;
+		return kv_check_pace(c, o->len) != 0 ? -ECANCELED : rc;
 	return rc;
 }
 

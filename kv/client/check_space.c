@@ -8,6 +8,7 @@
 #include "kv/client/check_impl.h"
 #include "kv/client/member.h"
 #include "kv/client/space.h"
+#include "kv/proto.h"
 
 struct block_look {
 	uint64_t stripe;
@@ -28,13 +29,87 @@ static bool rec_before(const struct kv_check *c, struct block_look *b)
 	return b->rec.seq % 2 == 0 && block_rec_check(c->g, &b->rec) == 0;
 }
 
+/* --- whose ---------------------------------------------------------------- */
+
+static int by_id(const void *pa, const void *pb)
+{
+	const uint32_t *a = pa, *b = pb;
+
+	return (*a > *b) - (*a < *b);
+}
+
+/* Who alone wrote the pages in the block; 0: not known, or it has none. */
+static uint32_t writer_of(const struct block_rec *rec)
+{
+	return rec->state == BLOCK_OPEN || rec->kind == BLOCK_RECORDS
+		       ? 0
+		       : rec->owner;
+}
+
+/* Their writers, as they were written down: with many twins. */
+static size_t writers(const struct kv_check *c, uint32_t *to)
+{
+	size_t n = 0, recs = (size_t)c->g->blocks * c->g->k;
+
+	for (uint32_t node = 0; node < c->g->nodes; node++)
+		for (size_t i = 0; c->rec[node] != NULL && i < recs; i++) {
+			uint32_t id = writer_of(&c->rec[node][i]);
+
+			if (id == 0 || id == BLOCK_OWNER_PAST)
+				continue;
+			if (to != NULL)
+				to[n] = id;
+			n++;
+		}
+	return n;
+}
+
+int check_space_open(struct kv_check *c)
+{
+	size_t n = writers(c, NULL);
+
+	c->gone = malloc((n + 1) * sizeof(*c->gone));
+	if (c->gone == NULL)
+		return -ENOMEM;
+	writers(c, c->gone);
+	qsort(c->gone, n, sizeof(*c->gone), by_id);
+	for (size_t i = 0; i < n; i++) {
+		uint32_t id = c->gone[i];
+
+		if ((i == 0 || id != c->gone[i - 1]) &&
+		    kv_client_swept(c->kv, id) == 1)
+			c->gone[c->gones++] = id;
+	}
+	return 0;
+}
+
+/* Pages, all by clients that were gone. */
+static bool is_left(const struct kv_check *c, const struct block_rec *rec)
+{
+	uint32_t id = writer_of(rec);
+
+	return id == BLOCK_OWNER_PAST ||
+	       (id != 0 &&
+		bsearch(&id, c->gone, c->gones, sizeof(id), by_id) != NULL);
+}
+
+/* --- a block -------------------------------------------------------------- */
+
+/* A stripe of rows needs no folding. */
+static bool was_closed(const struct block_rec *rec)
+{
+	return rec->state == BLOCK_SEALED ||
+	       (rec->kind == BLOCK_ROWS && rec->state == BLOCK_FOLDED);
+}
+
 /* Closed then, and the same block still: 1, 0, -errno. */
 static int is_closed(struct kv_check *c, struct block_look *b)
 {
 	struct block_rec now;
 	int rc;
 
-	if (!rec_before(c, b) || b->rec.state != BLOCK_SEALED)
+	if (!rec_before(c, b) || !was_closed(&b->rec) ||
+	    (c->o.gone && !is_left(c, &b->rec)))
 		return 0;
 	rc = check_rec(c, b->stripe, b->role, b->role, &now);
 	if (rc != 0)
@@ -90,6 +165,7 @@ static int check_block(struct kv_check *c, struct block_look *b)
 	if (rc != 0)
 		return rc == -EHOSTDOWN ? 0 : rc;
 	n = leaks_of(c, b, c->o.mend);
+	c->sum.leaked_bytes += n * GROUP_UNIT_BYTES;
 	if (n > 0)
 		check_tell(c, KV_DAMAGE_LEAK,
 			   c->o.mend ? KV_DAMAGE_MENDED : KV_DAMAGE_FOUND, NULL,
@@ -98,7 +174,16 @@ static int check_block(struct kv_check *c, struct block_look *b)
 			   "use",
 			   (unsigned long long)b->stripe, b->role,
 			   (unsigned long long)n * GROUP_UNIT_BYTES);
-	return check_pace(c, c->g->block_bytes / GROUP_UNIT_BYTES / 8);
+	return kv_check_pace(c, c->g->block_bytes / GROUP_UNIT_BYTES / 8);
+}
+
+/* For the status; that it is lost is no harm. */
+static void tell_returned(struct kv_check *c)
+{
+	struct proto_returned msg = {.bytes = c->sum.leaked_bytes};
+
+	(void)fab_call_run(c->t->fab, FAB_NODE_COORD, PROTO_RETURNED, &msg,
+			   sizeof(msg), NULL, 0, NULL, CHECK_ASK_NS);
 }
 
 int kv_check_space(struct kv_check *c)
@@ -108,6 +193,8 @@ int kv_check_space(struct kv_check *c)
 
 	if (c->named == NULL)
 		return -EINVAL;
+	if (c->o.gone && member_moves(c->kv->member) != c->moves)
+		return -EAGAIN;
 	/* marks of ours that still wait would look like leaks */
 	rc = kv_sync(c->kv);
 	b.dead = malloc(c->g->block_bytes / GROUP_UNIT_BYTES / 8);
@@ -118,5 +205,9 @@ int kv_check_space(struct kv_check *c)
 		for (b.role = 0; rc == 0 && b.role < c->g->k; b.role++)
 			rc = check_block(c, &b);
 	free(b.dead);
-	return rc == 0 ? kv_sync(c->kv) : rc;
+	if (rc == 0)
+		rc = kv_sync(c->kv);
+	if (rc == 0 && c->o.gone && c->o.mend)
+		tell_returned(c);
+	return rc;
 }

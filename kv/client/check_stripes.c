@@ -71,7 +71,7 @@ static int check_parity(struct kv_check *c, uint64_t stripe, uint32_t j)
 			   "are not those of the data",
 			   (unsigned long long)stripe,
 			   (unsigned long long)done.wrong, j, node);
-	return check_pace(c, done.bytes);
+	return kv_check_pace(c, done.bytes);
 }
 
 int kv_check_stripes(struct kv_check *c)

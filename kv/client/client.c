@@ -467,23 +467,36 @@ unsigned kv_clients(struct kv *kv)
 	return member_clients(kv->member);
 }
 
-int kv_client_lives(struct kv *kv, uint32_t id)
+static int ask_lives(struct kv *kv, uint32_t id, struct proto_lived *said)
 {
 	struct kv_thread *t = kv_thread(kv);
 	struct proto_lives msg = {.client = id};
-	struct proto_lived said;
 	uint32_t len = 0;
 	int rc;
 
 	if (t == NULL)
 		return -ENOMEM;
 	rc = fab_call_run(t->fab, FAB_NODE_COORD, PROTO_LIVES, &msg,
-			  sizeof(msg), &said, sizeof(said), &len, LIVES_NS);
-	if (rc == 0 && len != sizeof(said))
+			  sizeof(msg), said, sizeof(*said), &len, LIVES_NS);
+	if (rc == 0 && len != sizeof(*said))
 		return -EPROTO;
-	if (rc != 0)
-		return rc == -EROFS ? rc : -EAGAIN;
-	return said.lives != 0;
+	return rc == 0 || rc == -EROFS ? rc : -EAGAIN;
+}
+
+int kv_client_lives(struct kv *kv, uint32_t id)
+{
+	struct proto_lived said;
+	int rc = ask_lives(kv, id, &said);
+
+	return rc != 0 ? rc : said.lives != 0;
+}
+
+int kv_client_swept(struct kv *kv, uint32_t id)
+{
+	struct proto_lived said;
+	int rc = ask_lives(kv, id, &said);
+
+	return rc != 0 ? rc : said.lives == 0 && said.swept != 0;
 }
 
 uint64_t kv_random(struct kv *kv)

@@ -48,6 +48,7 @@ struct member {
 	/* The view in which each node came, as this client met it. */
 	_Atomic uint64_t born[64];
 	_Atomic uint32_t clients;
+	_Atomic uint64_t moves; /* views in which a shard was elsewhere */
 	_Atomic uint64_t frozen_until; /* hold operations; 0: do not */
 	_Atomic uint16_t shard[64];    /* state << 8 | host */
 	struct view view;	       /* under lock */
@@ -63,6 +64,9 @@ struct member {
 /* A node is born before it is a member, for member_holds(). */
 static void publish(struct member *m, const struct view *v, uint64_t now)
 {
+	if (memcmp(m->view.host, v->host, sizeof(v->host)) != 0 ||
+	    memcmp(m->view.shard, v->shard, sizeof(v->shard)) != 0)
+		atomic_fetch_add(&m->moves, 1);
 	m->view = *v;
 	atomic_store(&m->frozen_until, !v->frozen ? 0
 				       : now == 0 ? FROZEN_NOW
@@ -145,6 +149,11 @@ bool member_out_of_reach(struct member *m)
 	for (uint32_t i = 0; i < g->nodes; i++)
 		away += !(up >> i & 1) || !fab_net_up(m->kv->net, (uint8_t)i);
 	return away > g->m;
+}
+
+uint64_t member_moves(struct member *m)
+{
+	return atomic_load(&m->moves);
 }
 
 uint64_t member_index_version(struct member *m)

@@ -31,6 +31,9 @@ uint64_t member_all(struct member *m);	 /* those and the ones COMING */
  * of @epoch: what was opened there then is there. */
 bool member_holds(struct member *m, uint32_t node, uint64_t epoch);
 uint64_t member_index_version(struct member *m);
+/* How many views were adopted in which a shard was elsewhere, or otherwise,
+ * than in the one before: while that stays, so do the slots of keys. */
+uint64_t member_moves(struct member *m);
 /* More nodes than the code bears are away, or not to be reached from here. */
 bool member_out_of_reach(struct member *m);
 

@@ -224,6 +224,7 @@ static void free_coord(struct coord *c)
 		free(o);
 	}
 	coord_store_close(c);
+	coord_sweep_close(c);
 	pthread_cond_destroy(&c->link_wake);
 	pthread_cond_destroy(&c->told);
 	pthread_cond_destroy(&c->wake);

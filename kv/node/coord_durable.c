@@ -430,6 +430,7 @@ void coord_durable_open(struct coord *c)
 	c->view.epoch = from->epoch;
 	c->view.index_version = from->index_version;
 	c->next_client = from->next_client;
+	coord_sweep_past(c, from->next_client); /* R2 of restart.h */
 	/* Images in the nodes' memory are of before: K3 in rounds.h. */
 	for (uint32_t s = 0; s < c->view.nodes; s++)
 		c->least[s] = from->epoch << ROUNDS_EPOCH_SHIFT;

@@ -167,6 +167,14 @@ enum sweep_state { /* of coord_sweep.c, in this order */
 		   SWEEP_STOP,	   /* all are told to leave off */
 };
 
+/* Which clients there were at some time: those below @next that are not in
+ * @in were gone. */
+struct coord_ids {
+	uint32_t next; /* 0: it is not known who was */
+	uint32_t n;
+	uint32_t *in; /* owned */
+};
+
 struct coord_sweep {
 	enum sweep_state state;
 	uint64_t up;	  /* under which it began; another: it ends */
@@ -179,7 +187,12 @@ struct coord_sweep {
 	uint64_t every_ns;
 	uint64_t epoch; /* ADOPT: to be acked */
 	uint64_t found, dropped;
-	bool death; /* a client died: there is something to find */
+	uint64_t left;	/* the dead's records that could not be marked now */
+	bool death;	/* a client died: there is something to find */
+	bool for_death; /* the sweep under way is to find it */
+	/* Of whose records nothing is left but what slots name: clients that
+	 * were gone when the last sweep began that has ended well. */
+	struct coord_ids begun_ids, swept;
 };
 
 /* Someone who waits for a durable checkpoint. */
@@ -279,6 +292,9 @@ struct coord {
 	uint64_t stats_out;		    /* bit n: in this round */
 	uint64_t stopping;		    /* bit n: has not answered STOP */
 	struct coord_sweep sweep;
+	struct {
+		uint64_t passes, bytes; /* of PROTO_RETURNED, of this run */
+	} returned;
 	struct coord_durable durable;
 	struct proto_scrub scrub; /* as it was told last */
 	struct coord_calls outbox;
@@ -424,6 +440,12 @@ int coord_sweep_step(struct coord *c, uint64_t now, uint64_t *again);
 /* Locked: true if no node has anything of a sweep under way; else all are told
  * to leave off: ask again. */
 bool coord_sweep_stopped(struct coord *c);
+/* Locked: client @id, which is gone, was so before the last sweep that ended
+ * well: struct proto_lived. */
+bool coord_sweep_over(const struct coord *c, uint32_t id);
+/* Locked: all clients before @next are of before a restart. */
+void coord_sweep_past(struct coord *c, uint32_t next);
+void coord_sweep_close(struct coord *c);
 
 /* --- coord_durable.c ------------------------------------------------------ */
 

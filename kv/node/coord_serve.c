@@ -59,6 +59,9 @@ void coord_client_gone(struct coord *c, struct coord_client *cl)
 void coord_client_died(struct coord *c, struct coord_client *cl)
 {
 	c->sweep.death = true;
+	c->sweep.every_ns = COORD_SWEEP_EVERY_NS;
+	if (c->sweep.state == SWEEP_IDLE)
+		c->sweep.at_ns = 0; /* look at once */
 	coord_client_gone(c, cl);
 }
 
@@ -243,13 +246,28 @@ static void serve_beat(struct ask *a)
 static void serve_lives(struct ask *a)
 {
 	const struct proto_lives *rq = a->req;
-	struct proto_lived out = {
-		.lives = coord_client_find(a->c, rq->client) != NULL};
+	bool lives = coord_client_find(a->c, rq->client) != NULL;
+	struct proto_lived out = {.lives = lives,
+				  .swept = !lives &&
+					   coord_sweep_over(a->c, rq->client)};
 	int rc = a->who->client == NULL			 ? -EPERM
 		 : a->c->forming || !coord_is_sure(a->c) ? -EAGAIN
 							 : 0;
 
 	fab_reply(a->rq, rc, &out, rc == 0 ? sizeof(out) : 0);
+}
+
+static void serve_returned(struct ask *a)
+{
+	const struct proto_returned *rq = a->req;
+
+	if (a->who->client == NULL) {
+		fab_reply(a->rq, -EPERM, NULL, 0);
+		return;
+	}
+	a->c->returned.passes++;
+	a->c->returned.bytes += rq->bytes;
+	fab_reply(a->rq, 0, NULL, 0);
 }
 
 /* To watch from an epoch is to have adopted it. Answered by the next step. */
@@ -388,6 +406,7 @@ static const struct serve {
 	{PROTO_REJOIN, sizeof(struct proto_rejoin), serve_rejoin},
 	{PROTO_BEAT, 0, serve_beat},
 	{PROTO_LIVES, sizeof(struct proto_lives), serve_lives},
+	{PROTO_RETURNED, sizeof(struct proto_returned), serve_returned},
 	{PROTO_COME, sizeof(struct proto_come), serve_come},
 };
 

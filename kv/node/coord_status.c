@@ -297,6 +297,10 @@ static char *status_json(const struct coord *c)
 	put_int(o, "index_version", c->view.index_version);
 	json_object_set_new(o, "recovery", coord_recovery_json(c));
 	json_object_set_new(o, "nodes", nodes);
+	json_object_set_new(o, "returned",
+			    json_pack("{s:I, s:I}", "passes",
+				      (json_int_t)c->returned.passes, "bytes",
+				      (json_int_t)c->returned.bytes));
 	json_object_set_new(o, "scrub", coord_scrub_json(c));
 	json_object_set_new(o, "shards", shards_json(c));
 	json_object_set_new(o, "clients", clients_json(c));

@@ -262,6 +262,7 @@ static int take_over(struct coord *c, const struct viewstate *s)
 	}
 	c->next_client = s->next_client;
 	c->sweep.begun = true; /* by the one before, it may be */
+	c->sweep.death = true; /* that it had heard of, it may be */
 	c->sweep.round = c->view.epoch << 16;
 	for (uint32_t i = 0; rc == 0 && i < s->clients; i++)
 		rc = client_restore(c, &s->client[i]);

@@ -40,6 +40,8 @@ static void sweep_end(struct coord *c, struct coord_call *call, int status)
 		s->failed = true;
 	else if (s->state == SWEEP_SNAPSHOT)
 		s->found += call->reply.swept.tombs;
+	else if (s->state == SWEEP_MARK)
+		s->left += call->reply.swept.tombs;
 	else if (s->state == SWEEP_DROP)
 		s->dropped += call->reply.swept.tombs;
 	coord_kick(c);
@@ -106,12 +108,66 @@ static bool worth_it(const struct coord *c)
 		(tombs >= SWEEP_TOMBS_MANY || tombs >= used / SWEEP_SHARE));
 }
 
+/* --- who was there -------------------------------------------------------- */
+
+/* Without memory nobody counts as having been gone. */
+static void ids_take(struct coord_ids *ids, const struct coord *c)
+{
+	const struct coord_client *cl;
+	uint32_t n = 0;
+
+	TAILQ_FOREACH (cl, &c->clients, link)
+		n++;
+	free(ids->in);
+	*ids = (struct coord_ids){.in = calloc(n + 1, sizeof(*ids->in))};
+	if (ids->in == NULL)
+		return;
+	TAILQ_FOREACH (cl, &c->clients, link)
+		ids->in[ids->n++] = cl->id;
+	ids->next = c->next_client;
+}
+
+static void ids_move(struct coord_ids *to, struct coord_ids *from)
+{
+	free(to->in);
+	*to = *from;
+	*from = (struct coord_ids){0};
+}
+
+bool coord_sweep_over(const struct coord *c, uint32_t id)
+{
+	const struct coord_ids *ids = &c->sweep.swept;
+
+	if (id >= ids->next)
+		return false;
+	for (uint32_t i = 0; i < ids->n; i++)
+		if (ids->in[i] == id)
+			return false;
+	return true;
+}
+
+void coord_sweep_past(struct coord *c, uint32_t next)
+{
+	c->sweep.swept.next = next;
+}
+
+void coord_sweep_close(struct coord *c)
+{
+	free(c->sweep.begun_ids.in);
+	free(c->sweep.swept.in);
+}
+
+/* --- step by step --------------------------------------------------------- */
+
 static void sweep_begin(struct coord *c)
 {
+	ids_take(&c->sweep.begun_ids, c);
+	c->sweep.for_death = c->sweep.death;
 	c->sweep.up = view_members(&c->view);
 	c->sweep.begun = true;
 	c->sweep.found = 0;
 	c->sweep.dropped = 0;
+	c->sweep.left = 0;
 	c->sweep.failed = false;
 	c->sweep.death = false;
 	sweep_phase(c, SWEEP_SNAPSHOT, PHASE_SNAPSHOT);
@@ -130,6 +186,16 @@ static void sweep_dropped(struct coord *c)
 	coord_view_changed(c);
 }
 
+/* What a death left is still to be found. */
+static void sweep_ended(struct coord_sweep *s)
+{
+	if (s->state == SWEEP_DROP && !s->failed && s->left == 0)
+		ids_move(&s->swept, &s->begun_ids);
+	else
+		s->death |= s->for_death;
+	s->for_death = false;
+}
+
 /* Little gained: they are held up by blocks that are still open; look again
  * later and later. */
 static void sweep_over(struct coord *c, uint64_t now)
@@ -139,14 +205,14 @@ static void sweep_over(struct coord *c, uint64_t now)
 
 	if (s->state == SWEEP_DROP && (s->failed || s->dropped > 0))
 		sweep_dropped(c);
+	sweep_ended(s);
 	s->state = SWEEP_IDLE;
 	s->every_ns = good ? COORD_SWEEP_EVERY_NS : s->every_ns * 2;
 	if (s->every_ns > COORD_SWEEP_EVERY_MAX_NS)
 		s->every_ns = COORD_SWEEP_EVERY_MAX_NS;
-	s->at_ns = now + s->every_ns;
+	/* Who died meanwhile is not to wait for long. */
+	s->at_ns = s->death && !s->failed ? now : now + s->every_ns;
 }
-
-/* --- step by step --------------------------------------------------------- */
 
 static void look_end(struct coord *c, struct coord_call *call, int status)
 {
@@ -193,6 +259,8 @@ bool coord_sweep_stopped(struct coord *c)
 		if (s->state == SWEEP_DROP)
 			sweep_dropped(c);
 		s->up = view_members(&c->view);
+		s->failed = true;
+		sweep_ended(s);
 		s->failed = false;
 		sweep_phase(c, SWEEP_STOP, PHASE_STOP);
 	}
@@ -218,7 +286,8 @@ static void sweep_next(struct coord *c, uint64_t now)
 	if (s->state == SWEEP_STOP) {
 		stop_next(c, now);
 	} else if (s->failed || s->state == SWEEP_DROP ||
-		   (s->state == SWEEP_SNAPSHOT && s->found == 0)) {
+		   (s->state == SWEEP_SNAPSHOT && s->found == 0 &&
+		    !s->for_death)) {
 		sweep_over(c, now);
 	} else if (s->state == SWEEP_SNAPSHOT) {
 		s->state = SWEEP_WAIT;

@@ -379,6 +379,7 @@ static void write_rec(struct restart *r, uint64_t stripe, uint32_t role,
 		rec.state = mine == role && rec.kind != BLOCK_ROWS
 				    ? BLOCK_SEALED
 				    : BLOCK_FOLDED;
+		rec.owner = BLOCK_OWNER_PAST;
 		rec.used = used_of(r, b);
 		rec.dead = dead_units(r, b);
 		rec.sealed = r->o->index_version;

@@ -171,8 +171,11 @@ static int decide(struct node *n, const struct look *l)
 	if (l->o.hdr.fate == OBJECT_KILLED && may_mark(n, l))
 		return mark_it(n, l);
 	if ((l->o.hdr.fate == OBJECT_PENDING || l->o.hdr.fate == OBJECT_SOLO) &&
-	    may_mark(n, l) && sweep_owner_gone(n, &l->o))
-		return mark_it(n, l); /* nobody will point a slot to it */
+	    sweep_owner_gone(n, &l->o)) {
+		if (may_mark(n, l))
+			return mark_it(n, l); /* nobody will name it */
+		n->sweep->out.tombs++;	      /* struct proto_swept */
+	}
 	for (p = 0; p < 2; p++)
 		for (i = 0; i < BUCKET_PAIR_SLOTS; i++) {
 			rc = supersedes(n, l, l->slot[p][i].word);

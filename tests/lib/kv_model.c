@@ -12,47 +12,7 @@
 #include <xxhash.h>
 
 #include "kv/kv.h"
-
-#define BUCKETS	 (1u << 17)
-#define NO_LIMIT ((uint64_t)1 << 40)
-
-struct cell {
-	struct cell *next;
-	uint64_t version;
-	uint32_t klen, vlen;
-	uint8_t bytes[]; /* key, value */
-};
-
-struct page {
-	struct page *next;
-	uint64_t addr;
-	uint8_t bytes[KV_PAGE_BYTES];
-};
-
-struct pool {
-	struct pool *next;
-	char *name;
-	pthread_mutex_t lock;
-	struct cell *cells[BUCKETS];
-	struct page *page_at[BUCKETS];
-	uint64_t keys, pages, limit;
-	uint64_t clock;	 /* versions and page addresses: never used twice */
-	uint64_t passed; /* seconds the wall clock is ahead of the host's */
-	uint32_t client_last;
-	unsigned clients;
-	struct kv *client; /* all there are */
-};
-
-struct kv {
-	struct kv *next;
-	struct pool *pool;
-	uint32_t id;
-	bool dead;
-	uint64_t changes, calls;
-	uint64_t crash_at, meddle_at; /* in terms of changes; 0: never */
-	void (*meddle)(void *arg);
-	void *meddle_arg;
-};
+#include "tests/lib/kv_model_impl.h"
 
 static pthread_mutex_t pools_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct pool *pools;
@@ -154,7 +114,7 @@ const char *kv_error(void)
 
 /* Take the lock for a call; before a change, die or be meddled with if it is
  * time to. Returns 0 with the lock held, or -EIO without. */
-static int begin(struct kv *kv, bool change)
+int model_begin(struct kv *kv, bool change)
 {
 	pthread_mutex_lock(&kv->pool->lock);
 	kv->calls++;
@@ -175,7 +135,7 @@ static int begin(struct kv *kv, bool change)
 	return -EIO;
 }
 
-static void end(struct kv *kv)
+void model_end(struct kv *kv)
 {
 	pthread_mutex_unlock(&kv->pool->lock);
 }
@@ -290,12 +250,12 @@ static int apply(struct pool *p, struct kv_req *req)
 
 static int one(struct kv *kv, struct kv_req *req)
 {
-	int err = begin(kv, req->kind != KV_GET);
+	int err = model_begin(kv, req->kind != KV_GET);
 
 	if (err != 0)
 		return err;
 	err = apply(kv->pool, req);
-	end(kv);
+	model_end(kv);
 	return err;
 }
 
@@ -393,7 +353,7 @@ int kv_txn(struct kv *kv, struct kv_req *reqs, size_t n)
 
 	if (n == 0 || n > KV_TXN_OPS_MAX)
 		return -EINVAL;
-	err = begin(kv, true);
+	err = model_begin(kv, true);
 	if (err != 0)
 		return err;
 	for (size_t i = 0; i < n; i++) {
@@ -406,109 +366,10 @@ int kv_txn(struct kv *kv, struct kv_req *reqs, size_t n)
 			reqs[i].version = reqs[i].expect;
 		else if (apply(kv->pool, &reqs[i]) != 0)
 			abort(); /* out of memory halfway: no model any more */
-	end(kv);
+	model_end(kv);
 	if (bad == -EEXIST || bad == -ENOENT)
 		return -ESTALE;
 	return bad;
-}
-
-/* --- pages
- * -------------------------------------------------------------------- */
-
-static struct page **page_find(struct pool *p, uint64_t addr)
-{
-	struct page **at = &p->page_at[addr % BUCKETS];
-
-	while (*at != NULL && (*at)->addr != addr)
-		at = &(*at)->next;
-	return at;
-}
-
-static void page_drop(struct pool *p, uint64_t addr)
-{
-	struct page **at = page_find(p, addr);
-	struct page *pg = *at;
-
-	assert(pg !=
-	       NULL); /* freed twice, or never written: the caller's bug */
-	*at = pg->next;
-	free(pg);
-	p->pages--;
-}
-
-static int page_add(struct pool *p, const void *data, struct kv_page *out)
-{
-	struct page *pg = malloc(sizeof(*pg));
-
-	if (pg == NULL)
-		return -ENOMEM;
-	memcpy(pg->bytes, data, KV_PAGE_BYTES);
-	pg->addr = ++p->clock;
-	pg->next = p->page_at[pg->addr % BUCKETS];
-	p->page_at[pg->addr % BUCKETS] = pg;
-	p->pages++;
-	*out = (struct kv_page){.addr = pg->addr,
-				.crc = XXH32(data, KV_PAGE_BYTES, 0)};
-	return 0;
-}
-
-int kv_pages_write(struct kv *kv, const void *const *data, size_t n,
-		   struct kv_page *out)
-{
-	size_t done = 0;
-	int err;
-
-	if (n == 0 || n > KV_PAGES_MAX)
-		return -EINVAL;
-	err = begin(kv, true);
-	if (err != 0)
-		return err;
-	if (kv->pool->pages + n > kv->pool->limit)
-		err = -ENOSPC;
-	while (err == 0 && done < n) {
-		err = page_add(kv->pool, data[done], &out[done]);
-		if (err == 0)
-			done++;
-	}
-	while (err != 0 && done > 0)
-		page_drop(kv->pool, out[--done].addr);
-	end(kv);
-	return err;
-}
-
-int kv_pages_read(struct kv *kv, const struct kv_page *pages, size_t n,
-		  void *const *data, bool sure)
-{
-	int err;
-
-	if (n == 0 || n > KV_PAGES_MAX)
-		return -EINVAL;
-	err = begin(kv, false);
-	if (err != 0)
-		return err;
-	for (size_t i = 0; i < n; i++) {
-		struct page *pg = *page_find(kv->pool, pages[i].addr);
-
-		if (pages[i].addr == 0)
-			memset(data[i], 0, KV_PAGE_BYTES);
-		else if (pg == NULL ||
-			 XXH32(pg->bytes, KV_PAGE_BYTES, 0) != pages[i].crc)
-			err = sure ? -EIO : -ESTALE;
-		else
-			memcpy(data[i], pg->bytes, KV_PAGE_BYTES);
-	}
-	end(kv);
-	return err;
-}
-
-void kv_pages_free(struct kv *kv, const struct kv_page *pages, size_t n)
-{
-	if (begin(kv, false) != 0)
-		return;
-	for (size_t i = 0; i < n; i++)
-		if (pages[i].addr != 0)
-			page_drop(kv->pool, pages[i].addr);
-	end(kv);
 }
 
 /* --- the pool
@@ -517,7 +378,7 @@ void kv_pages_free(struct kv *kv, const struct kv_page *pages, size_t n)
 int kv_space(struct kv *kv, struct kv_space *out)
 {
 	struct pool *p = kv->pool;
-	int err = begin(kv, false);
+	int err = model_begin(kv, false);
 
 	if (err != 0)
 		return err;
@@ -528,7 +389,7 @@ int kv_space(struct kv *kv, struct kv_space *out)
 		.slots = p->limit,
 		.slots_used = p->keys,
 	};
-	end(kv);
+	model_end(kv);
 	return 0;
 }
 
@@ -543,6 +404,12 @@ int kv_client_lives(struct kv *kv, uint32_t id)
 			lives = 1;
 	pthread_mutex_unlock(&pools_lock);
 	return lives;
+}
+
+/* At once: it has nothing under way in between calls. */
+int kv_client_swept(struct kv *kv, uint32_t id)
+{
+	return !kv_client_lives(kv, id);
 }
 
 unsigned kv_clients(struct kv *kv)
@@ -582,7 +449,7 @@ static uint64_t peek(struct kv *kv, const uint64_t *number)
 
 	pthread_mutex_lock(&kv->pool->lock);
 	v = *number;
-	end(kv);
+	model_end(kv);
 	return v;
 }
 
@@ -618,7 +485,7 @@ int kv_sync(struct kv *kv)
 int kv_where(struct kv *kv, const void *key, size_t klen, struct kv_where *out)
 {
 	struct cell *c;
-	int err = begin(kv, false);
+	int err = model_begin(kv, false);
 
 	if (err != 0)
 		return err;
@@ -628,7 +495,7 @@ int kv_where(struct kv *kv, const void *key, size_t klen, struct kv_where *out)
 					 .version = c->version,
 					 .length = c->vlen,
 					 .state = "model"};
-	end(kv);
+	model_end(kv);
 	return c == NULL ? -ENOENT : 0;
 }
 
@@ -666,12 +533,12 @@ int kv_scan(struct kv *kv, const void *prefix, size_t plen,
 	    void *arg)
 {
 	struct cell *c, *next;
-	int err = begin(kv, false);
+	int err = model_begin(kv, false);
 
 	if (err != 0)
 		return err;
 	c = snapshot(kv->pool, prefix, plen);
-	end(kv);
+	model_end(kv);
 	for (; c != NULL; c = next) {
 		next = c->next;
 		if (err == 0)
@@ -694,14 +561,14 @@ void kv_model_limit(struct kv *kv, uint64_t pages)
 {
 	pthread_mutex_lock(&kv->pool->lock);
 	kv->pool->limit = pages;
-	end(kv);
+	model_end(kv);
 }
 
 void kv_model_pass(struct kv *kv, unsigned seconds)
 {
 	pthread_mutex_lock(&kv->pool->lock);
 	kv->pool->passed += seconds;
-	end(kv);
+	model_end(kv);
 }
 
 void kv_model_crash_at(struct kv *kv, uint64_t n)
@@ -709,7 +576,7 @@ void kv_model_crash_at(struct kv *kv, uint64_t n)
 	pthread_mutex_lock(&kv->pool->lock);
 	kv->dead = false;
 	kv->crash_at = n == 0 ? 0 : kv->changes + n;
-	end(kv);
+	model_end(kv);
 }
 
 void kv_model_meddle_at(struct kv *kv, uint64_t n, void (*meddle)(void *arg),
@@ -719,7 +586,7 @@ void kv_model_meddle_at(struct kv *kv, uint64_t n, void (*meddle)(void *arg),
 	kv->meddle = meddle;
 	kv->meddle_arg = arg;
 	kv->meddle_at = n == 0 ? 0 : kv->changes + n;
-	end(kv);
+	model_end(kv);
 }
 
 uint64_t kv_model_changes(struct kv *kv)

@@ -290,7 +290,7 @@ static void seal_checks_who_and_may_be_repeated(void **state)
 	assert_int_equal(SEAL(EC_POOL_OWNER, 1, 100), 0);
 	assert_int_equal(ec_pool_rec(&p, 3, 0, 0).used, 100);
 	assert_int_equal(ec_pool_rec(&p, 3, 0, 0).sealed, 20);
-	assert_int_equal(ec_pool_rec(&p, 3, 0, 0).owner, 0);
+	assert_int_equal(ec_pool_rec(&p, 3, 0, 0).owner, EC_POOL_OWNER);
 	assert_int_equal(alloc_cancel(p.a[3], 0, 0, EC_POOL_OWNER, 1), -EINVAL);
 	ec_pool_fold(&p);
 	assert_int_equal(SEAL(EC_POOL_OWNER, 1, 100), 0);
