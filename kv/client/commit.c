@@ -120,6 +120,17 @@ int op_record(struct op *op, uint64_t version, uint32_t at, uint32_t *n,
 	return OP_AGAIN;
 }
 
+/* Above a tombstone's, or the first of this index version: above all that this
+ * key ever had, of which anything may be left. */
+uint64_t op_version_after(const struct op *op)
+{
+	uint64_t first =
+		object_first_version(member_index_version(op->kv->member), 0);
+	uint64_t next = op->seen.version + 1;
+
+	return op->seen.type == OBJECT_TOMB && next < first ? first : next;
+}
+
 static op_state commit_start, commit_wrote, swung, undone;
 
 int op_commit(struct op *op, uint64_t version, op_state *lost)
@@ -307,7 +318,8 @@ static int fate_start(struct op *op)
 	return op_post(op, n + 1, op_said);
 }
 
-/* What it replaced is free, what it wrote is known. */
+/* What it replaced is free, what it wrote is known; a tombstone as well, as the
+ * key may soon be inserted again. */
 static void remember(struct op *op)
 {
 	struct kv *kv = op->kv;
@@ -317,7 +329,7 @@ static void remember(struct op *op)
 		.version = op->version,
 		.units = op->spot.units,
 		.life = op->spot.life,
-		.val_len = op->rq->len,
+		.val_len = value_len(op),
 		.inlined = true,
 	};
 
@@ -327,7 +339,7 @@ static void remember(struct op *op)
 	if (op->was.there)
 		space_obsolete(kv->space, op->t, slot_addr(op->was.word),
 			       op->was.units, op->was.life);
-	if (op->type == OBJECT_PUT)
+	if (op->type != OBJECT_INTENT)
 		cache_put(kv->cache, op->hash, op->rq->key, op->rq->klen, &e,
 			  op->rq->val);
 	else

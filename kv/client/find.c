@@ -3,6 +3,7 @@
  * one fingerprint in 255 is another's). */
 #include <errno.h>
 
+#include "kv/client/addr_cache.h"
 #include "kv/client/op.h"
 
 static op_state find_start, find_read, find_next, find_fetched;
@@ -19,6 +20,22 @@ int op_look(struct op *op, op_state *then)
 	op->then = then;
 	op->looks = true;
 	return op_goto(op, find_start);
+}
+
+void op_take_cached(struct op *op, const struct cache_entry *e)
+{
+	op->seen = (struct op_seen){
+		.there = true,
+		.type = e->word & SLOT_TOMB ? OBJECT_TOMB : OBJECT_PUT,
+		.slot = e->slot,
+		.word = e->word,
+		.hint = e->version,
+		.version = e->version,
+		.units = (uint16_t)e->units,
+		.life = e->life,
+		.val_len = e->val_len,
+		.fate = OBJECT_COMMITTED,
+	};
 }
 
 int op_find_again(struct op *op)

@@ -71,11 +71,13 @@ static int get_found(struct op *op)
 {
 	struct op_seen *s = &op->seen;
 
-	if (!s->there || s->type == OBJECT_TOMB)
+	if (!s->there)
 		return op_end(op, -ENOENT);
 	if (s->type == OBJECT_INTENT)
 		return op->raw ? op_end(op, 0) : op_intent_read(op);
 	get_remember(op);
+	if (s->type == OBJECT_TOMB)
+		return op_end(op, -ENOENT);
 	return op_get_end(op, s->val, s->val_len, s->version);
 }
 
@@ -140,19 +142,9 @@ int get_start(struct op *op)
 	rc = op_locate(op, get_again);
 	if (rc != OP_AGAIN)
 		return rc;
-	op->seen = (struct op_seen){
-		.there = e.inlined,
-		.type = OBJECT_PUT,
-		.slot = e.slot,
-		.word = e.word,
-		.hint = e.version,
-		.version = e.version,
-		.units = (uint16_t)e.units,
-		.life = e.life,
-		.val = to,
-		.val_len = e.val_len,
-		.fate = OBJECT_COMMITTED,
-	};
+	op_take_cached(op, &e);
+	op->seen.there = e.inlined;
+	op->seen.val = to;
 	fab_read(&op->ops[0], op->host, op_slot_off(op, e.slot), &op->look,
 		 sizeof(op->look));
 	if (read_record_too(op, &e)) {
@@ -191,5 +183,7 @@ static int get_checked(struct op *op)
 	}
 	stat_add(&op->t->stats.cache_hits, 1);
 	s->there = true;
+	if (s->type == OBJECT_TOMB)
+		return op_end(op, -ENOENT);
 	return op_get_end(op, s->val, s->val_len, s->version);
 }

@@ -1,8 +1,10 @@
 /* kv/client/insert.c - give a key its first slot: of many callers one wins
  * [I4].
  *
+ *   a tombstone of it is known? commit over that: 3 round trips; else, or if
+ *       | it is not there any more:
  *   1 {READ both pairs, WRITE record}
- *       | the key is there: -EEXIST, or commit over its tombstone
+ *       | the key is there: -EEXIST, or commit over its tombstone (5 trips)
  *   2 {CAS an empty slot: 0 -> word + TENTATIVE, READ both pairs}
  *       | look for the key in other slots
  *       |   firm, or tentative with a version at least ours: withdraw (CAS own
@@ -47,14 +49,34 @@ static uint64_t version_above(const struct op *op)
 	return first > op->above ? first : object_first_above(op->above);
 }
 
+/* It was deleted, as far as is known here: over the tombstone at once. */
+static bool is_known_tomb(struct op *op, struct cache_entry *e)
+{
+	return !op->raw && op->above == 0 &&
+	       cache_get(op->kv->cache, op->hash, op->rq->key, op->rq->klen, e,
+			 NULL, 0) &&
+	       e->word & SLOT_TOMB;
+}
+
+static int insert_unknown(struct op *op)
+{
+	cache_drop(op->kv->cache, op->hash, op->rq->key, op->rq->klen);
+	return op_sleep(op, insert_start);
+}
+
 int insert_start(struct op *op)
 {
 	uint64_t version = version_above(op);
+	struct cache_entry e;
 	uint32_t n;
 	int rc = op_locate(op, insert_start);
 
 	if (rc != OP_AGAIN)
 		return rc;
+	if (is_known_tomb(op, &e)) {
+		op_take_cached(op, &e);
+		return op_commit(op, op_version_after(op), insert_unknown);
+	}
 	op->passed = false;
 	op->seen = (struct op_seen){.there = false};
 	op->was = op->seen;

@@ -52,6 +52,7 @@ enum op_kind {
 #define OP_DOUBTS_MAX	4u    /* a record that is wrong under one slot word */
 #define OP_RECORD_BYTES 4096u /* first size of a record buffer */
 
+struct cache_entry;
 struct op;
 typedef int op_state(struct op *op);
 
@@ -207,6 +208,9 @@ int op_find_read(struct op *op, op_state *then);
 /* Begin again to find what was being found. */
 op_state op_find_again;
 
+/* op->seen is what @e tells: decided, and to be found so in the slot. */
+void op_take_cached(struct op *op, const struct cache_entry *e);
+
 /* Read the record that op->seen.{slot,word,hint} name into op->rd, verify it,
  * compare its key; op->fetched, op->seen. Goes on in @then. */
 int op_fetch(struct op *op, op_state *then);
@@ -240,6 +244,8 @@ int op_record(struct op *op, uint64_t version, uint32_t at, uint32_t *n,
 uint32_t op_fill_committed(struct op *op);
 /* They may; the last of the batch moved the hint. Ends. */
 op_state op_said;
+/* The version of what follows op->seen, which is there. */
+uint64_t op_version_after(const struct op *op);
 /* The record is written: swing op->seen's slot to it. */
 int op_swing(struct op *op, op_state *lost);
 /* Slot op->mine names it (its hint was op->hint): say so, end. */

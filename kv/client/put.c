@@ -19,8 +19,11 @@
 
 static op_state put_find, put_found;
 
+/* That there is nothing to be changed or deleted is not for a hint to say. */
 static bool cache_serves(const struct op *op, const struct cache_entry *e)
 {
+	if (e->word & SLOT_TOMB)
+		return op->kind == OP_PUT;
 	return op->expect == 0 || op->expect == e->version;
 }
 
@@ -37,18 +40,8 @@ int put_start(struct op *op)
 	rc = op_locate(op, put_find);
 	if (rc != OP_AGAIN)
 		return rc;
-	op->seen = (struct op_seen){
-		.there = true,
-		.type = OBJECT_PUT,
-		.slot = e.slot,
-		.word = e.word,
-		.hint = e.version,
-		.version = e.version,
-		.units = (uint16_t)e.units,
-		.life = e.life,
-		.fate = OBJECT_COMMITTED,
-	};
-	return op_commit(op, e.version + 1, put_again);
+	op_take_cached(op, &e);
+	return op_commit(op, op_version_after(op), put_again);
 }
 
 static int put_find(struct op *op)
@@ -60,17 +53,6 @@ int put_again(struct op *op)
 {
 	cache_drop(op->kv->cache, op->hash, op->rq->key, op->rq->klen);
 	return op_sleep(op, put_find);
-}
-
-/* A tombstone's version, or the first of this index version: above all that
- * this key ever had, of which anything may be left. */
-static uint64_t version_after(const struct op *op)
-{
-	uint64_t first =
-		object_first_version(member_index_version(op->kv->member), 0);
-	uint64_t next = op->seen.version + 1;
-
-	return op->seen.type == OBJECT_TOMB && next < first ? first : next;
 }
 
 static int put_found(struct op *op)
@@ -87,5 +69,5 @@ static int put_found(struct op *op)
 	} else if (op->expect != 0 && op->expect != s->version) {
 		return op_end(op, -ESTALE);
 	}
-	return op_commit(op, version_after(op), put_again);
+	return op_commit(op, op_version_after(op), put_again);
 }

@@ -4,8 +4,9 @@
  *
  * alone: says "joined" first, and begins when all other clients have left.
  * Beside the rate, by the wall clock and by the CPU time of the thread, which
- * others on the machine disturb less, it prints what each call cost, counted by
- * the client: round trips, one-sided operations, bytes over the fabric. */
+ * others on the machine disturb less, and what share of the clock it could have
+ * run but others had the CPUs, it prints what each call cost, counted by the
+ * client: round trips, one-sided operations, bytes over the fabric. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,21 @@ static double now(clockid_t clock)
 
 	clock_gettime(clock, &ts);
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* Seconds that this thread was ready to run and did not; 0 if the kernel does
+ * not tell. */
+static double held_up(void)
+{
+	FILE *f = fopen("/proc/thread-self/schedstat", "re");
+	unsigned long long ran, waited = 0;
+
+	if (f == NULL)
+		return 0;
+	if (fscanf(f, "%llu %llu", &ran, &waited) != 2)
+		waited = 0;
+	fclose(f);
+	return (double)waited / 1e9;
 }
 
 static void must(int rc, const char *what)
@@ -78,21 +94,23 @@ static json_t *row(const char *name, void (*work)(long), long n, size_t offset)
 {
 	struct kv_stats stats;
 	struct kv_op_stats a, b;
-	double begin, took, cpu;
+	double begin, took, cpu, held;
 
 	kv_stats(kv, &stats);
 	memcpy(&a, (char *)&stats + offset, sizeof(a));
 	begin = now(CLOCK_MONOTONIC);
 	cpu = now(CLOCK_THREAD_CPUTIME_ID);
+	held = held_up();
 	for (long i = 0; i < n; i++)
 		work(i);
 	took = now(CLOCK_MONOTONIC) - begin;
 	cpu = now(CLOCK_THREAD_CPUTIME_ID) - cpu;
+	held = held_up() - held;
 	kv_stats(kv, &stats);
 	memcpy(&b, (char *)&stats + offset, sizeof(b));
-	return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f}", "op", name,
+	return json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "op", name,
 			 "per_second", (double)n / took, "per_cpu_second",
-			 (double)n / cpu, "batches",
+			 (double)n / cpu, "held_up", held / took, "batches",
 			 (double)(b.batches - a.batches) / (double)n, "ops",
 			 (double)(b.ops - a.ops) / (double)n, "bytes",
 			 (double)(b.bytes - a.bytes) / (double)n);

@@ -298,6 +298,99 @@ static void round_trips_are_within_the_budget(void **state)
 	assert_int_equal(cost(b, &s->del).batches, 3);
 }
 
+/* Who deleted a key, or looked for it, knows where its tombstone lies. */
+static void insert_over_a_known_tombstone_is_three_round_trips(void **state)
+{
+	const struct kv_stats *s = &kv_thread(kv)->stats;
+	struct kv_op_stats b;
+	uint64_t v, w;
+
+	assert_int_equal(kv_insert(kv, "k", 1, "v", 1, &v), 0);
+	for (int i = 0; i < 300; i++) { /* 8 bits of version go round */
+		bool looks = i % 2;
+
+		alone_set(kv->alone, i % 3 == 0);
+		assert_int_equal(kv_del(kv, "k", 1, 0), 0);
+		if (looks) {
+			forget();
+			b = s->get;
+			assert_int_equal(get("k"), -ENOENT);
+			assert_int_equal(cost(b, &s->get).batches, 2);
+		}
+		b = s->get;
+		assert_int_equal(get("k"), -ENOENT);
+		assert_int_equal(cost(b, &s->get).batches, 1);
+		b = i % 5 ? s->insert : s->put;
+		if (i % 5)
+			assert_int_equal(
+				kv_insert(kv, "k", 1, &i, sizeof(i), &w), 0);
+		else
+			assert_int_equal(kv_put(kv, "k", 1, &i, sizeof(i), &w),
+					 0);
+		b = cost(b, i % 5 ? &s->insert : &s->put);
+		assert_int_equal(b.batches, 3);
+		assert_int_equal(b.ops, 9);
+		assert_true(w > v);
+		v = w;
+	}
+	alone_set(kv->alone, false);
+	assert_int_equal(kv_insert(kv, "k", 1, "v", 1, NULL), -EEXIST);
+	assert_all_copies_committed("k");
+}
+
+/* Nobody told this client: its record is written twice, as the tombstone's
+ * version is known only when it has been read. */
+static void insert_over_an_unknown_tombstone_is_five(void **state)
+{
+	const struct kv_stats *s = &kv_thread(kv)->stats;
+	struct kv_op_stats b;
+
+	assert_int_equal(kv_insert(kv, "k", 1, "v", 1, NULL), 0);
+	assert_int_equal(kv_del(kv, "k", 1, 0), 0);
+	forget();
+	b = s->insert;
+	assert_int_equal(kv_insert(kv, "k", 1, "w", 1, NULL), 0);
+	assert_int_equal(cost(b, &s->insert).batches, 5);
+	assert_int_equal(cost(b, &s->insert).ops, 15);
+	assert_value("k", "w");
+	assert_all_copies_committed("k");
+}
+
+/* What is known of a tombstone @e is what another client has left behind. */
+static void know_the_tombstone(const struct cache_entry *e)
+{
+	forget();
+	cache_put(kv->cache, hash_of("k", 1), "k", 1, e, NULL);
+}
+
+static void a_tombstone_that_is_gone_fools_nobody(void **state)
+{
+	struct cache_entry e;
+	uint64_t v;
+
+	assert_int_equal(kv_insert(kv, "k", 1, "v", 1, NULL), 0);
+	assert_int_equal(kv_del(kv, "k", 1, 0), 0);
+	assert_true(cache_get(kv->cache, hash_of("k", 1), "k", 1, &e, NULL, 0));
+	assert_true(e.word & SLOT_TOMB);
+	assert_int_equal(kv_insert(kv, "k", 1, "new", 3, &v), 0);
+	know_the_tombstone(&e);
+	assert_value("k", "new");
+	know_the_tombstone(&e);
+	assert_int_equal(kv_insert(kv, "k", 1, "x", 1, NULL), -EEXIST);
+	know_the_tombstone(&e);
+	assert_int_equal(kv_put_if(kv, "k", 1, "newer", 5, v, &v), 0);
+	know_the_tombstone(&e);
+	assert_int_equal(kv_put(kv, "k", 1, "newest", 6, NULL), 0);
+	assert_value("k", "newest");
+	know_the_tombstone(&e);
+	assert_int_equal(kv_del(kv, "k", 1, 0), 0);
+	assert_int_equal(get("k"), -ENOENT);
+	know_the_tombstone(&e); /* another's, younger */
+	assert_int_equal(kv_insert(kv, "k", 1, "again", 5, NULL), 0);
+	assert_value("k", "again");
+	assert_all_copies_committed("k");
+}
+
 static void alone_a_round_trip_less(void **state)
 {
 	const struct kv_stats *s = &kv_thread(kv)->stats;
@@ -498,6 +591,9 @@ int main(void)
 		T(full_index_is_enospc_and_keeps_what_it_has),
 		T(run_does_each_of_many),
 		T(round_trips_are_within_the_budget),
+		T(insert_over_a_known_tombstone_is_three_round_trips),
+		T(insert_over_an_unknown_tombstone_is_five),
+		T(a_tombstone_that_is_gone_fools_nobody),
 		T(alone_a_round_trip_less),
 		T(alone_no_more_after_a_doubt),
 		T(wrong_bytes_are_mended_or_eio_never_returned),
