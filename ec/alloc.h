@@ -107,6 +107,15 @@ int alloc_orphan(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
 int alloc_mark(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
 	       uint32_t at, uint32_t len);
 
+struct alloc_run {
+	uint32_t at, len; /* in units */
+};
+
+/* The same of several pieces of one block, whose record changes once: all of
+ * them, or, on -EINVAL, none. */
+int alloc_mark_runs(struct alloc *a, uint64_t stripe, uint32_t role,
+		    uint32_t life, const struct alloc_run *run, uint32_t n);
+
 struct alloc_usage {
 	uint64_t data_total; /* data blocks that this node leads, without FREE
 				ones whose node is down, and: */

@@ -149,20 +149,31 @@ int alloc_orphan(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
 	return 0;
 }
 
-static int mark(struct alloc *a, const struct alloc_at *at, uint32_t life,
-		uint32_t from, uint32_t len)
+static int mark_early(struct alloc *a, const struct alloc_at *at, uint32_t life,
+		      const struct alloc_run *run, uint32_t n)
 {
+	for (uint32_t i = 0; i < n; i++)
+		if (early_mark(a, at, life, run[i].at, run[i].len) != 0)
+			return -EAGAIN;
+	return 0;
+}
+
+static int mark(struct alloc *a, const struct alloc_at *at, uint32_t life,
+		const struct alloc_run *run, uint32_t n)
+{
+	uint64_t *map = alloc_map_at(a, at);
 	struct block_rec rec;
-	uint32_t added;
+	uint32_t added = 0;
 
 	block_load(at->rec, &rec);
 	if (early_expects(a, &rec, life))
-		return early_mark(a, at, life, from, len) == 0 ? 0 : -EAGAIN;
+		return mark_early(a, at, life, run, n);
 	if (rec.state == BLOCK_FREE || (life != 0 && rec.life != life))
 		return -ESTALE;
 	if (rec.flags & BLOCK_F_READY)
 		return -EBUSY;
-	added = alloc_map_set(alloc_map_at(a, at), from, len);
+	for (uint32_t i = 0; i < n; i++)
+		added += alloc_map_set(map, run[i].at, run[i].len);
 	if (added == 0)
 		return 0;
 	rec.dead += added;
@@ -174,16 +185,25 @@ static int mark(struct alloc *a, const struct alloc_at *at, uint32_t life,
 int alloc_mark(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
 	       uint32_t at, uint32_t len)
 {
+	const struct alloc_run run = {.at = at, .len = len};
+
+	return alloc_mark_runs(a, stripe, role, life, &run, 1);
+}
+
+int alloc_mark_runs(struct alloc *a, uint64_t stripe, uint32_t role,
+		    uint32_t life, const struct alloc_run *run, uint32_t n)
+{
 	uint32_t units = a->o.group->block_bytes / GROUP_UNIT_BYTES;
 	struct alloc_at where;
 	int rc = alloc_locate(a, stripe, role, &where);
 
 	if (rc != 0)
 		return rc;
-	if (at > units || len > units - at)
-		return -EINVAL;
+	for (uint32_t i = 0; i < n; i++)
+		if (run[i].at > units || run[i].len > units - run[i].at)
+			return -EINVAL;
 	pthread_mutex_lock(&a->lock);
-	rc = mark(a, &where, life, at, len);
+	rc = mark(a, &where, life, run, n);
 	pthread_mutex_unlock(&a->lock);
 	return rc;
 }

@@ -159,14 +159,20 @@ static bool is_keeper(const struct chunk *c, const struct proto_mark_one *mk,
 
 static void fill(const struct chunk *c, uint32_t node, struct letter *out)
 {
+	const struct proto_mark_one *last = NULL;
 	struct proto_mark *msg = &out->msg;
+	bool keeps = false;
 
 	msg->epoch = c->epoch;
 	msg->n = 0;
 	msg->pad = 0;
 	for (uint32_t i = 0; i < c->n; i++) {
-		if (c->mark[i].life == 0 || (c->fate[i] & MARK_UNTOLD) ||
-		    !is_keeper(c, &c->mark[i], node))
+		if (c->mark[i].life == 0 || (c->fate[i] & MARK_UNTOLD))
+			continue;
+		if (last == NULL || !same_block(last, &c->mark[i]))
+			keeps = is_keeper(c, &c->mark[i], node);
+		last = &c->mark[i];
+		if (!keeps)
 			continue;
 		out->of[msg->n] = (uint16_t)i;
 		msg->mark[msg->n++] = c->mark[i];
@@ -297,6 +303,21 @@ static int send_chunk(struct chunk *c)
 	return rc;
 }
 
+/* Those of one block come one after the other, in its order: a node looks for
+ * a block, and changes its record, once for all of them. */
+static int by_block(const void *a, const void *b)
+{
+	const struct proto_mark_one *x = a, *y = b;
+
+	if (x->stripe != y->stripe)
+		return x->stripe < y->stripe ? -1 : 1;
+	if (x->role != y->role)
+		return x->role < y->role ? -1 : 1;
+	if (x->life != y->life)
+		return x->life < y->life ? -1 : 1;
+	return x->at < y->at ? -1 : x->at > y->at;
+}
+
 int marks_send(struct marks *m, struct kv_thread *t)
 {
 	struct chunk *c;
@@ -314,6 +335,7 @@ int marks_send(struct marks *m, struct kv_thread *t)
 	c->up = member_up(m->kv->member);
 	c->all = member_all(m->kv->member);
 	c->n = marks_fetch(m, c->mark, PROTO_MARKS_MAX);
+	qsort(c->mark, c->n, sizeof(c->mark[0]), by_block);
 	rc = c->n == 0 ? 0 : send_chunk(c);
 	back = c->n == 0 ? 0 : put_back(c);
 	if (c->n != 0) {

@@ -171,13 +171,45 @@ static int serve_forsake(struct ask *a)
 	return rc != 0 ? rc : owned_forsake(a->n, rq);
 }
 
+#define MARK_RUNS 64u /* of one block, at a time */
+
+static bool same_use(const struct proto_mark_one *a,
+		     const struct proto_mark_one *b)
+{
+	return a->stripe == b->stripe && a->role == b->role &&
+	       a->life == b->life;
+}
+
+/* Marks @i and those behind it that are of the same use of one block, at most
+ * @max: how many were dealt with; *@rc: how. */
+static uint32_t mark_some(struct ask *a, uint32_t i, uint32_t max, int *rc)
+{
+	const struct proto_mark *rq = a->req;
+	const struct proto_mark_one *m = &rq->mark[i];
+	struct alloc_run run[MARK_RUNS];
+	uint32_t n = 0;
+
+	for (; n < max && i + n < rq->n && same_use(&m[n], m); n++)
+		run[n] = (struct alloc_run){.at = m[n].at, .len = m[n].len};
+	*rc = alloc_mark_runs(a->n->alloc, m->stripe, m->role, m->life, run, n);
+	return n;
+}
+
+static void mark_refused(struct proto_marked *out, uint32_t i, int rc)
+{
+	uint64_t *map = rc == -EBUSY || rc == -EAGAIN ? out->busy : out->stale;
+
+	if (rc != 0)
+		map[i / 64] |= UINT64_C(1) << (i % 64);
+}
+
 /* What is stale or makes no sense is passed over and told: the rest of them
- * should not be lost. The epochs are those of senders who tell all members:
- * whom it tells follows from it. */
+ * should not be lost. Clients sort them by block. The epochs are those of
+ * senders who tell all members: whom it tells follows from it. */
 static int serve_mark(struct ask *a)
 {
 	const struct proto_mark *rq = a->req;
-	uint32_t i;
+	uint32_t i, n;
 	int rc;
 
 	if (rq->n > PROTO_MARKS_MAX ||
@@ -187,15 +219,12 @@ static int serve_mark(struct ask *a)
 	if (rc != 0)
 		return rc;
 	memset(&a->out.marked, 0, sizeof(a->out.marked));
-	for (i = 0; i < rq->n; i++) {
-		const struct proto_mark_one *m = &rq->mark[i];
-
-		rc = alloc_mark(a->n->alloc, m->stripe, m->role, m->life, m->at,
-				m->len);
-		if (rc == -EBUSY || rc == -EAGAIN)
-			a->out.marked.busy[i / 64] |= UINT64_C(1) << (i % 64);
-		else if (rc != 0)
-			a->out.marked.stale[i / 64] |= UINT64_C(1) << (i % 64);
+	for (i = 0; i < rq->n; i += n) {
+		n = mark_some(a, i, MARK_RUNS, &rc);
+		if (rc == -EINVAL && n > 1)
+			n = mark_some(a, i, 1, &rc);
+		for (uint32_t j = i; j < i + n; j++)
+			mark_refused(&a->out.marked, j, rc);
 	}
 	node_kick(a->n);
 	return 0;

@@ -16,10 +16,12 @@
 #include "kv/kv.h"
 
 #define KEYS  20000
+#define KEY   15
 #define VALUE 1024
 
 static struct kv *kv;
 static char value[VALUE], back[VALUE];
+static char keys[KEYS][16]; /* made beforehand: it is the store that counts */
 static long count;
 
 static double now(clockid_t clock)
@@ -53,41 +55,33 @@ static void must(int rc, const char *what)
 	exit(1);
 }
 
-static size_t key_of(char *buf, long i)
+static void make_keys(void)
 {
-	return (size_t)sprintf(buf, "ubench-%08ld", i);
+	for (int i = 0; i < KEYS; i++)
+		snprintf(keys[i], sizeof(keys[i]), "ubench-%08d", i);
 }
 
 static void do_insert(long i)
 {
-	char key[32];
-
-	must(kv_insert(kv, key, key_of(key, i), value, VALUE, NULL), "insert");
+	must(kv_insert(kv, keys[i], KEY, value, VALUE, NULL), "insert");
 }
 
 static void do_put(long i)
 {
-	char key[32];
-
-	must(kv_put(kv, key, key_of(key, random() % KEYS), value, VALUE, NULL),
-	     "put");
+	must(kv_put(kv, keys[random() % KEYS], KEY, value, VALUE, NULL), "put");
 }
 
 static void do_get(long i)
 {
-	char key[32];
 	size_t len;
 
-	must(kv_get(kv, key, key_of(key, random() % KEYS), back, VALUE, &len,
-		    NULL),
+	must(kv_get(kv, keys[random() % KEYS], KEY, back, VALUE, &len, NULL),
 	     "get");
 }
 
 static void do_del(long i)
 {
-	char key[32];
-
-	must(kv_del(kv, key, key_of(key, i), 0), "del");
+	must(kv_del(kv, keys[i], KEY, 0), "del");
 }
 
 static json_t *row(const char *name, void (*work)(long), long n, size_t offset)
@@ -143,6 +137,7 @@ int main(int argc, char **argv)
 	count = atol(argv[2]);
 	srandom(1);
 	memset(value, 'v', VALUE);
+	make_keys();
 	rc = kv_open(&opts, &kv);
 	if (rc != 0) {
 		fprintf(stderr, "kvbench: %s\n", kv_error());

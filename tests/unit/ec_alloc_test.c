@@ -346,6 +346,28 @@ static void marks_count_each_unit_once(void **state)
 	assert_int_equal(ec_pool_rec(&p, 3, 0, 0).dead, 100);
 }
 
+static void marks_of_one_block_change_its_record_once(void **state)
+{
+	struct ec_block b = take(3, BLOCK_PAGES);
+	struct alloc_run run[] = {{0, 10}, {60, 10}, {5, 6}, {UNITS - 1, 1}};
+	uint64_t seq = ec_pool_rec(&p, 3, 0, 0).seq;
+
+#define RUNS(life, n) alloc_mark_runs(p.a[3], b.stripe, b.role, life, run, n)
+	assert_int_equal(RUNS(b.life, 4), 0);
+	assert_int_equal(ec_pool_rec(&p, 3, 0, 0).dead, 22);
+	assert_int_equal(ec_pool_rec(&p, 3, 0, 0).seq, seq + 2);
+	assert_int_equal(RUNS(b.life, 4), 0);
+	assert_int_equal(ec_pool_rec(&p, 3, 0, 0).seq, seq + 2);
+	assert_int_equal(RUNS(b.life + 1, 2), -ESTALE);
+	run[0] = (struct alloc_run){30, 1};
+	run[2].len = UNITS;
+	assert_int_equal(RUNS(b.life, 4), -EINVAL); /* none of them */
+	assert_int_equal(ec_pool_rec(&p, 3, 0, 0).dead, 22);
+	assert_int_equal(RUNS(b.life, 2), 0);
+	assert_int_equal(ec_pool_rec(&p, 3, 0, 0).dead, 23);
+#undef RUNS
+}
+
 static void collect(void *arg, uint64_t stripe, uint32_t role,
 		    const struct block_rec *rec)
 {
@@ -654,6 +676,7 @@ int main(void)
 		T(seal_checks_who_and_may_be_repeated),
 		T(sealed_empty_is_free_at_once),
 		T(marks_count_each_unit_once),
+		T(marks_of_one_block_change_its_record_once),
 		T(open_blocks_are_found_by_owner),
 		T(a_wholly_obsolete_block_goes_back_to_zero),
 		T(obsolete_before_it_was_folded_costs_no_fold),
