@@ -403,6 +403,7 @@ def show_store(told):
         print(f"\nstore over shared memory, 1 KiB values, one thread, {name}:")
         for r in rows:
             print(f"  {r['op']:<10} {r['per_second']:>12,.0f} /s   {r['per_cpu_second']:>12,.0f} /s of its CPU time   "
+                  f"{r['held_up']:.2f} of the clock waiting for a CPU, "
                   f"{r['batches']:.2f} round trips, {r['ops']:.2f} operations, {r['bytes']:,.0f} bytes each")
 
 
