@@ -245,7 +245,7 @@ fuzz:
 .PHONY: fuzz-programs
 fuzz-programs: $(FUZZ_NAMES:%=$(B)/fuzz/%)
 
-$(B)/fuzz/conf $(B)/fuzz/ini: $(DOOR_OBJ)
+$(B)/fuzz/conf $(B)/fuzz/ini $(B)/fuzz/poolconf: $(DOOR_OBJ)
 
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(B)/tests/lib/fuzz_corpus.o $(B)/libtests.a $(B)/libfs.a $(B)/libaceso.a
 	@mkdir -p $(@D)
