@@ -31,11 +31,10 @@ def rows(program, *words):
     return json.loads(done.stdout)["rows"]
 
 
-# --- RDMA: perftest, one message at a time, as the fabric's rows are ---
+# --- RDMA: perftest with one queue pair, one message at a time, as the fabric's rows are ---
 
-def perftest(address, op, size, ms):
-    """Messages a second. As many as take about @ms where all is emulated."""
-    count = max(5, int(ms / 1000 * min(30000, 150 * 2**20 / size)))
+def perftest(address, op, size, count):
+    """Messages a second, of @count in a row."""
     argv = [f"ib_{op}_bw", "-s", str(size), "-n", str(count), "-t", "1", "-Q", "1", "-F", "-N",
             "-p", str(20000 + os.getpid() % 20000), "-x", "1"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
@@ -51,16 +50,18 @@ def perftest(address, op, size, ms):
 
 
 def verbs_rows(address, rounds, ms):
-    """As netbench's rows; each round of it is followed by one of perftest's."""
+    """As netbench's rows; each round of it is followed by one of perftest's, about as long."""
     found = {}
     for _ in range(rounds):
         for r in rows("netbench", 1, ms, "verbs"):
-            raw = perftest(address, r["op"], r["bytes"], ms)
+            raw = perftest(address, r["op"], r["bytes"], max(16, int(r["per_second"] * ms / 1000)))
             found.setdefault((r["op"], r["bytes"]), []).append(
                 (r["per_second"], r["cpu_us"], raw, r["per_second"] / raw))
     table = []
     for (op, size), seen in found.items():
         per_s, cpu, raw, ratio = (statistics.median(column) for column in zip(*seen))
+        print(f"{op} {size}: ratios of the rounds "
+              f"{' '.join(f'{r:.2f}' for *_, r in sorted(seen, key=lambda s: s[-1]))}")
         table.append({"transport": "verbs", "op": op, "bytes": size, "per_second": per_s,
                       "cpu_us": cpu, "raw_per_second": raw, "ratio": ratio})
     return table
