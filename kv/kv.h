@@ -10,9 +10,10 @@
  * says otherwise. Calls block, at most KV_OP_TIMEOUT_MS by default
  * (kv_opts.op_timeout_ms), and return
  * 0 or -errno. Errors common to all, not repeated below:
- *   -EIO        the bytes are lost (more than m nodes gone), or wrong and not
- *               to be mended; at once, not after the deadline
- *   -ETIMEDOUT  not to be had within the deadline; may succeed later
+ *   -EIO        the bytes are lost (more than m nodes gone, by the view), or
+ *               wrong and not to be mended; at once, not after the deadline
+ *   -ETIMEDOUT  not to be had within the deadline (a node is slow or out of
+ *               reach, but not known to be gone); may succeed later
  *   -ENOTCONN   this client was shut out, as the pool did not hear from it in
  *               its lease (pools over several hosts); for good: open another
  *   -ENOMEM     this process is out of memory

@@ -28,7 +28,7 @@ ONE_THREAD = {
         "fs_kill", "node_kill", "node_replace", "node_restore", "pair_kill", "power_loss",
         "promote_kill", "scene_seeds")),
     *(f"sim/{name}_test" for name in (
-        "ckpt_recover", "cluster_stress", "fs_seeds", "kv_check", "kv_insert", "kv_killed",
+        "ckpt_recover", "cluster_stress", "fs_seeds", "kv_away", "kv_check", "kv_insert", "kv_killed",
         "kv_linear", "kv_race", "kv_reclaim", "kv_reuse", "kv_undecided", "store_seeds")),
     "fsmodel/names_crash_test", "fsmodel/bytes_test",
     "unit/ec_again_test", "unit/ec_rebuild_test", "unit/ec_stripe_test",

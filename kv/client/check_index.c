@@ -145,15 +145,17 @@ static uint32_t record_len(struct slot_look *l)
 	return units * GROUP_UNIT_BYTES;
 }
 
-/* A long record whose header is wrong: how long it is, from elsewhere. */
-static uint32_t record_len_mended(struct slot_look *l)
+/* A long record whose header is wrong: how long it is, from elsewhere, to
+ * l->len; it stays 0 if there is none. -errno that could not be found out. */
+static int mend_record_len(struct slot_look *l)
 {
 	struct kv_check *c = l->c;
+	int rc = degraded_record(c->kv, c->t, l->slot.word, c->copy,
+				 OBJECT_BYTES_MAX, &l->o, check_deadline(c));
 
-	if (degraded_record(c->kv, c->t, l->slot.word, c->copy,
-			    OBJECT_BYTES_MAX, &l->o, check_deadline(c)) != 0)
-		return 0;
-	return (uint32_t)l->o.hdr.units * GROUP_UNIT_BYTES;
+	if (rc == 0)
+		l->len = (uint32_t)l->o.hdr.units * GROUP_UNIT_BYTES;
+	return rc == -ETIMEDOUT || rc == -ENOMEM ? rc : 0;
 }
 
 static int lost(struct slot_look *l)
@@ -179,12 +181,14 @@ static int check_record(struct slot_look *l)
 				 .key = l->key,
 				 .klen = &l->klen,
 				 .what = "a record"};
-	int rc;
+	int rc = 0;
 
 	l->klen = 0;
 	l->len = record_len(l);
 	if (l->len == 0)
-		l->len = record_len_mended(l);
+		rc = mend_record_len(l);
+	if (rc != 0)
+		return rc;
 	o.len = l->len;
 	if (o.len == 0) {
 		if (slot_still(l) != 1)

@@ -6,16 +6,19 @@
 #include "rdma/addr.h"
 
 /* Read @len bytes at @addr (within one block) into @buf, decoding if the node
- * is DOWN in the current view, or when @force (its bytes were found wrong).
- * Nothing is verified here. Errors: -EIO lost; -ETIMEDOUT; -ENODATA nothing
- * lies there any more (the block was freed): read the index again. */
+ * is DOWN in the current view, or at first when @force (it has just failed to
+ * answer). Nothing is verified here. What is not to be reached from here, but
+ * UP in the view, is waited for. Errors: -EIO lost: more nodes of the stripe
+ * are gone by the view than the code bears; -ETIMEDOUT; -ENODATA nothing lies
+ * there any more (the block was freed): read the index again. */
 int degraded_read(struct kv *kv, struct kv_thread *t, fab_addr addr,
 		  uint32_t len, void *buf, bool force, uint64_t deadline_ns);
 
 /* The bytes at @addr were found wrong: have right ones, as @right(arg, buf)
  * says, from the rest of the stripe; without each of its members in turn, too,
  * and without several of them, as far as the code can bear it: any of them may
- * be as wrong. Errors: as above; -EBADMSG: no choice of members gives them. */
+ * be as wrong. Errors: -ETIMEDOUT, -ENODATA as above; -EBADMSG: no choice of
+ * members gives them, and each that is UP was asked. */
 int degraded_mend(struct kv *kv, struct kv_thread *t, fab_addr addr,
 		  uint32_t len, void *buf,
 		  bool (*right)(void *arg, const void *buf), void *arg,

@@ -156,6 +156,14 @@ uint64_t member_moves(struct member *m)
 	return atomic_load(&m->moves);
 }
 
+bool member_gives_up(struct member *m, uint64_t now)
+{
+	uint64_t leave_by = atomic_load(&m->kv->leave_by);
+
+	return lease_is_dead(m->kv->lease) ||
+	       (leave_by != 0 && now >= leave_by && member_out_of_reach(m));
+}
+
 uint64_t member_index_version(struct member *m)
 {
 	return atomic_load_explicit(&m->index_version, memory_order_relaxed);

@@ -36,6 +36,9 @@ uint64_t member_index_version(struct member *m);
 uint64_t member_moves(struct member *m);
 /* More nodes than the code bears are away, or not to be reached from here. */
 bool member_out_of_reach(struct member *m);
+/* Nothing is to be waited for: it is shut out, or was to be gone by now and
+ * what it needs is out of reach (kv_leaving()). */
+bool member_gives_up(struct member *m, uint64_t now);
 
 /* The serving host of @shard, -EAGAIN while it is being rebuilt, -EIO lost. */
 int member_host(struct member *m, uint32_t shard);

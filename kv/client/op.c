@@ -259,23 +259,13 @@ uint64_t op_waited_ns(struct op *op)
 				 : now + kv_timeout_ns(op->kv) - op->deadline;
 }
 
-/* kv_leaving(): it has waited for what is out of reach. */
-static bool is_given_up(const struct op *op, uint64_t now)
-{
-	uint64_t leave_by = atomic_load(&op->kv->leave_by);
-
-	return leave_by != 0 && now >= leave_by &&
-	       member_out_of_reach(op->kv->member);
-}
-
 bool op_late(struct op *op)
 {
 	uint64_t now = fab_now(op->t->fab);
 
 	if (op->deadline == 0)
 		op->deadline = now + kv_timeout_ns(op->kv);
-	return now >= op->deadline || lease_is_dead(op->kv->lease) ||
-	       is_given_up(op, now);
+	return now >= op->deadline || member_gives_up(op->kv->member, now);
 }
 
 uint64_t op_slice(struct op *op)

@@ -1,9 +1,10 @@
 /* A client's connections over TCP are shut down at the nodes' side, as by
- * something on the way, while it works, then those that the nodes have with
- * each other: they are made anew, nothing fails and nobody is taken for dead.
- * Real sockets, real threads. */
+ * something on the way, while it works, one by one and all in one moment, then
+ * those that the nodes have with each other: they are made anew, nothing fails
+ * and nobody is taken for dead. Real sockets, real threads. */
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,6 +22,8 @@
 
 #define FDS_MAX 1024
 #define WRITERS 2u
+#define PAGES	20u
+#define MOMENTS 5u
 #define MS	UINT64_C(1000000)
 
 static const struct fab_key key = {.len = 32, .bytes = "breaks while it works"};
@@ -87,148 +90,166 @@ struct world {
 	in_port_t others[FDS_MAX]; /* ends of connections before its own */
 	unsigned others_n;
 	_Atomic bool stop;
-	_Atomic unsigned puts;
+	_Atomic unsigned puts, looks;
 	_Atomic unsigned failed;
+	unsigned lost; /* nodes or clients that were taken for dead */
+	unsigned broken;
+	unsigned unlinked; /* of nodes to nodes, in the end */
+	struct kv_page page[PAGES];
+	uint8_t bytes[PAGES][KV_PAGE_BYTES];
 };
 
+static struct world w;
+
 /* The ends of all connections that there are: of nodes and the coordinator. */
-static void note_others(struct world *w)
+static void note_others(void)
 {
 	look();
 	for (unsigned i = 0; i < conns; i++)
-		w->others[w->others_n++] = conn[i].there;
+		w.others[w.others_n++] = conn[i].there;
 }
 
-/* What @port has of the client, or of the @others: first connections, and those
- * of queues. A descriptor that has just been closed is another's or none: then
- * that breaks, as well as it may. */
-static unsigned shut_down(struct world *w, in_port_t port, bool others)
+static bool is_a_nodes(in_port_t port)
+{
+	for (uint32_t id = 0; id < 5; id++)
+		if (port == port_of(cluster_node_address(w.c, id)))
+			return true;
+	return port == port_of(cluster_address(w.c));
+}
+
+/* What @port (0: everyone's) has of the client, or of the @others: first
+ * connections, and those of queues. A descriptor that has just been closed is
+ * another's or none: then that breaks, as well as it may. */
+static unsigned shut_down(in_port_t port, bool others)
 {
 	unsigned n = 0;
 
 	look();
 	for (unsigned i = 0; i < conns; i++)
-		if (conn[i].here == port &&
-		    is_in(w->others, w->others_n, conn[i].there) == others)
+		if ((port != 0 ? conn[i].here == port
+			       : is_a_nodes(conn[i].here)) &&
+		    is_in(w.others, w.others_n, conn[i].there) == others)
 			n += shutdown(conn[i].fd, SHUT_RDWR) == 0;
 	return n;
 }
 
 /* --- work ------------------------------------------------------------------
+ * What fails is counted, and judged when no thread is left: an assertion that
+ * jumps out of the pool would end the program under those.
  */
+
+static bool fails(int rc, const char *what)
+{
+	if (rc == 0)
+		return false;
+	print_error("%s: %s\n", what, strerror(-rc));
+	atomic_fetch_add(&w.failed, 1);
+	return true;
+}
 
 static void writer(void *arg)
 {
-	struct world *w = arg;
 	char name[8], val[16];
 	size_t len;
 	int rc;
 
-	for (unsigned i = 0; !atomic_load(&w->stop); i++) {
+	for (unsigned i = 0; !atomic_load(&w.stop); i++) {
 		snprintf(name, sizeof(name), "k%u", i % 50);
-		rc = kv_put(w->kv, name, strlen(name), &i, sizeof(i), NULL);
-		if (rc == 0)
-			rc = kv_get(w->kv, name, strlen(name), val, sizeof(val),
-				    &len, NULL);
-		if (rc != 0) {
-			print_error("%s: %s\n", name, strerror(-rc));
-			atomic_fetch_add(&w->failed, 1);
+		rc = kv_put(w.kv, name, strlen(name), &i, sizeof(i), NULL);
+		if (fails(rc, "put"))
 			return;
-		}
-		atomic_fetch_add(&w->puts, 1);
+		rc = kv_get(w.kv, name, strlen(name), val, sizeof(val), &len,
+			    NULL);
+		if (fails(rc, "get"))
+			return;
+		atomic_fetch_add(&w.puts, 1);
 	}
 }
 
-/* Each goes on: every key of theirs, so every node's shard. */
-static void goes_on(struct world *w)
+static void write_pages(void)
 {
-	unsigned want = atomic_load(&w->puts) + 200;
+	const void *from[PAGES];
 
-	while (atomic_load(&w->puts) < want && atomic_load(&w->failed) == 0)
-		cluster_sleep(w->c, MS);
-	assert_int_equal(atomic_load(&w->failed), 0);
-}
-
-static void nobody_is_lost(struct world *w)
-{
-	struct view v;
-
-	coord_view(cluster_coord(w->c), &v);
-	assert_int_equal(view_down(&v), 0);
-	assert_int_equal(coord_clients(cluster_coord(w->c)), 1);
-}
-
-static void break_each(struct cluster *c, void *arg)
-{
-	static struct world w;
-	unsigned broken = 0;
-
-	w = (struct world){.c = c};
-	note_others(&w);
-	w.kv = cluster_client(c);
-	for (unsigned i = 0; i < WRITERS; i++)
-		cluster_spawn(c, writer, &w);
-	goes_on(&w);
-	for (uint32_t id = 0; id < 5; id++) {
-		broken += shut_down(&w, port_of(cluster_node_address(c, id)),
-				    false);
-		goes_on(&w);
+	for (unsigned i = 0; i < PAGES; i++) {
+		memset(w.bytes[i], (int)i + 1, KV_PAGE_BYTES);
+		from[i] = w.bytes[i];
 	}
-	assert_true(broken >= 5);
-	broken = shut_down(&w, port_of(cluster_address(c)), false);
-	assert_true(broken > 0);
-	goes_on(&w);
-	atomic_store(&w.stop, true);
-	cluster_join(c);
-	nobody_is_lost(&w);
+	for (unsigned i = 0; i < PAGES; i += 4)
+		fails(kv_pages_write(w.kv, from + i, 4, w.page + i), "pages");
 }
 
-static unsigned links(struct cluster *c)
+static void reader(void *arg)
+{
+	uint8_t got[KV_PAGE_BYTES];
+	void *to = got;
+
+	for (unsigned i = 0; !atomic_load(&w.stop); i++) {
+		unsigned p = i % PAGES;
+		int rc = kv_pages_read(w.kv, &w.page[p], 1, &to, true);
+
+		if (rc == 0 && memcmp(got, w.bytes[p], KV_PAGE_BYTES) != 0)
+			rc = -EBADMSG;
+		if (fails(rc, "a page"))
+			return;
+		atomic_fetch_add(&w.looks, 1);
+	}
+}
+
+/* Each goes on: every key of theirs, so every node's shard; and every page. */
+static void goes_on(void)
+{
+	unsigned puts = atomic_load(&w.puts) + 200;
+	unsigned looks = atomic_load(&w.looks) + 2 * PAGES;
+
+	while ((atomic_load(&w.puts) < puts || atomic_load(&w.looks) < looks) &&
+	       atomic_load(&w.failed) == 0)
+		cluster_sleep(w.c, MS);
+}
+
+static unsigned unlinked(void)
 {
 	unsigned n = 0;
 
 	for (uint32_t from = 0; from < 5; from++)
 		for (uint8_t to = 0; to < 5; to++)
-			n += fab_net_up(c->node[from].net, to);
+			n += !fab_net_up(w.c->node[from].net, to);
 	return n;
 }
 
-static void all_are_linked(struct cluster *c)
+static void wait_linked(void)
 {
-	for (unsigned ms = 0; links(c) < 5 * 5 && ms < 60000; ms++)
-		cluster_sleep(c, MS);
-	assert_int_equal(links(c), 5 * 5);
+	for (unsigned ms = 0; unlinked() > 0 && ms < 60000; ms++)
+		cluster_sleep(w.c, MS);
+	w.unlinked = unlinked();
 }
 
-/* The coordinator's to them, too. The shard of who dies afterwards comes back
- * by reading all others. */
-static void break_nodes(struct cluster *c, void *arg)
+static void count_lost(void)
 {
-	static struct world w;
-	unsigned broken = 0;
+	struct view v;
 
-	w = (struct world){.c = c};
-	all_are_linked(c);
-	note_others(&w);
+	coord_view(cluster_coord(w.c), &v);
+	w.lost = view_down(&v) + (coord_clients(cluster_coord(w.c)) != 1);
+}
+
+static void scene(struct cluster *c, void (*break_them)(void))
+{
+	memset(&w, 0, sizeof(w));
+	w.c = c;
+	wait_linked();
+	note_others();
 	w.kv = cluster_client(c);
-	cluster_spawn(c, writer, &w);
-	goes_on(&w);
-	for (uint32_t id = 0; id < 5; id++)
-		broken += shut_down(&w, port_of(cluster_node_address(c, id)),
-				    true);
-	assert_true(broken >= 5 * 5 + 5);
-	goes_on(&w);
-	nobody_is_lost(&w);
-	all_are_linked(c);
-	cluster_kill_node(c, 2);
-	goes_on(&w);
-	cluster_settle(c);
+	write_pages();
+	for (unsigned i = 0; i < WRITERS; i++)
+		cluster_spawn(c, writer, NULL);
+	cluster_spawn(c, reader, NULL);
+	goes_on();
+	break_them();
 	atomic_store(&w.stop, true);
 	cluster_join(c);
-	assert_int_equal(atomic_load(&w.failed), 0);
 }
 
-static void run(void (*body)(struct cluster *c, void *arg), uint32_t lease_ms)
+static void run(void (*body)(struct cluster *c, void *arg), uint32_t lease_ms,
+		unsigned broken)
 {
 	struct cluster_opts o = {.mode = CLUSTER_SHM,
 				 .key = &key,
@@ -236,23 +257,93 @@ static void run(void (*body)(struct cluster *c, void *arg), uint32_t lease_ms)
 				 .lease_ms = lease_ms};
 
 	cluster_run(&o, body, NULL);
+	assert_int_equal(w.failed, 0);
+	assert_int_equal(w.lost, 0);
+	assert_int_equal(w.unlinked, 0);
+	assert_true(w.broken >= broken);
 }
 
-static void test_broken(void **state)
+/* --- one by one ------------------------------------------------------------
+ */
+
+static void break_each(void)
 {
-	run(break_each, 8000);
+	for (uint32_t id = 0; id < 5; id++) {
+		w.broken += shut_down(port_of(cluster_node_address(w.c, id)),
+				      false);
+		goes_on();
+	}
+	w.broken += shut_down(port_of(cluster_address(w.c)), false);
+	goes_on();
+	count_lost();
 }
 
-static void test_broken_between_nodes(void **state)
+static void each_body(struct cluster *c, void *arg)
 {
-	run(break_nodes, 4000);
+	scene(c, break_each);
+}
+
+static void test_each(void **state)
+{
+	run(each_body, 8000, 6);
+}
+
+/* --- all of them -----------------------------------------------------------
+ */
+
+static void break_all(void)
+{
+	for (unsigned i = 0; i < MOMENTS; i++) {
+		w.broken += shut_down(0, false);
+		goes_on();
+	}
+	count_lost();
+}
+
+static void all_body(struct cluster *c, void *arg)
+{
+	scene(c, break_all);
+}
+
+static void test_all(void **state)
+{
+	run(all_body, 8000, 6 * MOMENTS);
+}
+
+/* --- those between nodes ---------------------------------------------------
+ */
+
+/* The coordinator's to them, too. The shard of who dies afterwards comes back
+ * by reading all others. */
+static void break_nodes(void)
+{
+	for (uint32_t id = 0; id < 5; id++)
+		w.broken +=
+			shut_down(port_of(cluster_node_address(w.c, id)), true);
+	goes_on();
+	count_lost();
+	wait_linked();
+	cluster_kill_node(w.c, 2);
+	goes_on();
+	cluster_settle(w.c);
+}
+
+static void nodes_body(struct cluster *c, void *arg)
+{
+	scene(c, break_nodes);
+}
+
+static void test_between_nodes(void **state)
+{
+	run(nodes_body, 4000, 5 * 5 + 5);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_broken),
-		cmocka_unit_test(test_broken_between_nodes),
+		cmocka_unit_test(test_each),
+		cmocka_unit_test(test_all),
+		cmocka_unit_test(test_between_nodes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
