@@ -6,6 +6,7 @@
 #include "ec/stripe.h"
 #include "kv/client/client.h"
 #include "kv/client/member.h"
+#include "kv/log.h"
 #include "kv/object.h"
 #include "kv/proto.h"
 #include "kv/slot.h"
@@ -97,6 +98,17 @@ static bool is_lost(struct kv *kv, fab_addr addr, uint64_t up)
 	return (uint32_t)__builtin_popcountll(gone) > g->m;
 }
 
+/* Once for a view. */
+static void say_lost(struct kv *kv, uint64_t epoch)
+{
+	if (atomic_exchange(&client_of(kv)->lost_said, epoch) == epoch)
+		return;
+	LOG(LOG_ERROR,
+	    "view %llu: of what was asked for, more memory nodes are away than "
+	    "the code bears: it answers EIO",
+	    (unsigned long long)epoch);
+}
+
 /* Its node is coming: what is read is to be brought back first. A hint: it is
  * not repeated, few are sent, and nobody waits long for one. */
 static void want(struct kv *kv, struct kv_thread *t, fab_addr addr)
@@ -167,6 +179,8 @@ int degraded_read(struct kv *kv, struct kv_thread *t, fab_addr addr,
 		rc = read_stripe(kv, t, addr, len, buf, up, deadline_ns);
 		if (rc == -EIO && member_epoch(kv->member) != epoch)
 			continue; /* another view, another answer */
+		if (rc == -EIO && is_lost(kv, addr, up))
+			say_lost(kv, epoch);
 		if (rc != -EAGAIN)
 			return rc;
 		rc = wait_view(kv, t, epoch, deadline_ns, &ns);

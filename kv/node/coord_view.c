@@ -114,9 +114,10 @@ static void look_at_suspects(struct coord *c, uint64_t now, uint64_t *again)
 static void say_what_is_lost(const struct coord *c)
 {
 	LOG(LOG_ERROR,
-	    "%u memory nodes of %u are away, the code bears %u: what only they "
-	    "held answers EIO",
-	    coord_away(c), c->view.nodes, c->view.m);
+	    "view %llu: %u memory nodes of %u are away, the code bears %u: "
+	    "what only they held answers EIO",
+	    (unsigned long long)c->view.epoch, coord_away(c), c->view.nodes,
+	    c->view.m);
 }
 
 static void bury(struct coord *c, uint32_t id, uint64_t now)

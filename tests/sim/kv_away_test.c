@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "kv/check.h"
+#include "kv/log.h"
 #include "kv/object.h"
 #include "rdma/addr.h"
 #include "tests/lib/cluster.h"
@@ -167,10 +168,25 @@ static void too_slow_body(struct cluster *c, void *arg)
 	read_all(w.kv);
 }
 
+static unsigned said; /* lines of clients that tell of a loss, by the view... */
+static unsigned long long said_of; /* ...of this number */
+
+static void hear(void *arg, enum log_level level, const char *line)
+{
+	const char *what = strstr(line, "of what was asked for");
+	const char *view = strstr(line, "view ");
+
+	if (what == NULL || view == NULL)
+		return;
+	said++;
+	said_of = strtoull(view + strlen("view "), NULL, 10);
+}
+
 /* And what is gone is said to be, at once. */
 static void lost_body(struct cluster *c, void *arg)
 {
 	uint64_t begun;
+	struct view v;
 
 	begin(c);
 	kill_copies();
@@ -178,8 +194,15 @@ static void lost_body(struct cluster *c, void *arg)
 	cluster_kill_node(c, w.away);
 	cluster_sleep(c, 100 * MS);
 	begun = sim_now(cluster_sim(c));
+	said = 0;
+	log_to(hear, NULL);
 	assert_int_equal(read_page(w.kv, 0), -EIO);
 	assert_true(sim_now(cluster_sim(c)) - begun < CLOCK_TOL);
+	assert_int_equal(read_page(w.kv, 0), -EIO);
+	log_to(NULL, NULL);
+	coord_view(cluster_coord(c), &v);
+	assert_int_equal(said, 1); /* once */
+	assert_int_equal(said_of, v.epoch);
 }
 
 /* --- all connections end in one moment -------------------------------------
