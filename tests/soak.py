@@ -18,6 +18,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CHUNK = 50  # seeds that one process plays
 PLAY_S = 120  # longer than any seed takes on a slow machine
+STEP_S = 0.5  # between two looks at a play
 SUITES = {  # one in so many seeds is played
     "sim/store_seeds": 1, "sim/fs_seeds": 1, "sim/cluster_stress": 1, "sim/kv_linear": 1,
     "crash/scene_seeds": 1, "sim/kv_pages_sim": 20, "sim/kv_reclaim": 100,
@@ -56,6 +57,32 @@ def failing_seed(text, first, last):
     return last if seedless else first
 
 
+def is_stopped(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+            return f.read().rpartition(")")[2].split()[0] in "Tt"
+    except OSError:
+        return False
+
+
+def run(argv, limit):
+    """Its exit code, None if it does not end within @limit s, and its output. Time for which it is
+    stopped, or we are, does not count."""
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT) as p:
+        spent = 0.0
+        while spent < limit:
+            begin = time.monotonic()
+            try:
+                out = p.communicate(timeout=STEP_S)[0]
+                return p.returncode, out
+            except subprocess.TimeoutExpired:
+                if not is_stopped(p.pid):
+                    spent += min(time.monotonic() - begin, 2 * STEP_S)
+        p.kill()
+        return None, p.communicate()[0]
+
+
 class Soak:
     def __init__(self, args):
         self.args = args
@@ -81,15 +108,11 @@ class Soak:
 
     def play(self, suite, first, last):
         """Play some seeds. Returns the one that failed, or None, and what was said."""
-        limit = PLAY_S * (last - first + 1)
-        try:
-            p = subprocess.run([self.program(suite), str(first), str(last)], timeout=limit,
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT)
-            rc, out = p.returncode, p.stdout
-        except subprocess.TimeoutExpired as e:
-            rc, out = -1, (e.stdout or b"") + b"soak.py: it does not end\n"
+        rc, out = run([self.program(suite), str(first), str(last)],
+                      self.args.play_s * (last - first + 1))
         text = out.decode(errors="replace")
+        if rc is None:
+            text += "soak.py: it does not end\n"
         told = re.findall(r"^seed (\d+)$", text, re.M)
         self.plays += len(told)
         if rc == 0:
@@ -146,6 +169,7 @@ def main():
     p.add_argument("--seeds", type=int, default=1000)
     p.add_argument("--build", default=os.path.join(ROOT, "build", "release"))
     p.add_argument("--go-on", action="store_true")
+    p.add_argument("--play-s", type=float, default=PLAY_S, help="for a seed, at most")
     args = p.parse_args()
     for suite in args.suite:
         if suite not in SUITES:

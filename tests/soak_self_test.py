@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""soak_self_test.py - soak.py names the seeds that fail, all of them, and once."""
+"""soak_self_test.py - soak.py names the seeds that fail, all of them, and once; also those that do
+not end, but not those that were stopped for longer than one may take."""
 import os
 import re
 import subprocess
@@ -34,17 +35,36 @@ sys.exit(bad)
 """
 
 
-def named(tests, dies=False, seeds=100):
-    """Seeds from 1 on that soak.py names when @tests fail: name -> at which; None: always."""
+LIMIT_S = 3
+
+# Seed 2 is stopped for longer than it may take, seed 3 waits for ever.
+WAITS = f"""#!/usr/bin/python3
+import os, signal, sys, time
+seed = int(sys.argv[1])
+print("seed", seed, flush=True)
+if seed == 2 and os.fork() == 0:
+    time.sleep({2 * LIMIT_S})
+    os.kill(os.getppid(), signal.SIGCONT)
+    os._exit(0)
+if seed == 2:
+    os.kill(os.getpid(), signal.SIGSTOP)
+    os.wait()
+if seed == 3:
+    time.sleep(1000)
+"""
+
+
+def named(program_text, *more):
+    """Seeds from 1 on that soak.py names."""
     with tempfile.TemporaryDirectory() as build:
         program = os.path.join(build, "tests", f"{SUITE}_test")
         os.makedirs(os.path.dirname(program))
         with open(program, "w", encoding="utf-8") as f:
-            f.write(PLAY.format(tests=tests, dies=dies))
+            f.write(program_text)
         os.chmod(program, 0o755)
-        p = subprocess.run([os.path.join(HERE, "soak.py"), f"--build={build}", f"--seeds={seeds}",
-                            "--go-on", SUITE], stdout=subprocess.PIPE, text=True, check=False)
-    return [int(n) for n in re.findall(r"FAILED: \S+, seed (\d+)", p.stdout) if int(n) <= seeds]
+        p = subprocess.run([os.path.join(HERE, "soak.py"), f"--build={build}", "--go-on", *more,
+                            SUITE], stdout=subprocess.PIPE, text=True, check=False)
+    return [int(n) for n in re.findall(r"FAILED: \S+, seed (\d+)", p.stdout) if int(n) <= 100]
 
 
 def main():
@@ -58,10 +78,16 @@ def main():
         ({"one": [], "two": [7, 60]}, True, [7, 60]),
         ({"one": None, "two": []}, False, [50, 100]),  # once for each process
     ]
+    # Tests that fail: name -> at which seeds; None: always. Or end the program there.
     for tests, dies, wanted in cases:
-        got = named(tests, dies)
+        got = named(PLAY.format(tests=tests, dies=dies), "--seeds=100")
         if got != wanted:
             print(f"{tests}: soak.py names {got}, not {wanted}")
+            return 1
+    for seed, wanted in ((2, []), (3, [3])):
+        got = named(WAITS, f"--from={seed}", "--seeds=1", f"--play-s={LIMIT_S}")
+        if got != wanted:
+            print(f"seed {seed} of those that wait: soak.py names {got}, not {wanted}")
             return 1
     return 0
 
