@@ -73,6 +73,15 @@ struct slot_count {
 	uint64_t used, tombs;
 };
 
+/* A pass that is under way. */
+struct slot_pass {
+	bool busy;	 /* somebody is at it */
+	uint64_t served; /* bit s: shard s is counted */
+	uint32_t shard;	 /* the one that is looked at... */
+	uint64_t at;	 /* ...from this byte of it on */
+	struct slot_count c;
+};
+
 struct node {
 	struct node_opts opts;
 	uint32_t id;
@@ -108,6 +117,7 @@ struct node {
 	uint64_t rebuild_done, rebuild_total; /* bytes */
 	uint32_t reserve;		      /* blocks; set at open */
 	struct slot_count count;
+	struct slot_pass pass;
 
 	/* the worker's own: */
 	uint64_t attached; /* bit n: peer n, at: */
@@ -157,6 +167,13 @@ int fenced_view(struct node *n);
  * -EAGAIN that node is DOWN in n->view. */
 int fenced_hello(struct node *n, const struct node_peer *p, uint64_t self);
 void fenced_close(struct node *n);
+
+/* --- stats.c ---------------------------------------------------------------
+ */
+
+/* Go on with @p, which only its caller has: look at no more than @most bytes.
+ * Returns true when all is counted. */
+bool stats_count(const struct node *n, struct slot_pass *p, uint64_t most);
 
 /* --- owned.c: locked -------------------------------------------------------
  */

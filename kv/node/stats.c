@@ -9,8 +9,12 @@
 #include "kv/slot.h"
 
 #define COUNT_EVERY_NS UINT64_C(1000000000)
+#define COUNT_BYTES    (UINT64_C(16) << 20) /* at a time: some milliseconds */
 
-/* --- the index: counted in one pass --------------------------------------- */
+/* --- the index ------------------------------------------------------------
+ * Counted in passes. A pass over a large one takes long, and who asks may be
+ * anybody: so it does a part of it, and is told of the last whole one.
+ */
 
 static void count_range(const char *base, uint64_t from, uint64_t to,
 			struct slot_count *c)
@@ -28,62 +32,109 @@ static void count_range(const char *base, uint64_t from, uint64_t to,
 	}
 }
 
-/* Only what was ever touched: looking at the rest would take memory for it. */
-static void count_shard(const struct node *n, uint64_t off, uint64_t len,
-			struct slot_count *c)
+/* What was ever touched, from *@from on and before *@to; false: nothing. To
+ * look at the rest would take memory for it. */
+static bool touched(int fd, uint64_t *from, uint64_t *to)
 {
-	uint64_t end = off + len;
-	int fd = n->opts.region_fd;
 	off_t data, hole;
 
-	if (fd < 0) {
-		count_range(n->opts.region, off, end, c);
-		return;
-	}
-	while (off < end) {
-		data = lseek(fd, (off_t)off, SEEK_DATA);
-		if (data < 0 || (uint64_t)data >= end)
-			return;
-		hole = lseek(fd, data, SEEK_HOLE);
-		if (hole < 0 || (uint64_t)hole > end)
-			hole = (off_t)end;
-		count_range(n->opts.region, (uint64_t)data, (uint64_t)hole, c);
-		off = (uint64_t)hole;
-	}
+	if (fd < 0)
+		return *from < *to;
+	data = lseek(fd, (off_t)*from, SEEK_DATA);
+	if (data < 0 || (uint64_t)data >= *to)
+		return false;
+	hole = lseek(fd, data, SEEK_HOLE);
+	*from = (uint64_t)data;
+	if (hole >= 0 && (uint64_t)hole < *to)
+		*to = (uint64_t)hole;
+	return true;
 }
 
-static struct slot_count count_all(const struct node *n, const struct view *v)
+/* The rest of @p's shard, or as much of it as *@most allows. */
+static bool count_shard(const struct node *n, struct slot_pass *p,
+			uint64_t *most)
 {
 	const struct layout *l = &n->super.layout;
-	uint64_t bytes = slot_shard_bytes(l->index_groups);
-	struct slot_count c = {0};
-	uint32_t s;
+	uint64_t off = layout_shard_off(l, p->shard, n->id);
+	uint64_t end = off + slot_shard_bytes(l->index_groups);
+	uint64_t from = off + p->at, to = end;
 
-	for (s = 0; s < v->nodes; s++)
-		if (v->host[s] == n->id && v->shard[s] == VIEW_SHARD_SERVING)
-			count_shard(n, layout_shard_off(l, s, n->id), bytes,
-				    &c);
-	return c;
+	while (*most > 0 && touched(n->opts.region_fd, &from, &to)) {
+		if (to - from > *most)
+			to = from + *most;
+		count_range(n->opts.region, from, to, &p->c);
+		*most -= to - from;
+		from = to;
+		to = end;
+		p->at = from - off;
+	}
+	return *most > 0 || from == end;
 }
 
+bool stats_count(const struct node *n, struct slot_pass *p, uint64_t most)
+{
+	for (; p->shard < node_group(n)->nodes; p->shard++, p->at = 0)
+		if (p->served >> p->shard & 1 && !count_shard(n, p, &most))
+			return false;
+	return true;
+}
+
+static uint64_t served(const struct view *v, uint32_t id)
+{
+	uint64_t bits = 0;
+
+	for (uint32_t s = 0; s < v->nodes; s++)
+		if (v->host[s] == id && v->shard[s] == VIEW_SHARD_SERVING)
+			bits |= UINT64_C(1) << s;
+	return bits;
+}
+
+/* Is the last pass still good? In a simulation it never is: nothing there may
+ * follow from the system's clock. */
+static bool is_fresh(const struct node *n, uint64_t now)
+{
+	return n->opts.threads && n->pass.served == 0 && n->count.at_ns != 0 &&
+	       now - n->count.at_ns < COUNT_EVERY_NS;
+}
+
+/* Locked. False: there is nothing to be done now. */
+static bool take_pass(struct node *n, uint64_t now, struct slot_pass *p)
+{
+	uint64_t bits = served(&n->view.view, n->id);
+
+	if (n->pass.busy || is_fresh(n, now))
+		return false;
+	*p = n->pass;
+	if (p->served != bits)
+		*p = (struct slot_pass){.served = bits};
+	n->pass.busy = true;
+	return true;
+}
+
+/* Before the first pass is over, what it has found so far. */
 static struct slot_count count_slots(struct node *n, uint64_t now)
 {
 	struct slot_count c;
-	struct view v;
+	struct slot_pass p;
+	bool whole;
 
 	pthread_mutex_lock(&n->lock);
-	c = n->count;
-	v = n->view.view;
-	pthread_mutex_unlock(&n->lock);
-	/* Memory that no one maps is a simulation's: nothing there may follow
-	 * from the system's clock. */
-	if (n->opts.region_fd >= 0 && c.at_ns != 0 &&
-	    now - c.at_ns < COUNT_EVERY_NS)
+	if (!take_pass(n, now, &p)) {
+		c = n->count;
+		pthread_mutex_unlock(&n->lock);
 		return c;
-	c = count_all(n, &v);
-	c.at_ns = now;
+	}
+	pthread_mutex_unlock(&n->lock);
+	whole = stats_count(n, &p, COUNT_BYTES);
 	pthread_mutex_lock(&n->lock);
-	n->count = c;
+	if (whole) {
+		n->count = p.c;
+		n->count.at_ns = now;
+		p = (struct slot_pass){0};
+	}
+	n->pass = p;
+	n->pass.busy = false;
+	c = n->count.at_ns != 0 ? n->count : p.c;
 	pthread_mutex_unlock(&n->lock);
 	return c;
 }
@@ -104,15 +155,6 @@ static uint64_t rss_beyond(void)
 	if (got != 3)
 		return 0;
 	return (uint64_t)(resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-static uint32_t shards_served(const struct view *v, uint32_t id)
-{
-	uint32_t s, n = 0;
-
-	for (s = 0; s < v->nodes; s++)
-		n += v->host[s] == id && v->shard[s] == VIEW_SHARD_SERVING;
-	return n;
 }
 
 static void stats_blocks(const struct node *n, struct proto_stats *out)
@@ -155,8 +197,10 @@ void node_stats(struct node *n, struct proto_stats *out)
 	stats_blocks(n, out);
 	rounds_stats(n, now, &out->ckpt);
 	out->reserve = n->reserve;
-	out->slots = (uint64_t)n->super.layout.index_groups * BUCKET_GROUP *
-		     BUCKET_SLOTS * shards_served(&n->view.view, n->id);
+	out->slots =
+		(uint64_t)n->super.layout.index_groups * BUCKET_GROUP *
+		BUCKET_SLOTS *
+		(uint64_t)__builtin_popcountll(served(&n->view.view, n->id));
 	out->rebuild_done = n->rebuild_done;
 	out->rebuild_total = n->rebuild_total;
 	pthread_mutex_unlock(&n->lock);

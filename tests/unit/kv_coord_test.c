@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #include "kv/log.h"
+#include "kv/node/node_impl.h"
 #include "kv/slot.h"
 #include "tests/lib/by_hand.h"
 
@@ -143,6 +144,31 @@ static struct proto_stats sum_of(struct hand *h)
 			sum.slots_used += hand_stats(h, id).slots_used;
 		}
 	return sum;
+}
+
+/* A bounded part at a time comes to the same. */
+static void slots_are_counted_in_parts(struct cluster *c, void *arg)
+{
+	const uint64_t most = 4096;
+	uint64_t bytes = slot_shard_bytes(cluster_layout(c)->index_groups);
+	struct hand_block b;
+	struct hand h;
+
+	hand_open(c, &h);
+	assert_int_equal(hand_alloc(&h, 3, BLOCK_RECORDS, &b), 0);
+	hand_put_many(&h, &b, 150);
+	for (uint32_t id = 0; id < 5; id++) {
+		struct slot_pass p = {.served = UINT64_C(1) << id};
+		unsigned parts = 1;
+
+		while (!stats_count(cluster_node(c, id), &p, most))
+			parts++;
+		assert_in_range(parts, bytes / most, bytes / most + 1);
+		assert_true(p.c.used > 0);
+		assert_int_equal(p.c.used, hand_stats(&h, id).slots_used);
+	}
+	assert_int_equal(sum_of(&h).slots_used, 150);
+	hand_leave(&h);
 }
 
 /* Keys 0..n-1 are deleted; records of theirs stay unmarked, as if the marks
@@ -498,6 +524,11 @@ static void test_tombs(void **state)
 	cluster_run(&o, tombstones_over_open_blocks_stay, NULL);
 }
 
+static void test_count(void **state)
+{
+	run(slots_are_counted_in_parts, NULL);
+}
+
 static void test_loss(void **state)
 {
 	log_to(hear, NULL);
@@ -530,6 +561,7 @@ int main(void)
 		cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_hung),
 		cmocka_unit_test(test_tombs),
+		cmocka_unit_test(test_count),
 		cmocka_unit_test(test_loss),
 		cmocka_unit_test(test_dead_inserts),
 		cmocka_unit_test(test_lives),
