@@ -220,7 +220,7 @@ static int back(struct alloc *a, const struct alloc_at *at,
 	if (parity && !stays && !alloc_is_out(at, rec))
 		return -EAGAIN;
 	again_unstock(a, at);
-	rec->flags = 0;
+	rec->flags &= BLOCK_F_LEFT;
 	rec->progress = 0;
 	rec->life = life;
 	rec->state = stays ? BLOCK_FOLDED : BLOCK_SEALED;

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "ec/alloc_impl.h"
+#include "ec/former.h"
 
 static void set_close(struct bits *set, uint32_t k)
 {
@@ -128,6 +129,34 @@ static int adopt_all(struct alloc *a)
 	return 0;
 }
 
+/* Not before a view speaks of this node: alloc_set_view(). */
+static void adopt_former(struct alloc *a, struct former *f)
+{
+	for (uint32_t b = former_next(f, 0); b != BITS_NONE;
+	     b = former_next(f, b + 1))
+		bits_put(&a->touched, b, true);
+	a->former = f;
+}
+
+/* Nothing will be rebuilt, or all is: D2. */
+static void forget_former(struct alloc *a)
+{
+	uint32_t b, bytes;
+
+	for (;;) {
+		pthread_mutex_lock(&a->lock);
+		b = former_next(a->former, 0);
+		if (b != BITS_NONE) {
+			bytes = alloc_fold_end(former_rec(a->former, b));
+			former_decided(a->former, b);
+		}
+		pthread_mutex_unlock(&a->lock);
+		if (b == BITS_NONE)
+			return;
+		alloc_zero(a, b, bytes);
+	}
+}
+
 /* Victims need the records of all roles in place. */
 static void judge_all(struct alloc *a)
 {
@@ -183,6 +212,7 @@ int alloc_open(const struct alloc_opts *opts, struct alloc **out)
 	}
 	judge_all(a);
 	alloc_set_up(a, UINT64_MAX);
+	adopt_former(a, opts->former);
 	*out = a;
 	return 0;
 }
@@ -231,6 +261,8 @@ void alloc_set_view(struct alloc *a, uint64_t up, uint64_t members)
 {
 	uint64_t self = UINT64_C(1) << a->o.node;
 
+	if ((up & self) != 0)
+		forget_former(a);
 	pthread_mutex_lock(&a->lock);
 	if ((members & self) == 0)
 		up |= self; /* no view speaks of this node yet */

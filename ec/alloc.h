@@ -17,6 +17,7 @@
 #include "ec/group.h"
 
 struct alloc;
+struct former;
 
 struct alloc_opts {
 	const struct group *group;
@@ -26,6 +27,9 @@ struct alloc_opts {
 	int region_fd;	  /* for fab_region_discard(); -1: none */
 	uint32_t reserve; /* blocks that only urgent asks may take */
 	bool hold;	  /* what a cut needs stays: alloc_cut() */
+	/* What the memory, which else is zeroed, still has (former.h); NULL:
+	 * nothing. The caller's; outlives the alloc. */
+	struct former *former;
 };
 
 /* Errors: -EINVAL, -ENOMEM, -EBADMSG (a record makes no sense), -EUCLEAN: a

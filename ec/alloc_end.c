@@ -39,6 +39,8 @@ static void seal_rec(struct alloc *a, const struct alloc_at *at, uint32_t used,
 		rec.flags = flags;
 	else if (rec.kind == BLOCK_ROWS && flags != 0)
 		rec.flags = BLOCK_F_TORN;
+	else if (at->parity < 0 && flags != 0)
+		rec.flags = BLOCK_F_LEFT;
 	alloc_move(a, at, &rec);
 	if (rec.delta != 0)
 		delta_queue(a, rec.delta - 1);

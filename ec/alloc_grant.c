@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ec/alloc_impl.h"
+#include "ec/former.h"
 
 /* A place to begin: row, period, role; none if @stripe is UINT64_MAX. */
 struct choice {
@@ -308,6 +309,8 @@ static int open_here(struct alloc *a, const struct alloc_at *at,
 	int rc;
 
 	*delta = 0;
+	if (former_rec(a->former, at->block) != NULL)
+		return -EBUSY; /* of a node that is not up */
 	rc = may_open(a, *at, o, delta);
 	if (rc <= 0)
 		return rc;

@@ -137,6 +137,7 @@ struct alloc {
 	uint32_t next_shunned;
 	bool rebuilding;	    /* see alloc_set_view() */
 	bool rebuilt;		    /* rebuild.h is done */
+	struct former *former;	    /* what is here still, or NULL */
 	struct bits wanted;	    /* blocks to be rebuilt first */
 	struct alloc_early **early; /* [blocks * k] marks of what is not here */
 	bool turn;		    /* which of fold and retire goes first */
@@ -181,6 +182,9 @@ void alloc_judge(struct alloc *a, const struct alloc_at *at);
 /* Zero what the block holds here and make it FREE, all of a ROW's. The lock is
  * not held: zeroing takes time. No one may use the block any more. */
 void alloc_clear(struct alloc *a, struct alloc_at *at);
+
+/* Zero block @block, of which nothing beyond @bytes was written. */
+void alloc_zero(struct alloc *a, uint32_t block, uint32_t bytes);
 
 static inline uint32_t alloc_next_life(uint32_t life)
 {

@@ -246,8 +246,7 @@ static void zero_warm(struct alloc *a, uint32_t block, uint32_t bytes,
 	memset(alloc_region_at(a, off), 0, bytes);
 }
 
-/* Zero block @block, of which nothing beyond @bytes was written. */
-static void zero_block(struct alloc *a, uint32_t block, uint32_t bytes)
+void alloc_zero(struct alloc *a, uint32_t block, uint32_t bytes)
 {
 	const struct group *g = a->o.group;
 	bool warm, touched;
@@ -335,7 +334,7 @@ static void clear_parity(struct alloc *a, struct alloc_at *at, uint32_t n)
 	pthread_mutex_lock(&a->work);
 	ends = parity_ends(a, at, n);
 	if (ends)
-		zero_block(a, at->block, a->o.group->block_bytes);
+		alloc_zero(a, at->block, a->o.group->block_bytes);
 	pthread_mutex_lock(&a->lock);
 	if (ends)
 		bits_put(&a->row[at->parity].coded, at->period, false);
@@ -356,7 +355,7 @@ void alloc_clear(struct alloc *a, struct alloc_at *at)
 		clear_parity(a, at, n);
 		return;
 	}
-	zero_block(a, at->block, written(a, &rec));
+	alloc_zero(a, at->block, written(a, &rec));
 	pthread_mutex_lock(&a->lock);
 	set_free(a, at);
 	pthread_mutex_unlock(&a->lock);

@@ -78,6 +78,9 @@ enum {
 			      * make theirs equal to, so it is not folded yet */
 	BLOCK_F_ZEROED = 64, /* READY, and those units are zeroed in the copy
 			      * here, or will be at once */
+	BLOCK_F_LEFT = 128,  /* its data node's record: closed for an owner
+			      * that was gone, so the copies may have differed
+			      * (former.h). It stays until FREE or OPEN */
 };
 
 /* 64 bytes, little-endian. @seq grows by 2 with each change and is odd while

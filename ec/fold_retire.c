@@ -37,7 +37,8 @@ static void retire_rec(struct alloc *a, const struct alloc_at *at, bool again)
 		a->retires++;
 	}
 	rec.state = BLOCK_RETIRING;
-	rec.flags = again ? BLOCK_F_AGAIN : 0;
+	rec.flags &= BLOCK_F_LEFT;
+	rec.flags |= again ? BLOCK_F_AGAIN : 0;
 	alloc_move(a, at, &rec);
 }
 

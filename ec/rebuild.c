@@ -268,6 +268,8 @@ static bool next_block(struct rebuild *r)
 	r->step = REBUILD_LOOK;
 	r->take = 0;
 	r->lost = 0;
+	r->kept = false;
+	r->patched = 0;
 	r->fetched = 0;
 	r->merged = 0;
 	return true;
@@ -325,17 +327,22 @@ static int block_waits(struct rebuild *r, int why)
 	return why;
 }
 
+static uint32_t got(const struct rebuild *r)
+{
+	return r->kept ? r->patched : r->fetched;
+}
+
 /* One step of the block at hand. 1: there may be more. */
 static int step(struct rebuild *r, uint32_t bytes)
 {
 	bool look = r->step == REBUILD_LOOK;
-	uint32_t had = r->fetched;
+	uint32_t had = got(r);
 	int rc;
 
 	rc = r->at.parity < 0 ? data_step(r, bytes) : parity_step(r, bytes);
-	if (r->fetched > had) {
+	if (got(r) > had) {
 		pthread_mutex_lock(&r->a->lock);
-		r->sum.read_bytes += (uint64_t)(r->fetched - had) *
+		r->sum.read_bytes += (uint64_t)(got(r) - had) *
 				     (uint64_t)__builtin_popcount(r->take);
 		pthread_mutex_unlock(&r->a->lock);
 	}

@@ -56,6 +56,7 @@ struct rebuild_progress {
 					       once all are looked at */
 	uint64_t done_blocks, total_blocks; /* the same, empty ones too */
 	uint64_t read_bytes;		    /* fetched from others, so far */
+	uint64_t kept_bytes;		    /* were here still (former.h) */
 	bool done;
 };
 void rebuild_progress(struct rebuild *r, struct rebuild_progress *out);

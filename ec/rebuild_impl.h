@@ -1,7 +1,8 @@
 /* ec/rebuild_impl.h - one block on its way back. Private to rebuild*.c.
  *
  *   LOOK   the records of the stripe: what is to be taken? Nothing: done.
- *   FETCH  own data role: decoded, piece by piece, to where it belongs
+ *   FETCH  own data role: decoded, piece by piece, to where it belongs; what
+ *          is there still (former.h) only where units of it are obsolete
  *          parity: the roles to be taken are read and summed up, aside
  *   CHECK  bitmaps, then the records again: has one of them moved? Again.
  *   MERGE  own data role: the record. Parity: the sum goes into the parity,
@@ -58,6 +59,8 @@ struct rebuild {
 	int pending;   /* why others were left out; 0: none were */
 	uint32_t lost; /* roles that could not be decoded */
 	uint32_t end, fetched, merged; /* bytes */
+	bool kept;		       /* data role: it is here still, but: */
+	uint32_t patched;	       /* bytes of it that were fetched */
 	char *sum_buf;		       /* [block] */
 	char *piece;		       /* [k] pieces, and: */
 	uint64_t *maps;		       /* [k] bitmaps */
@@ -72,6 +75,9 @@ struct rebuild {
 int look_read(struct rebuild *r, struct rebuild_look *out);
 /* READ the bitmaps of r->take, then the records once more. */
 int look_again(struct rebuild *r);
+
+/* The bitmap of role @i that look_again() read. */
+const uint64_t *look_map(const struct rebuild *r, uint32_t i);
 
 /* Role @i as its leader sees it. */
 const struct block_rec *look_rec(const struct rebuild_look *l, uint32_t i);

@@ -199,6 +199,12 @@ int look_again(struct rebuild *r)
 	return rc != 0 ? rc : digest(r, &r->again);
 }
 
+const uint64_t *look_map(const struct rebuild *r, uint32_t i)
+{
+	return r->maps +
+	       (size_t)i * (group_of(r)->block_bytes / GROUP_UNIT_BYTES / 64);
+}
+
 const struct block_rec *look_rec(const struct rebuild_look *l, uint32_t i)
 {
 	return l->leader < 0 ? &l->data[i] : &l->parity[l->leader][i];

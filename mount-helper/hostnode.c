@@ -97,3 +97,9 @@ int hostnode_make(const char *pool, uint32_t id, struct hostnode *h,
 			 h->conf.node[id].host, strerror(-rc));
 	return rc;
 }
+
+int hostnode_again(struct hostnode *h, uint32_t id)
+{
+	h->come.instance = 0;
+	return introduce(h, id);
+}

@@ -23,4 +23,8 @@ struct hostnode {
 int hostnode_make(const char *pool, uint32_t id, struct hostnode *out,
 		  char *error);
 
+/* It begins once more in the same process, and is told from what it was: a new
+ * instance. Errors: -ENAMETOOLONG; those of getrandom(). */
+int hostnode_again(struct hostnode *h, uint32_t id);
+
 #endif

@@ -1,6 +1,7 @@
 /* mount-helper/memnode.c - one memory node as a process. */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "ec/former.h"
 #include "kv/node/disk.h"
 #include "kv/node/node.h"
 #include "mount-helper/exitcode.h"
@@ -31,12 +33,14 @@ struct memnode {
 	struct disk_dir disk_dir; /* of a pool with a directory */
 	struct disk disk;
 	struct node *node;
-	struct hostnode host; /* of a pool over several hosts */
+	struct former *former; /* what its memory had when it was given up */
+	struct hostnode host;  /* of a pool over several hosts */
 	struct come *come;
 	char error[CONF_ERROR_BYTES_MAX];
 	int sigfd;
 	int stopfd; /* eventfd: asked to stop */
 	int lonelyfd;
+	int refusedfd; /* the pool has given this process up */
 };
 
 static int open_net(void *arg, struct fab_net **out)
@@ -65,10 +69,7 @@ static void on_refused(void *arg)
 {
 	struct memnode *m = arg;
 
-	say_err("memory node %u: the pool has given this process up: it ends, "
-		"and another begins",
-		m->opts->id);
-	eventfd_write(m->stopfd, 1);
+	eventfd_write(m->refusedfd, 1);
 }
 
 static void on_answer(void *arg, int rc, const struct proto_came *came)
@@ -101,7 +102,9 @@ static int make_events(struct memnode *m)
 		return m->sigfd;
 	m->stopfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	m->lonelyfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	return m->stopfd < 0 || m->lonelyfd < 0 ? -errno : 0;
+	m->refusedfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return m->stopfd < 0 || m->lonelyfd < 0 || m->refusedfd < 0 ? -errno
+								    : 0;
 }
 
 static int read_head(struct memnode *m)
@@ -172,6 +175,7 @@ static int open_node(struct memnode *m)
 	struct node_opts o = {
 		.super = m->head,
 		.region = m->region,
+		.former = m->former,
 		/* what an adapter knows by its pages must keep them */
 		.region_fd = m->host.verbs ? -1 : m->region_fd,
 		.keep = m->opts->keep,
@@ -230,8 +234,10 @@ static int open_come(struct memnode *m)
 	};
 	int rc = come_open(&o, &m->come);
 
-	if (rc < 0)
+	if (rc < 0) {
 		node_close(m->node);
+		m->node = NULL;
+	}
 	return rc;
 }
 
@@ -268,29 +274,88 @@ static bool has_ended(struct memnode *m, bool kept, bool lonely)
 	return node_lonely(m->node) && (lonely || !kept);
 }
 
-static void run(struct memnode *m)
+/* Returns true if it was given up. */
+static bool run(struct memnode *m)
 {
 	struct pollfd p[] = {
 		{m->sigfd, POLLIN, 0},
 		{m->stopfd, POLLIN, 0},
 		{m->lonelyfd, POLLIN, 0},
+		{m->refusedfd, POLLIN, 0},
 		{m->opts->linked ? PROGRAM_LINK_FD : -1, POLLIN, 0}};
 	bool kept = true;
 	eventfd_t ignored;
 
 	for (;;) {
-		if (poll(p, 4, -1) < 0)
+		if (poll(p, 5, -1) < 0)
 			continue; /* EINTR */
 		if (p[0].revents != 0 || p[1].revents != 0)
-			return;
+			return false;
+		if (p[3].revents != 0)
+			return true;
 		if (p[2].revents != 0)
 			eventfd_read(m->lonelyfd, &ignored);
-		if (p[3].revents != 0)
-			p[3].fd = -1; /* the supervisor is gone */
-		kept = p[3].fd >= 0 || !m->opts->linked;
+		if (p[4].revents != 0)
+			p[4].fd = -1; /* the supervisor is gone */
+		kept = p[4].fd >= 0 || !m->opts->linked;
 		if (has_ended(m, kept, p[2].revents != 0))
-			return;
+			return false;
 	}
+}
+
+/* It has ended, but for its memory: what of that counts still? */
+static int take_former(struct memnode *m)
+{
+	const struct layout *l = &m->head.layout;
+	struct former *f;
+	int rc = former_take(&l->group, m->opts->id, m->region, m->former, &f);
+
+	if (rc < 0)
+		return rc;
+	former_close(m->former);
+	m->former = f;
+	former_clear(f, m->region, m->host.verbs ? -1 : m->region_fd, l->size);
+	say_info("memory node %u comes back, with %" PRIu64
+		 " MiB of what it had",
+		 m->opts->id, former_bytes(f) >> 20);
+	return 0;
+}
+
+/* As another process would, but for the memory. */
+static int come_back(struct memnode *m)
+{
+	eventfd_t ignored;
+	int rc;
+
+	come_close(m->come);
+	node_close(m->node);
+	m->come = NULL;
+	m->node = NULL;
+	eventfd_read(m->refusedfd, &ignored);
+	rc = take_former(m);
+	if (rc == 0)
+		rc = hostnode_again(&m->host, m->opts->id);
+	if (rc == 0)
+		rc = open_node(m);
+	if (rc == 0)
+		rc = open_come(m);
+	return rc;
+}
+
+/* False: another is to begin in its place. Who is given up before a view has
+ * spoken of it is not wanted: it may be another's place by now. */
+static bool goes_on(struct memnode *m)
+{
+	bool known = node_epoch(m->node) != 0;
+	int rc;
+
+	say_err("memory node %u: the pool has given this process up%s",
+		m->opts->id, known ? "" : ": it ends, and another begins");
+	rc = known ? come_back(m) : -ESTALE;
+	if (rc < 0 && known)
+		say_err("memory node %u cannot come back: %s: it ends",
+			m->opts->id, strerror(-rc));
+	return rc == 0;
 }
 
 static void tell(const struct memnode *m, const char *word, const char *text)
@@ -319,9 +384,11 @@ int memnode(const struct memnode_opts *opts)
 		return EXIT_SYS;
 	}
 	tell(&m, "ready", m.address);
-	run(&m);
+	while (run(&m) && goes_on(&m))
+		;
 	come_close(m.come);
 	node_close(m.node);
+	former_close(m.former);
 	fab_region_close(m.region, m.head.layout.size, m.region_fd);
 	if (!opts->hosts && program_hung_up(PROGRAM_LINK_FD))
 		pool_sweep(&m.place); /* the supervisor cannot any more */

@@ -188,6 +188,7 @@ static int open_alloc(struct node *n)
 		.region_fd = n->opts.region_fd,
 		.reserve = n->reserve,
 		.hold = n->opts.disk != NULL,
+		.former = n->opts.former,
 	};
 
 	return alloc_open(&o, &n->alloc);

@@ -16,6 +16,7 @@
 #include "rdma/fabric.h"
 
 struct node;
+struct former;
 struct disk; /* kv/node/disk.h */
 
 struct node_opts {
@@ -24,6 +25,9 @@ struct node_opts {
 	struct layout_super super;
 	void *region; /* zeroed; layout.size bytes; the caller's */
 	bool keep;    /* not zeroed: what restart.h has left there */
+	/* Zeroed but for this (ec/former.h); NULL: all of it. The caller's;
+	 * outlives the node. */
+	struct former *former;
 	/* Where durable checkpoints go; NULL: there are none. The caller's. */
 	const struct disk *disk;
 	int region_fd; /* as from fab_region_open(); -1: none, or not to be used

@@ -8,9 +8,11 @@
 #include "kv/node/restore.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "ec/rebuild.h"
+#include "kv/log.h"
 #include "kv/node/ahead.h"
 #include "kv/node/node_impl.h"
 
@@ -66,6 +68,11 @@ int restore_ask(struct node *n, const struct proto_restore *rq,
 		.bytes_total = r->sum.total_bytes,
 	};
 	return 0;
+}
+
+void restore_sum(struct node *n, struct rebuild_progress *out)
+{
+	*out = n->restore->sum;
 }
 
 void restore_want(struct node *n, const struct proto_want *rq)
@@ -132,6 +139,12 @@ static void restore_publish(struct node *n, bool done)
 		r->rebuild = NULL;
 	}
 	pthread_mutex_unlock(&n->lock);
+	if (done && n->opts.former != NULL)
+		LOG(LOG_INFO,
+		    "memory node %u is caught up: %" PRIu64
+		    " MiB kept, %" PRIu64 " MiB fetched",
+		    n->id, r->sum.kept_bytes >> 20,
+		    (r->sum.done_bytes - r->sum.kept_bytes) >> 20);
 }
 
 /* Have clients asked for anything lately? */

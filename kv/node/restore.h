@@ -12,6 +12,7 @@
 #include "kv/proto.h"
 
 struct node;
+struct rebuild_progress;
 
 int restore_open(struct node *n); /* -ENOMEM */
 void restore_close(struct node *n);
@@ -27,6 +28,9 @@ int restore_ask(struct node *n, const struct proto_restore *rq,
 void restore_want(struct node *n, const struct proto_want *rq);
 /* A client asked something of this node: it is not idle. */
 void restore_busy(struct node *n);
+
+/* What was done so far. Locked. */
+void restore_sum(struct node *n, struct rebuild_progress *out);
 
 /* In the worker, as the slices of node_impl.h. */
 int restore_work(struct node *n, uint64_t *again);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "ec/former.h"
 #include "tests/contract/fabric_tcp.h"
 #include "tests/lib/cluster_impl.h"
 #include "tests/lib/mem_store.h"
@@ -132,7 +133,7 @@ static void node_fiber(void *arg)
 	struct cluster_node *cn = arg;
 	uint64_t again;
 
-	while (!cn->c->stopping && !cn->killed)
+	while (!cn->c->stopping && !cn->killed && !cn->returning)
 		if (node_work(cn->node, &again) == 0)
 			daemon_rest(cn->c, again);
 		else
@@ -221,7 +222,9 @@ static void start_node(struct cluster *c, uint32_t id)
 		rdma_address(c, cn->address);
 	else
 		address_of(c, name, cn->address);
-	region_open(c, cn);
+	if (cn->former == NULL)
+		region_open(c, cn);
+	o.former = cn->former;
 	o.super.node = id;
 	o.region = cn->region;
 	o.region_fd = c->o.rdma != NULL ? -1 : cn->fd;
@@ -388,6 +391,8 @@ static void await_daemons(struct cluster *c)
 static void free_node(struct cluster *c, struct cluster_node *cn)
 {
 	node_close(cn->node);
+	former_close(cn->former);
+	cn->former = NULL;
 	if (cn->disk != NULL)
 		cn->region = NULL; /* its owner's */
 	if (cn->fd >= 0)
@@ -549,6 +554,30 @@ void cluster_replace_node(struct cluster *c, uint32_t id)
 		return;
 	if (c->o.remote) /* as PROTO_COME has it: the last one is dead */
 		coord_node_died(c->coord, id);
+	coord_node_came(c->coord, id, cn->address, 0);
+}
+
+/* As mount-helper/memnode.c does. */
+void cluster_return_node(struct cluster *c, uint32_t id)
+{
+	struct cluster_node *cn = &c->node[id];
+	const struct layout *l = &c->super.layout;
+	struct former *f;
+
+	assert_true(c->sim != NULL && c->o.remote && !cn->killed);
+	cn->returning = true;
+	sim_server_kill(c->sim, cn->address);
+	sim_net_kill(c->sim, cn->net);
+	cluster_await(c, &cn->ended);
+	node_close(cn->node);
+	CLUSTER_OK(former_take(&l->group, id, cn->region, cn->former, &f));
+	former_close(cn->former);
+	cn->former = f;
+	former_clear(f, cn->region, -1, l->size);
+	cn->ended = 0;
+	cn->life++;
+	start_node(c, id);
+	cn->returning = false;
 	coord_node_came(c->coord, id, cn->address, 0);
 }
 

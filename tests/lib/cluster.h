@@ -112,6 +112,9 @@ void cluster_kill_node(struct cluster *c, uint32_t id);
 /* A new one, with zeroed memory, takes the place of a node that was killed. The
  * coordinator is told. */
 void cluster_replace_node(struct cluster *c, uint32_t id);
+/* SIM, remote: a node that was given up learns that, and comes back with what
+ * is in its memory. */
+void cluster_return_node(struct cluster *c, uint32_t id);
 /* SIM: from now on dead nodes are replaced after @ns; 0: they stay dead. Only
  * if respawn_ns was not 0 at the beginning. */
 void cluster_respawn(struct cluster *c, uint64_t ns);

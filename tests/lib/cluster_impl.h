@@ -18,6 +18,8 @@ struct cluster_node {
 	struct fab_net *net; /* the node's, to its peers */
 	char address[PROTO_ADDRESS_BYTES];
 	void *region;
+	struct former *former;	 /* what that had when it was given up */
+	bool returning;		 /* SIM: its fiber is to end */
 	const struct disk *disk; /* NULL: none; then the region is ours */
 	int fd;
 	bool killed;

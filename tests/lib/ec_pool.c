@@ -6,79 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- the fabric ----------------------------------------------------------- */
-
-static struct ec_pool *pool_of(struct fab *f)
-{
-	return (struct ec_pool *)f;
-}
-
-static int execute(struct ec_pool *p, const struct fab_op *op)
-{
-	char *at;
-
-	if (p->between != NULL && p->depth == 0) {
-		p->depth++;
-		p->between(p, op);
-		p->depth--;
-	}
-	p->ops++;
-	if (op->node >= p->g.nodes || !ec_pool_is_member(p, op->node))
-		return -EHOSTDOWN;
-	assert(ec_pool_is_up(p, op->node)); /* nothing old is there */
-	if (op->offset > p->size || op->len > p->size - op->offset)
-		return -EREMOTEIO;
-	at = p->region[op->node] + op->offset;
-	if (op->opcode == FAB_READ)
-		memcpy(op->buf, at, op->len);
-	else if (op->opcode == FAB_WRITE)
-		memcpy(at, op->buf, op->len);
-	else
-		return -EREMOTEIO; /* ec/ uses no others */
-	return 0;
-}
-
-static int pool_post(struct fab *f, struct fab_batch *b)
-{
-	for (uint32_t i = 0; i < b->n; i++)
-		b->ops[i].status = execute(pool_of(f), &b->ops[i]);
-	b->left = 0;
-	fab_done(f, b);
-	return 0;
-}
-
-static void pool_progress(struct fab *f, uint64_t until)
-{
-}
-
-static uint64_t pool_now(struct fab *f)
-{
-	return pool_of(f)->now += 1000;
-}
-
-static uint64_t pool_random(struct fab *f)
-{
-	return ec_pool_mix(pool_of(f)->now++);
-}
-
-static void pool_sleep(struct fab *f, uint64_t ns)
-{
-	pool_of(f)->now += ns;
-}
-
-static void pool_fab_close(struct fab *f)
-{
-}
-
-static const struct fab_ops pool_ops = {
-	.close = pool_fab_close,
-	.post = pool_post,
-	.progress = pool_progress,
-	.now = pool_now,
-	.wall = pool_now,
-	.random = pool_random,
-	.sleep = pool_sleep,
-};
+#include "ec/former.h"
 
 /* --- life ----------------------------------------------------------------- */
 
@@ -99,7 +27,7 @@ static void lay_out(struct ec_pool *p)
 	assert(group_check(g) == 0);
 }
 
-/* With memory that is all zeros. */
+/* With memory that is zeroed, but for what was left there. */
 static void open_node(struct ec_pool *p, uint32_t node)
 {
 	struct alloc_opts o = {.group = &p->g,
@@ -108,9 +36,13 @@ static void open_node(struct ec_pool *p, uint32_t node)
 			       .region = p->region[node],
 			       .region_fd = -1,
 			       .reserve = p->reserve,
-			       .hold = true /* as long as no cut is made */};
+			       .hold = true, /* as long as no cut is made */
+			       .former = p->former[node]};
 
-	memset(p->region[node], 0, p->size);
+	if (o.former != NULL)
+		former_clear(o.former, p->region[node], -1, p->size);
+	else
+		memset(p->region[node], 0, p->size);
 	assert(alloc_open(&o, &p->a[node]) == 0);
 }
 
@@ -127,7 +59,7 @@ void ec_pool_open(struct ec_pool *p, uint32_t n, uint32_t k, uint32_t m,
 		      .deltas = deltas},
 		.up = (UINT64_C(1) << n) - 1,
 	};
-	fab_init(&p->fab, &pool_ops);
+	fab_init(&p->fab, &ec_pool_ops);
 	lay_out(p);
 	assert(code_open(k, m, &p->c) == 0);
 	p->truth = calloc(group_stripes(&p->g) * k, sizeof(*p->truth));
@@ -144,6 +76,7 @@ void ec_pool_close(struct ec_pool *p)
 {
 	for (uint32_t i = 0; i < p->g.nodes; i++) {
 		alloc_close(p->a[i]);
+		former_close(p->former[i]);
 		free(p->region[i]);
 	}
 	for (uint64_t s = 0; s < group_stripes(&p->g) * p->g.k; s++)
@@ -173,13 +106,30 @@ void ec_pool_kill(struct ec_pool *p, uint32_t node)
 	ec_pool_set_up(p, p->up & ~(UINT64_C(1) << node));
 }
 
-void ec_pool_replace(struct ec_pool *p, uint32_t node)
+static void come(struct ec_pool *p, uint32_t node, struct former *f)
 {
-	assert(!ec_pool_is_member(p, node));
 	alloc_close(p->a[node]);
+	former_close(p->former[node]);
+	p->former[node] = f;
 	open_node(p, node);
 	p->coming |= UINT64_C(1) << node;
 	ec_pool_set_up(p, p->up);
+}
+
+void ec_pool_replace(struct ec_pool *p, uint32_t node)
+{
+	assert(!ec_pool_is_member(p, node));
+	come(p, node, NULL);
+}
+
+void ec_pool_return(struct ec_pool *p, uint32_t node)
+{
+	struct former *f;
+
+	assert(!ec_pool_is_member(p, node));
+	assert(former_take(&p->g, node, p->region[node], p->former[node], &f) ==
+	       0);
+	come(p, node, f);
 }
 
 void ec_pool_whole(struct ec_pool *p, uint32_t node)

@@ -27,6 +27,7 @@ struct ec_pool {
 	uint32_t reserve;
 	char *region[FAB_NODES_MAX];
 	struct alloc *a[FAB_NODES_MAX];
+	struct former *former[FAB_NODES_MAX]; /* NULL: zeroed */
 	char **truth; /* [stripe * k + role] block_bytes, or NULL when FREE */
 	uint64_t up;
 	uint64_t coming; /* replaced, being rebuilt: members, never read */
@@ -43,6 +44,8 @@ struct ec_pool {
 	unsigned ops; /* executed */
 };
 
+extern const struct fab_ops ec_pool_ops; /* of its fab */
+
 void ec_pool_open(struct ec_pool *p, uint32_t n, uint32_t k, uint32_t m,
 		  uint32_t block_bytes, uint32_t periods, uint32_t deltas,
 		  uint32_t reserve);
@@ -58,6 +61,8 @@ bool ec_pool_is_member(const struct ec_pool *p, uint32_t node);
 void ec_pool_kill(struct ec_pool *p, uint32_t node);
 /* Another takes its place, all zeros: coming. */
 void ec_pool_replace(struct ec_pool *p, uint32_t node);
+/* It comes back itself, with what is left in its memory (former.h). */
+void ec_pool_return(struct ec_pool *p, uint32_t node);
 /* It is rebuilt: up. */
 void ec_pool_whole(struct ec_pool *p, uint32_t node);
 /* @b, open, has no delta at @node any more. */

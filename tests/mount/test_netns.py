@@ -127,6 +127,34 @@ def test_hosts_lose_their_cable_and_get_it_back(cluster, rng, which):
     cluster.same()
 
 
+def test_a_host_that_comes_back_keeps_its_memory(cluster, rng):
+    """Cut off until it is given up, its node begins anew in the same process; what
+    is in closed blocks there, and has not changed, is not fetched."""
+    host = cluster.host[3]
+    data = {f"kept-{i}": put(cluster.a, f"kept-{i}", rng, 4 << 20) for i in range(8)}
+    said, pids = len(host.log()), set(host.pids())
+    host.cut()
+    for i in range(2):
+        data[f"kept-{i}"] = put(cluster.b, f"kept-{i}", rng, 4 << 20)
+    os.remove(os.path.join(cluster.a, "kept-7"))
+    del data["kept-7"]
+    assert wait_for(lambda: cluster.state_of(3) == "down", 60)
+    host.heal()
+    cluster.whole()
+    assert wait_for(lambda: "is caught up" in host.log()[said:], 60), host.log()[said:]
+    found = re.search(r"caught up: (\d+) MiB kept, (\d+) MiB fetched", host.log()[said:])
+    assert int(found[1]) > 0, host.log()[said:]
+    assert set(host.pids()) == pids
+    for at in (0, 2):  # what it kept is what is there now
+        cluster.host[at].cut()
+    for name, was in data.items():
+        assert get(cluster.b, name) == was
+    for at in (0, 2):
+        cluster.host[at].heal()
+    cluster.whole()
+    cluster.same()
+
+
 def test_a_host_is_switched_off_and_on(cluster, rng):
     data = put(cluster.a, "off", rng, 2 << 20)
     cluster.host[4].power_off()
