@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include "ec/alloc.h"
+#include "kv/client/addr_cache.h"
+#include "kv/client/client_impl.h"
 #include "kv/node/node_impl.h"
 #include "kv/proto.h"
 #include "tests/lib/cluster_check.h"
@@ -58,11 +60,17 @@ static void a_tombstone(struct player *p)
 {
 	some_keys(p);
 	assert_int_equal(player_do(p, KV_DEL, 5), 0);
+	assert_int_equal(player_do(p, KV_DEL, 6), 0);
 }
 
+/* Over one that it knows, and over one as if another client had left it. */
 static void insert_again(struct player *p)
 {
 	player_do(p, KV_INSERT, 5);
+	if (p->dead)
+		return;
+	cache_clear(p->kv->cache);
+	player_do(p, KV_INSERT, 6);
 }
 
 static void put_known(struct player *p)
@@ -235,7 +243,7 @@ static void overwritten_in_place(struct player *p)
 const struct scene scenes[] = {
 	SCENE("insert", some_keys, insert_first, .step = 1, .least = 8),
 	SCENE("insert over a tombstone", a_tombstone, insert_again, .step = 1,
-	      .least = 8),
+	      .least = 16),
 	SCENE("put", some_keys, put_known, .step = 1, .least = 10),
 	SCENE("put in company", some_keys, put_known, .company = true,
 	      .step = 1, .least = 12),
