@@ -10,7 +10,7 @@ prefix ?= /usr/local
 B := build/$(MODE)
 
 PKGS := fuse3 inih libisal libxxhash jansson liblz4 libssl libcrypto librdmacm libibverbs \
-	libsystemd
+	libsystemd liburing
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null)
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null)
 VERSION := $(shell cat VERSION 2>/dev/null || echo 0.1.0)

@@ -13,6 +13,7 @@ struct fs_locks;
 struct fs_orphans;
 struct fs_returns;
 struct fs_timer;
+struct ring;
 
 struct fs {
 	struct kv *kv;
@@ -28,6 +29,7 @@ struct fs {
 	struct fuse_session *se;    /* NULL: none is attached */
 	_Atomic int init_state;	    /* session.c: where INIT is */
 	uint64_t init_offer;	    /* likewise: flags the kernel offers */
+	struct ring *ring;	    /* NULL: requests come by /dev/fuse */
 };
 
 /* A change that lost this often to other mounts gives up with -EBUSY. */

@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "fs/fs_impl.h"
+#include "fs/ring.h"
+#include "fs/ring_abi.h"
 #include "fs/timer.h"
 
 /* Not in the headers of Linux 6.1: shared mmap of files that bypass the
@@ -21,6 +23,8 @@
 #define WANTED                                                                 \
 	(FUSE_HANDLE_KILLPRIV_V2 | FUSE_DIRECT_IO_ALLOW_MMAP |                 \
 	 FUSE_PARALLEL_DIROPS)
+
+#define PAYLOAD_MIN 8192u /* the kernel's FUSE_MIN_READ_BUFFER */
 
 /* Of struct fs.init_state: where INIT is. It comes first, and alone. */
 enum { INIT_AWAITED, INIT_ASKED, INIT_OVER };
@@ -56,23 +60,63 @@ static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
 	return rc;
 }
 
+/* The most bytes of one request or answer beside its first argument. */
+static size_t payload_bytes(const struct fuse_init_out *out)
+{
+	size_t len = out->max_write, pages = out->max_pages;
+
+	if (!(out->flags & FUSE_MAX_PAGES) || pages < 32)
+		pages = 32;
+	len = len < PAYLOAD_MIN ? PAYLOAD_MIN : len;
+	return len < pages * 4096 ? pages * 4096 : len;
+}
+
+/* Before the answer to INIT says so: then it has to go. */
+static bool open_ring(struct fs *fs, int fd, const struct fuse_init_out *out)
+{
+	struct ring_opts o = {
+		.se = fs->se,
+		.fd = fd,
+		.payload = payload_bytes(out),
+		.seats = fs->opts.ring_seats,
+	};
+
+	return o.seats != 0 && fs->init_offer & FUSE_OVER_IO_URING &&
+	       ring_open(&o, &fs->ring) == 0;
+}
+
 /* The answer to INIT, with the flags. */
-static ssize_t write_init(const struct fs *fs, int fd, const struct iovec *iov)
+static ssize_t write_init(struct fs *fs, int fd, const struct iovec *iov)
 {
 	uint64_t take = fs->init_offer & WANTED;
 	struct fuse_init_out out = {0};
 	size_t len = iov[1].iov_len;
 	struct iovec with[2] = {iov[0], {&out, len}};
+	ssize_t rc;
 
 	if (len > sizeof(out))
 		return writev(fd, iov, 2);
 	memcpy(&out, iov[1].iov_base, len);
+	if (open_ring(fs, fuse_session_fd(fs->se), &out))
+		take |= FUSE_OVER_IO_URING;
 	out.flags |= (uint32_t)take;
 	if (take >> 32 != 0) {
 		out.flags |= FUSE_INIT_EXT;
 		out.flags2 |= take >> 32;
 	}
-	return writev(fd, with, 2);
+	rc = writev(fd, with, 2);
+	if (rc >= 0 && fs->ring != NULL)
+		ring_start(fs->ring);
+	return rc;
+}
+
+static ssize_t bytes_of(const struct iovec *iov, int count)
+{
+	ssize_t len = 0;
+
+	for (int i = 0; i < count; i++)
+		len += (ssize_t)iov[i].iov_len;
+	return len;
 }
 
 static ssize_t session_writev(int fd, struct iovec *iov, int count,
@@ -80,9 +124,12 @@ static ssize_t session_writev(int fd, struct iovec *iov, int count,
 {
 	struct fs *fs = userdata;
 
-	if (atomic_load_explicit(&fs->init_state, memory_order_relaxed) !=
-	    INIT_ASKED)
+	if (atomic_load_explicit(&fs->init_state, memory_order_acquire) !=
+	    INIT_ASKED) {
+		if (fs->ring != NULL && ring_reply(fs->ring, iov, count))
+			return bytes_of(iov, count);
 		return writev(fd, iov, count);
+	}
 	/* INIT is answered before anything else is asked. An error has no
 	 * second part. */
 	atomic_store(&fs->init_state, INIT_OVER);
@@ -111,6 +158,8 @@ int fs_session_attach(struct fs *fs, struct fuse_session *se)
 void fs_session_detach(struct fs *fs)
 {
 	kv_on_shut_out(fs->kv, NULL, NULL);
+	ring_close(fs->ring);
+	fs->ring = NULL;
 	fs_timer_stop(fs->timer);
 	fs->se = NULL;
 }

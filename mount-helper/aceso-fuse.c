@@ -30,7 +30,6 @@
  * it must not keep others from going on. libfuse starts them when needed. */
 #define THREADS_PER_CPU 4u
 #define THREADS_MIN	32u
-
 struct mount {
 	struct conf conf;
 	char *dir; /* absolute */
@@ -73,6 +72,7 @@ static const char help[] =
 "  op_timeout=S    no operation takes longer (30)\n"
 "  cache_size=SIZE memory for addresses and values (64m)\n"
 "  lanes=N max_threads=N noclone_fd       how parallel it is\n"
+"  noio_uring      requests by /dev/fuse, also where the kernel offers io_uring\n"
 "  noallow_other   other users may not use it (default when not root)\n"
 "  allow_other     they may (default as root)\n"
 "  ro nosuid nodev noexec noatime suid dev fsname=NAME  as mount(8) has them\n"
@@ -183,6 +183,17 @@ static uint32_t threads(const struct conf *c)
 	return n > CONF_THREADS_MAX ? CONF_THREADS_MAX : n;
 }
 
+/* Requests by io_uring come to each CPU's own: together they are as many. */
+static uint32_t seats(const struct conf *c)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint32_t n = cpus > 0 ? threads(c) / (uint32_t)cpus : threads(c);
+
+	if (!c->io_uring || c->single_threaded)
+		return 0;
+	return n > 0 ? n : 1;
+}
+
 /* Returns 0 after an unmount or a signal. */
 static int loop(struct mount *m)
 {
@@ -256,6 +267,7 @@ static int open_store(struct mount *m)
 		goto err_kv;
 	/* A reader's key: there is nothing that it could tidy up. */
 	m->conf.fs.check = kv_is_read_only(m->kv);
+	m->conf.fs.ring_seats = seats(&m->conf);
 	rc = fs_open(m->kv, &m->conf.fs, &m->fs);
 	if (rc < 0) {
 		snprintf(m->error, sizeof(m->error),

@@ -144,7 +144,9 @@ static int settle(struct conf *c)
 
 static void set_defaults(struct conf *c)
 {
-	*c = (struct conf){.allow_other = geteuid() == 0, .clone_fd = true};
+	*c = (struct conf){.allow_other = geteuid() == 0,
+			   .clone_fd = true,
+			   .io_uring = true};
 	c->pool.ckpt_ms = CKPT_MS_DEFAULT;
 	c->pool.respawn = true;
 	c->fs.cache = FS_CACHE_AUTO;

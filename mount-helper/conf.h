@@ -51,6 +51,7 @@ struct conf {
 	char *dir;	      /* as given; NULL: none */
 	uint32_t max_threads; /* 0: by the number of cpus */
 	bool clone_fd;
+	bool io_uring; /* requests that way, if the kernel offers it */
 	bool foreground, debug, single_threaded;
 	bool version, help;
 	bool allow_other; /* default: as root */

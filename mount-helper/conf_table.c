@@ -59,6 +59,8 @@ const struct conf_option conf_options[] = {
 	LINE("subtype", conf_set_subtype, "aceso"),
 	SWITCH("clone_fd", clone_fd, true, NULL, "yes"),
 	SWITCH("noclone_fd", clone_fd, false, "clone_fd", NULL),
+	SWITCH("io_uring", io_uring, true, NULL, "yes"),
+	SWITCH("noio_uring", io_uring, false, "io_uring", NULL),
 	SWITCH("allow_other", allow_other, true, NULL, NULL),
 	SWITCH("noallow_other", allow_other, false, "allow_other", NULL),
 	{.name = "debug",

@@ -184,9 +184,30 @@ static void allow_other(struct doctor *d)
 			   "user_allow_other is not in /etc/fuse.conf");
 }
 
+/* Linux 6.14 and later may have it; it is off until root says so. */
+static void requests(struct doctor *d)
+{
+	static const char path[] = "/sys/module/fuse/parameters/enable_uring";
+	char line[8];
+
+	if (doctor_line(d, path, line, sizeof(line)) != 0)
+		return;
+	if (line[0] == 'Y')
+		doctor_say(d, "io_uring", DOCTOR_OK, NULL, NULL,
+			   "the kernel offers requests by io_uring");
+	else
+		doctor_say(d, "io_uring", DOCTOR_WARN,
+			   "small reads and writes take up to twice as long as "
+			   "they could, in mounts that are made from now on",
+			   "echo Y | sudo tee "
+			   "/sys/module/fuse/parameters/enable_uring",
+			   "the kernel could offer requests by io_uring");
+}
+
 void doctor_fuse(struct doctor *d)
 {
 	device(d);
 	fusermount(d);
 	allow_other(d);
+	requests(d);
 }

@@ -5,7 +5,7 @@
 set -eu
 build='gcc make pkg-config libfuse3-dev fuse3 libisal-dev libxxhash-dev libinih-dev
 	libjansson-dev liblz4-dev libssl-dev librdmacm-dev libibverbs-dev
-	libsystemd-dev libzookeeper-mt-dev scdoc'
+	libsystemd-dev liburing-dev libzookeeper-mt-dev scdoc'
 tests='libcmocka-dev clang libclang-rt-dev clang-format cppcheck python3 python3-pytest
 	python3-hypothesis fio git sqlite3 rsync tar attr procps util-linux spin
 	zookeeper default-jre-headless systemd'

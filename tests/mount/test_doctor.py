@@ -23,6 +23,7 @@ class Host:
         (root / "aceso").mkdir()
         self.put("dev/fuse", "")
         self.put("dev/shm/x", "")
+        self.put("sys/module/fuse/parameters/enable_uring", "Y\n")
         self.put("usr/bin/fusermount3", "")
         os.chmod(root / "usr/bin/fusermount3", 0o4755)
         self.put("etc/fuse.conf", "# words\nuser_allow_other\n")
@@ -97,8 +98,8 @@ def test_a_host_that_lacks_nothing(host):
     found = host.ask()
     own = ("clock", "memory", "memlock")  # this machine's, whatever they are
     assert {c: f for c, f in found.items() if f["verdict"] != "ok" and c not in own} == {}
-    assert {"kernel", "programs", "aceso.conf", "fuse", "fusermount3", "allow_other", "memory",
-            "memlock", "huge-pages", "overcommit", "shm", "rdma", "clock"} <= set(found)
+    assert {"kernel", "programs", "aceso.conf", "fuse", "fusermount3", "allow_other", "io_uring",
+            "memory", "memlock", "huge-pages", "overcommit", "shm", "rdma", "clock"} <= set(found)
 
 
 def rm(path):
@@ -111,6 +112,8 @@ def rm(path):
     (lambda h: os.chmod(h.root / "usr/bin/fusermount3", 0o755), "fusermount3", None, "chmod u+s"),
     (lambda h: h.put("etc/fuse.conf", "#user_allow_other\n"), "allow_other", "warn",
      "tee -a /etc/fuse.conf"),
+    (lambda h: h.put("sys/module/fuse/parameters/enable_uring", "N\n"), "io_uring", "warn",
+     "echo Y | sudo tee"),
     (lambda h: h.put("proc/sys/kernel/osrelease", "5.4.0\n"), "kernel", "fail", "linux-image"),
     (lambda h: h.put("proc/sys/vm/overcommit_memory", "2\n"), "overcommit", "warn",
      "sysctl vm.overcommit_memory=0"),
@@ -134,6 +137,11 @@ def test_what_is_missing_is_found(host, harm, check, verdict, mend):
     if verdict is None:  # whether others than root can mount matters to them
         verdict = "warn" if os.geteuid() == 0 else "fail"
     assert found["verdict"] == verdict and mend in found["mend"], found
+
+
+def test_a_kernel_without_io_uring_for_fuse_is_no_fault(host):
+    (host.root / "sys/module/fuse/parameters/enable_uring").unlink()
+    assert "io_uring" not in host.ask()
 
 
 def test_an_adapter_wants_locked_memory(host):

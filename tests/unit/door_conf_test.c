@@ -72,7 +72,8 @@ static void every_option_lands_in_its_struct(void **state)
 			  "size=1g,code=4+2,nodes=8,pool=p1,cache=writeback,"
 			  "attr_timeout=2,entry_timeout=0.5,negative_timeout=0,"
 			  "op_timeout=1.5,lanes=4,cache_size=8m,max_threads=3,"
-			  "noclone_fd,noallow_other,respawn=no,ckpt_ms=0"),
+			  "noclone_fd,noio_uring,noallow_other,respawn=no,ckpt_"
+			  "ms=0"),
 		0);
 	assert_int_equal(c.pool.size, 1 << 30);
 	assert_int_equal(c.pool.k, 4);
@@ -90,6 +91,7 @@ static void every_option_lands_in_its_struct(void **state)
 	assert_int_equal(c.kv.cache_bytes, 8 << 20);
 	assert_int_equal(c.max_threads, 3);
 	assert_false(c.clone_fd);
+	assert_false(c.io_uring);
 	assert_false(c.allow_other);
 	conf_free(&c);
 }

@@ -1,0 +1,159 @@
+"""Requests by io_uring (fs/ring.h), where this kernel has that: what comes that way is answered
+as ever, also while others wait; and a mount ends, however it is ended, with all its threads."""
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import threading
+
+import pytest
+from conftest import SLOW, Pool, of_pool, pattern, server_of, sh, wait_for
+
+OFFER = "/sys/module/fuse/parameters/enable_uring"
+
+
+@pytest.fixture
+def offered():
+    """The kernel offers it to mounts made now."""
+    if not os.path.exists(OFFER):
+        pytest.skip("this kernel has no FUSE over io_uring (Linux 6.14)")
+    with open(OFFER, encoding="ascii") as f:
+        before = f.read()
+    try:
+        with open(OFFER, "w", encoding="ascii") as f:
+            f.write("Y")
+    except OSError as e:
+        pytest.skip(f"{OFFER}: {e.strerror}")
+    yield
+    with open(OFFER, "w", encoding="ascii") as f:
+        f.write(before)
+
+
+@pytest.fixture
+def pool(offered):
+    made = Pool()
+    yield made
+    made.close()
+    assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
+
+
+def rings(where):
+    """How many the server of that mount has."""
+    pid, n = server_of(where), 0
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            n += os.readlink(f"/proc/{pid}/fd/{fd}") == "anon_inode:[io_uring]"
+    return n
+
+
+def test_all_kinds_of_requests(pool):
+    d = pool.dir
+    assert rings(d) >= len(os.sched_getaffinity(0))
+    sh(f"cp -a /usr/include/linux {d}/t && diff -r /usr/include/linux {d}/t")
+    sh("ln -s t s && ln t/fs.h l && mv l m && mkdir -p a/b && rmdir a/b && mkfifo p && "
+       "setfattr -n user.k -v v m && getfattr -d m | grep -q v && stat -f . && df . && "
+       "find . | wc -l && tar c t | tar t | wc -l && truncate -s 1m x && fallocate -l 1m y && "
+       "ls -la s/ && rm -r t && sync -f .", cwd=d)
+    sh("fio --name=v --directory=. --size=16m --rw=randrw --bs=4k --direct=1 --ioengine=libaio "
+       "--iodepth=16 --numjobs=2 --verify=crc32c --verify_state_save=0 --time_based=0", cwd=d)
+    sh("fio --name=m --directory=. --size=16m --rw=randwrite --bs=4k --ioengine=mmap "
+       "--verify=crc32c --verify_state_save=0", cwd=d)
+    sh("fio --name=s --directory=. --size=32m --rw=write --bs=1m --verify=crc32c "
+       "--verify_state_save=0", cwd=d)
+
+
+def test_nodes_die_under_load(pool):
+    rng = random.Random(7)
+    data = [pattern(rng, 1 << 20) for _ in range(16)]
+    errors = []
+
+    def work(me):
+        try:
+            for i, bytes_ in enumerate(data):
+                path = os.path.join(pool.dir, f"{me}-{i}")
+                with open(path, "wb") as f:
+                    f.write(bytes_)
+                with open(path, "rb") as f:
+                    assert f.read() == bytes_, path
+        except BaseException as e:  # to be told by the main thread
+            errors.append(repr(e))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for t in threads:
+        t.start()
+    pool.kill_node(1)
+    pool.kill_node(3)
+    for t in threads:
+        t.join()
+    assert not errors
+    sh("echo 3 > /proc/sys/vm/drop_caches")
+    for n in range(4):
+        for i, bytes_ in enumerate(data):
+            with open(os.path.join(pool.dir, f"{n}-{i}"), "rb") as f:
+                assert f.read() == bytes_
+
+
+def test_who_waits_holds_up_nobody(pool):
+    """With all nodes stopped nobody gets a new block, but what is there can be read."""
+    kept = os.path.join(pool.dir, "kept")
+    with open(kept, "wb") as f:
+        f.write(b"x" * 100000)
+    nodes = pool.node_pids()
+    for pid in nodes:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        writers = [subprocess.Popen(["dd", "if=/dev/zero", f"of={pool.dir}/w{n}", "bs=1M",
+                                     "count=8", "status=none"]) for n in range(12)]
+        assert not wait_for(lambda: any(w.poll() is not None for w in writers), 1)
+        for n in range(8):
+            done = subprocess.run(["dd", f"if={kept}", "iflag=direct", "bs=4k", f"skip={n}",
+                                   "count=1", "status=none"], capture_output=True,
+                                  timeout=10 * SLOW)
+            assert done.stdout == b"x" * 4096
+    finally:
+        for pid in nodes:
+            os.kill(pid, signal.SIGCONT)
+    assert [w.wait(60 * SLOW) for w in writers] == [0] * len(writers)
+
+
+@pytest.mark.parametrize("how", ["umount", "TERM", "KILL"])
+def test_it_ends(offered, how):
+    made = Pool()
+    pid = server_of(made.dir)
+    busy = os.path.join(made.dir, "busy")  # and not there without the mount
+    os.mkdir(busy)
+    load = subprocess.Popen(["sh", "-c", f"while echo x > {busy}/f; do cat {busy}/f; done"],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert wait_for(lambda: os.path.exists(os.path.join(busy, "f")))
+        if how == "umount":
+            load.kill()
+            load.wait()
+            sh(f"umount {made.dir}")
+        else:
+            os.kill(pid, signal.Signals["SIG" + how])
+        assert wait_for(lambda: not of_pool(made.name), 30), "it goes on"
+    finally:
+        load.kill()
+        load.wait()
+        subprocess.run(["umount", "-l", made.dir], capture_output=True, check=False)
+    os.rmdir(made.dir)
+    os.rmdir(made.base)
+
+
+def test_not_if_it_is_not_wanted(offered):
+    made = Pool(options="noio_uring")
+    assert rings(made.dir) == 0
+    sh("cp /etc/passwd . && cmp /etc/passwd passwd", cwd=made.dir)
+    made.close()
+    assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
+
+
+def test_not_if_it_is_not_offered(offered):
+    with open(OFFER, "w", encoding="ascii") as f:
+        f.write("N")
+    made = Pool()
+    assert rings(made.dir) == 0
+    made.close()
+    assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
