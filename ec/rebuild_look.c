@@ -240,12 +240,24 @@ bool look_settled(const struct rebuild_look *l, uint32_t i)
 	return true;
 }
 
+static bool has_freed(const struct block_rec *rec, const struct block_rec *lead)
+{
+	return rec->state == BLOCK_FREE && rec->life >= lead->life;
+}
+
+/* A member frees when all have agreed, the leader last: one that has tells for
+ * all. Were it taken here still, and the leader died now, the next one may be
+ * who has freed it already, and nobody would ask here again. */
 static bool one_gone(const struct rebuild_look *l, uint32_t i)
 {
 	const struct block_rec *lead = look_rec(l, i);
+	bool gone = l->data_up[i] && has_freed(&l->data[i], lead);
 
-	return lead->state == BLOCK_RETIRING && l->data_up[i] &&
-	       l->data[i].state == BLOCK_FREE && l->data[i].life >= lead->life;
+	if (lead->state != BLOCK_RETIRING)
+		return false;
+	for (uint32_t j = 0; j < CODE_PARITY_MAX && !is_again(lead); j++)
+		gone |= l->parity_up[j] && has_freed(&l->parity[j][i], lead);
+	return gone;
 }
 
 bool look_gone(const struct rebuild_look *l, uint32_t i)
