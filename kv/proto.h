@@ -10,7 +10,7 @@
 #include "kv/view.h"
 
 #define PROTO_MAGIC   0x4f534341u
-#define PROTO_VERSION 7u
+#define PROTO_VERSION 8u
 
 enum proto_role { PROTO_CLIENT = 1, PROTO_NODE, PROTO_COORD, PROTO_TOOL };
 
@@ -264,12 +264,17 @@ struct proto_ready {
 	uint64_t map[]; /* block bytes / 64 / 64 words */
 };
 
+#define PROTO_SWEEP_LIVES_MAX 125u
+
 /* Find records that no slot points to and mark them dead; then drop the
  * tombstones that were there when phase 1 began. See kv/node/sweep.c. */
 struct proto_sweep {
 	uint64_t epoch;
 	uint64_t round; /* to ask again for one is to be told again */
-	uint32_t phase, pad;
+	uint32_t phase;
+	uint32_t next;	/* a client of this id or a higher one may live, and */
+	uint32_t lives; /* so many of: */
+	uint32_t life[PROTO_SWEEP_LIVES_MAX]; /* or, if more do, all */
 };
 
 struct proto_swept {

@@ -47,6 +47,20 @@ static void sweep_end(struct coord *c, struct coord_call *call, int status)
 	coord_kick(c);
 }
 
+/* What a client that lives has written is its own, whatever it is connected
+ * to just now. */
+static void tell_living(const struct coord *c, struct proto_sweep *rq)
+{
+	const struct coord_client *cl;
+
+	rq->next = c->next_client;
+	TAILQ_FOREACH (cl, &c->clients, link) {
+		if (rq->lives < PROTO_SWEEP_LIVES_MAX)
+			rq->life[rq->lives] = cl->id;
+		rq->lives++;
+	}
+}
+
 static void sweep_call(struct coord *c, uint32_t id, uint32_t phase)
 {
 	struct coord_call *call = coord_call_new(c, id, PROTO_SWEEP, sweep_end);
@@ -60,6 +74,7 @@ static void sweep_call(struct coord *c, uint32_t id, uint32_t phase)
 	call->req.sweep = (struct proto_sweep){.epoch = c->view.epoch,
 					       .round = c->sweep.round,
 					       .phase = phase};
+	tell_living(c, &call->req.sweep);
 	c->sweep.out |= UINT64_C(1) << id;
 }
 

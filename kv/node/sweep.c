@@ -17,9 +17,9 @@
  *
  * T1. A tombstone leaves its slot only after every older record of its key is
  *     marked with all members that are up.
- *     A client that lives is attached to every node that is up, and ids are
- *     never used twice: who is not attached, and wrote something before phase
- *     1, will not touch it any more.
+ *     Who is no client any more, as the coordinator says with each phase, and
+ *     wrote something before, will not touch it: ids are never used twice. Who
+ *     is only not connected here just now may.
  * T2. No mark is set on units that may be written again under the same life. */
 #include <errno.h>
 #include <stdlib.h>

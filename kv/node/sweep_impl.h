@@ -62,7 +62,7 @@ static inline uint64_t sweep_slot_off(const struct node *n, uint32_t shard,
  * right one (any more); -errno if it cannot be read. */
 int sweep_fetch(struct node *n, uint64_t word, struct object *out);
 
-/* Is the client that wrote it, before this sweep, not there any more? */
+/* Is the client that wrote it, before this sweep, none any more (T1)? */
 bool sweep_owner_gone(struct node *n, const struct object *o);
 
 /* Mark what is superseded in the block in s->image; or have the tombstones

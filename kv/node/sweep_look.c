@@ -58,15 +58,34 @@ static int read_buckets(struct node *n, struct look *l, uint32_t count)
 	return rc;
 }
 
-bool sweep_owner_gone(struct node *n, const struct object *o)
+/* Lock held. */
+static bool is_attached(const struct node *n, uint32_t client)
 {
 	const struct node_peer *p;
-	bool gone = true;
+
+	LIST_FOREACH (p, &n->peers, link)
+		if (p->role == PROTO_CLIENT && p->client == client)
+			return true;
+	return false;
+}
+
+static bool may_live(const struct proto_sweep *said, uint32_t client)
+{
+	if (client >= said->next || said->lives > PROTO_SWEEP_LIVES_MAX)
+		return true;
+	for (uint32_t i = 0; i < said->lives; i++)
+		if (said->life[i] == client)
+			return true;
+	return false;
+}
+
+bool sweep_owner_gone(struct node *n, const struct object *o)
+{
+	uint32_t client = (uint32_t)(o->hdr.tag >> 32);
+	bool gone;
 
 	pthread_mutex_lock(&n->lock);
-	LIST_FOREACH (p, &n->peers, link)
-		if (p->role == PROTO_CLIENT && p->client == o->hdr.tag >> 32)
-			gone = false;
+	gone = !may_live(&n->sweep->what, client) && !is_attached(n, client);
 	pthread_mutex_unlock(&n->lock);
 	return gone;
 }

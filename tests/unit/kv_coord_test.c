@@ -199,6 +199,15 @@ static void watch_for(struct hand *h, uint64_t ns)
 	hand_watch(h, 1);
 }
 
+static void watch_both(struct hand *a, struct hand *b, uint64_t ns)
+{
+	for (uint64_t i = 0; i < ns / (100 * MS); i++) {
+		hand_watch(a, 25);
+		hand_watch(b, 25);
+		cluster_sleep(a->c, 50 * MS);
+	}
+}
+
 static void tombstones_go(struct cluster *c, void *arg)
 {
 	uint64_t slot, word, version, before;
@@ -378,6 +387,31 @@ static void inserts_of_the_living_stay(struct cluster *c, void *arg)
 	hand_leave(&alive);
 }
 
+/* Also when it is not connected to any node just then: the coordinator knows
+ * that it lives. */
+static void inserts_of_the_parted_stay(struct cluster *c, void *arg)
+{
+	struct hand parted, dies, looks;
+	struct hand_block b;
+
+	hand_open(c, &parted);
+	hand_open(c, &dies);
+	hand_open(c, &looks);
+	hand_watch(&parted, 1);
+	leave_inserts(&parted, &b);
+	hand_seal(&parted, &b);
+	for (uint8_t id = 0; id < 5; id++)
+		fab_net_cut(parted.net, id);
+	hand_watch(&looks, 1);
+	hand_die(&dies);
+	watch_both(&looks, &parted, 25000 * MS);
+	assert_int_equal(looks.joined.view.index_version, 2); /* it did sweep */
+	assert_true(is_planted(&looks));
+	assert_int_equal(dead_bytes(&looks), 0);
+	hand_leave(&looks);
+	hand_die(&parted);
+}
+
 /* --- who lives ------------------------------------------------------------ */
 
 /* 1 or 0; -errno. */
@@ -543,6 +577,7 @@ static void test_dead_inserts(void **state)
 	o.settle_ms = 100;
 	cluster_run(&o, inserts_of_the_dead_are_cleared, NULL);
 	cluster_run(&o, inserts_of_the_living_stay, NULL);
+	cluster_run(&o, inserts_of_the_parted_stay, NULL);
 }
 
 static void test_lives(void **state)
