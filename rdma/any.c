@@ -79,9 +79,9 @@ static uint64_t any_size(struct fab_net *n, uint8_t id)
 }
 
 static void any_prepare(struct fab_net *n, uint8_t id, uint64_t offset,
-			uint64_t len)
+			uint64_t len, bool map)
 {
-	fab_net_prepare(any_way_of(any_net(n), id), id, offset, len);
+	fab_net_prepare(any_way_of(any_net(n), id), id, offset, len, map);
 }
 
 static void any_on_down(struct fab_net *n, void (*down)(void *arg, uint8_t id),

@@ -304,10 +304,10 @@ void fab_net_on_down(struct fab_net *net, void (*down)(void *arg, uint8_t id),
 }
 
 void fab_net_prepare(struct fab_net *net, uint8_t id, uint64_t offset,
-		     uint64_t len)
+		     uint64_t len, bool map)
 {
 	if (net->ops->prepare != NULL && id < FAB_NODES_MAX)
-		net->ops->prepare(net, id, offset, len);
+		net->ops->prepare(net, id, offset, len, map);
 }
 
 void fab_net_close(struct fab_net *net)

@@ -345,9 +345,11 @@ void fab_region_discard(void *base, int fd, uint64_t offset, uint64_t len);
  * map them in one go is cheaper than a fault a page. */
 void fab_region_map(void *base, uint64_t offset, uint64_t len);
 
-/* A hint that [offset, +len) of node @id will be written soon, so that its
- * pages are mapped in one go. Cheap, may do nothing. */
+/* A hint that [offset, +len) of node @id will be written soon: @map, in small
+ * pieces, so that its pages are mapped in one go; else in large ones, which
+ * need no mapping, so that they get memory only. For a thread that nobody waits
+ * for. Bytes stay as they are. May do nothing. */
 void fab_net_prepare(struct fab_net *net, uint8_t id, uint64_t offset,
-		     uint64_t len);
+		     uint64_t len, bool map);
 
 #endif

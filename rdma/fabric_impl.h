@@ -25,7 +25,7 @@ struct fab_net_ops {
 	void (*on_down)(struct fab_net *net,
 			void (*down)(void *arg, uint8_t id), void *arg);
 	void (*prepare)(struct fab_net *net, uint8_t id, uint64_t offset,
-			uint64_t len); /* NULL: nothing to do */
+			uint64_t len, bool map); /* NULL: nothing to do */
 	void (*close)(struct fab_net *net);
 };
 

@@ -401,15 +401,19 @@ static int open_rounds(struct attempt *at, bool wait, uint64_t deadline_ns)
 	}
 }
 
-/* Rows are written in large pieces, which need no mapping. */
-static void prepare(struct space *sp, const struct space_block *b)
+/* Rows are written in large pieces, which need no mapping but memory: that is
+ * half of what such a write takes. Who waits for the block (@run) takes it as
+ * it comes: he may be all that is written to it. */
+static void prepare(struct space *sp, const struct space_block *b, uint32_t run)
 {
-	if (b->kind == BLOCK_ROWS)
+	bool rows = b->kind == BLOCK_ROWS;
+
+	if (rows && run != 0)
 		return;
 	for (uint32_t i = 0; i < b->members; i++)
 		fab_net_prepare(sp->kv->net, b->member[i].node,
 				b->member[i].offset,
-				space_group(sp)->block_bytes);
+				space_group(sp)->block_bytes, !rows);
 }
 
 /* Not worth asking: rows need all members of a stripe, and whole stripes. */
@@ -495,7 +499,7 @@ int block_open(struct space *sp, struct kv_thread *t, uint32_t lane,
 		return rc;
 	}
 	if (!wait)
-		prepare(sp, at.b); /* in the background, or for bulk */
+		prepare(sp, at.b, run); /* in the background, or for bulk */
 	*out = at.b;
 	return 0;
 }

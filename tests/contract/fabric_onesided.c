@@ -586,12 +586,16 @@ static void discarded_bytes_read_as_zeros(void **state)
 	put_word(x->f, 0, 65536, 1);
 	put_word(x->f, 0, 65536 + 4096, 2);
 	put_word(x->f, 0, 65536 + 8192, 3);
-	fab_net_prepare(x->net, 0, 65536, 8192);
+	fab_net_prepare(x->net, 0, 65536, 8192, true);
+	fab_net_prepare(x->net, 0, 65536, 8192, false);
 	assert_int_equal(get_word(x->f, 0, 65536), 1);
 	fab_region_discard(x->node[0].region,
 			   contract->pinned ? -1 : x->node[0].fd, 65536, 8192);
 	assert_int_equal(get_word(x->f, 0, 65536), 0);
 	assert_int_equal(get_word(x->f, 0, 65536 + 4096), 0);
+	assert_int_equal(get_word(x->f, 0, 65536 + 8192), 3);
+	fab_net_prepare(x->net, 0, 65536, 8192, false);
+	assert_int_equal(get_word(x->f, 0, 65536), 0);
 	assert_int_equal(get_word(x->f, 0, 65536 + 8192), 3);
 	put_word(x->f, 0, 65536, 4);
 	fab_region_discard(x->node[0].region, -1, 65536, 4096);

@@ -408,9 +408,9 @@ static void net_on_down(struct fab_net *net,
 }
 
 static void net_prepare(struct fab_net *net, uint8_t id, uint64_t offset,
-			uint64_t len)
+			uint64_t len, bool map)
 {
-	fab_net_prepare(ctl(net)->inner, id, offset, len);
+	fab_net_prepare(ctl(net)->inner, id, offset, len, map);
 }
 
 static void net_close(struct fab_net *net)
