@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -11,6 +10,7 @@
 #include "fs/cnode.h"
 #include "fs/fs_impl.h"
 #include "fs/key.h"
+#include "fs/thread.h"
 #include "kv/check.h"
 
 #define MS UINT64_C(1000000)
@@ -151,17 +151,12 @@ static bool all_swept(struct fs *fs)
 	return true;
 }
 
-/* Signals are the session's. */
 static void begin(struct fs *fs)
 {
 	struct fs_returns *r = fs->returns;
-	sigset_t all, was;
 
 	atomic_store(&r->over, false);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &was);
-	r->started = pthread_create(&r->thread, NULL, returns_main, fs) == 0;
-	pthread_sigmask(SIG_SETMASK, &was, NULL);
+	r->started = fs_thread_start(&r->thread, returns_main, fs) == 0;
 }
 
 /* What is on the move stands still again: then once more. Who is met only now

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
@@ -12,6 +11,7 @@
 #include "fs/orphan.h"
 #include "fs/returns.h"
 #include "fs/session.h"
+#include "fs/thread.h"
 
 /* It looks around at least so often: whether there is work, or a second mount.
  */
@@ -120,21 +120,16 @@ static void *timer_main(void *arg)
 	return NULL;
 }
 
-/* Signals are the session's: its main thread waits for them. */
 int fs_timer_start(struct fs *fs)
 {
 	struct fs_timer *t = fs->timer;
-	sigset_t all, was;
-	int err;
+	int rc;
 
 	if (t->started)
 		return 0;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &was);
-	err = pthread_create(&t->thread, NULL, timer_main, fs);
-	pthread_sigmask(SIG_SETMASK, &was, NULL);
-	t->started = err == 0;
-	return -err;
+	rc = fs_thread_start(&t->thread, timer_main, fs);
+	t->started = rc == 0;
+	return rc;
 }
 
 void fs_timer_stop(struct fs_timer *t)
