@@ -24,9 +24,10 @@ struct fs_opts {
 	double negative_timeout; /* likewise */
 	bool persist; /* fsync waits until a pool with a directory has it */
 	bool debug;
-	/* Requests by io_uring, if the kernel offers it (ring.h): so many seats
-	 * of a CPU; 0: not. */
-	uint32_t ring_seats;
+	bool far; /* the store is over a network: what asks it sleeps */
+	/* Requests by io_uring, if the kernel offers it (ring.h): so many at
+	 * once of a CPU; 0: not. */
+	uint32_t ring_entries;
 	bool check; /* fsck, readers: change nothing by itself */
 	/* Of the root directory of a new one, if it is to be another than: */
 	bool has_root_uid, has_root_gid; /* of the process */

@@ -1,11 +1,12 @@
-/* fs/ring.c - all seats of a mount. */
+/* fs/ring.c - all queues of a mount. */
+#define FUSE_USE_VERSION 314
 #include "fs/ring.h"
 
 #include <errno.h>
+#include <fuse3/fuse_lowlevel.h>
 #include <linux/fuse.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "fs/ring_impl.h"
@@ -34,7 +35,7 @@ static uint32_t possible_cpus(void)
 	return n <= QUEUES_MAX ? n : 0;
 }
 
-/* --- for the seats -------------------------------------------------------- */
+/* --- for the threads ------------------------------------------------------ */
 
 bool ring_goes(struct ring *r)
 {
@@ -50,18 +51,26 @@ bool ring_goes(struct ring *r)
 
 /* --- answers -------------------------------------------------------------- */
 
-static struct ring_seat *seat_of(struct ring *r, uint64_t unique)
+static struct ring_entry *find(struct ring_desk *d, uint64_t unique)
 {
-	struct ring_seat *s = ring_seat_here();
+	for (uint32_t i = 0; i < d->n; i++)
+		if (atomic_load(&d->entry[i].unique) == unique)
+			return &d->entry[i];
+	return NULL;
+}
 
-	if (s != NULL &&
-	    atomic_load_explicit(&s->unique, memory_order_relaxed) == unique)
-		return s;
+static struct ring_entry *entry_of(struct ring *r, uint64_t unique)
+{
+	struct ring_entry *e = ring_entry_here();
+
+	if (e != NULL &&
+	    atomic_load_explicit(&e->unique, memory_order_relaxed) == unique)
+		return e;
 	for (uint32_t i = 0; i < r->queues; i++)
 		for (uint32_t j = 0; j < r->queue[i].n; j++) {
-			s = r->queue[i].seat[j];
-			if (atomic_load(&s->unique) == unique)
-				return s;
+			e = find(r->queue[i].desk[j], unique);
+			if (e != NULL)
+				return e;
 		}
 	return NULL;
 }
@@ -69,48 +78,44 @@ static struct ring_seat *seat_of(struct ring *r, uint64_t unique)
 bool ring_reply(struct ring *r, const struct iovec *iov, int count)
 {
 	const struct fuse_out_header *out = iov[0].iov_base;
-	struct ring_seat *s;
+	struct ring_entry *e;
 
 	if (out->unique == 0) /* a notification */
 		return false;
-	s = seat_of(r, out->unique);
-	if (s == NULL)
+	e = entry_of(r, out->unique);
+	if (e == NULL)
 		return false;
-	ring_seat_reply(s, iov, count);
+	ring_entry_reply(e, iov, count);
 	return true;
 }
 
 /* --- life ----------------------------------------------------------------- */
 
-static int add_seat(struct ring *r, uint16_t queue)
+/* @desks with @entries each. */
+static int open_queue(struct ring *r, uint16_t queue, uint32_t desks,
+		      uint32_t entries)
 {
 	struct ring_queue *q = &r->queue[queue];
-	int rc = ring_seat_open(r, queue, &q->seat[q->n]);
-
-	q->n += rc == 0;
-	return rc;
-}
-
-static int open_seats(struct ring *r)
-{
-	long online = sysconf(_SC_NPROCESSORS_ONLN);
 	int rc = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < r->queues; i++) {
-		uint32_t n = i < online ? r->opts.seats : 1;
-
-		for (uint32_t j = 0; rc == 0 && j < n; j++)
-			rc = add_seat(r, (uint16_t)i);
+	while (rc == 0 && q->n < desks) {
+		rc = ring_desk_open(r, queue, entries, &q->desk[q->n]);
+		q->n += rc == 0;
 	}
 	return rc;
 }
 
-static int open_parts(struct ring *r)
+static int open_queues(struct ring *r)
 {
-	r->stop_fd = eventfd(0, EFD_CLOEXEC);
-	if (r->stop_fd < 0)
-		return -errno;
-	return open_seats(r);
+	const struct ring_opts *o = &r->opts;
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < r->queues; i++)
+		rc = i >= online ? open_queue(r, (uint16_t)i, 1, 1)
+		     : o->far	 ? open_queue(r, (uint16_t)i, o->entries, 1)
+				 : open_queue(r, (uint16_t)i, 1, o->entries);
+	return rc;
 }
 
 int ring_open(const struct ring_opts *opts, struct ring **out)
@@ -125,12 +130,15 @@ int ring_open(const struct ring_opts *opts, struct ring **out)
 	if (r == NULL)
 		return -ENOMEM;
 	r->opts = *opts;
+	r->fd = fuse_session_fd(opts->se);
 	r->queues = queues;
-	if (r->opts.seats > RING_SEATS_MAX)
-		r->opts.seats = RING_SEATS_MAX;
+	if (r->opts.entries > RING_ENTRIES_MAX)
+		r->opts.entries = RING_ENTRIES_MAX;
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->wake, NULL);
-	rc = open_parts(r);
+	rc = open_queues(r);
+	if (rc == 0 && !opts->far)
+		rc = ring_keeper_open(r);
 	if (rc != 0) {
 		ring_close(r);
 		return rc;
@@ -153,8 +161,14 @@ static void stop(struct ring *r)
 	r->stop = true;
 	pthread_cond_broadcast(&r->wake);
 	pthread_mutex_unlock(&r->lock);
-	if (r->stop_fd >= 0)
-		(void)eventfd_write(r->stop_fd, 1);
+	ring_keeper_close(r); /* then nobody starts a thread any more */
+}
+
+static void each_desk(struct ring *r, void (*call)(struct ring_desk *d))
+{
+	for (uint32_t i = 0; i < r->queues; i++)
+		for (uint32_t j = 0; j < r->queue[i].n; j++)
+			call(r->queue[i].desk[j]);
 }
 
 void ring_close(struct ring *r)
@@ -162,11 +176,8 @@ void ring_close(struct ring *r)
 	if (r == NULL)
 		return;
 	stop(r);
-	for (uint32_t i = 0; i < r->queues; i++)
-		for (uint32_t j = 0; j < r->queue[i].n; j++)
-			ring_seat_close(r->queue[i].seat[j]);
-	if (r->stop_fd >= 0)
-		close(r->stop_fd);
+	each_desk(r, ring_desk_stop);
+	each_desk(r, ring_desk_close);
 	pthread_cond_destroy(&r->wake);
 	pthread_mutex_destroy(&r->lock);
 	free(r);

@@ -2,14 +2,19 @@
  * /dev/fuse, where the kernel offers it (Linux 6.14 and later, when root has
  * said Y in /sys/module/fuse/parameters/enable_uring).
  *
- * A *seat* is a thread with a ring and one entry in one of the kernel's queues,
- * of which each CPU has its own. An answer and the next request are one call
- * into the kernel; while requests wait in the queue no seat sleeps between two.
- * Which seat is next the kernel decides: the one that was at work last. A seat
- * whose request waits for something (a rebuild) takes no other, and what is
- * asked for while none is left waits in the kernel for one that is (seats that
- * are added then would not be given it): so there are many from the start.
- * libfuse's loop goes on beside it: INIT, FORGET and INTERRUPT come that way.
+ * The kernel has a queue for each CPU, and hands what is asked for there to the
+ * entry that was given to it last. A *desk* is a ring with some entries of one
+ * queue; a *clerk* is a thread that takes a request from it, serves it, and
+ * puts the answer and the wish for another request into one call. One clerk
+ * attends a desk: while requests wait it never sleeps, and nobody is woken. All
+ * entries are there from the start, as the kernel does not hand what has queued
+ * up to one that comes later. So a request may wait at the desk while the
+ * clerk's own waits for something (a rebuild, a silent node): a *keeper* looks
+ * every few milliseconds, and calls one clerk more to a desk where requests
+ * wait and few were taken, up to one for each entry. A clerk who finds another
+ * waiting for the next request rests. Where every request sleeps, as the store
+ * is far, each entry has a desk, and a clerk, of its own. libfuse's loop goes
+ * on beside all this: INIT, FORGET and INTERRUPT come that way.
  *
  * Threads: open, start and close in one; ring_reply() any. */
 #ifndef ACESO_FS_RING_H
@@ -24,9 +29,9 @@ struct ring;
 
 struct ring_opts {
 	struct fuse_session *se; /* mounted; outlives the ring */
-	int fd;			 /* its device */
 	size_t payload;		 /* the most bytes of one request or answer */
-	uint32_t seats;		 /* of a queue */
+	uint32_t entries;	 /* of a queue: requests at once; not 0 */
+	bool far;		 /* each sleeps while the store is asked */
 };
 
 /* Before INIT is answered: all that may fail is done here. Sets *@out on

@@ -72,16 +72,16 @@ static size_t payload_bytes(const struct fuse_init_out *out)
 }
 
 /* Before the answer to INIT says so: then it has to go. */
-static bool open_ring(struct fs *fs, int fd, const struct fuse_init_out *out)
+static bool open_ring(struct fs *fs, const struct fuse_init_out *out)
 {
 	struct ring_opts o = {
 		.se = fs->se,
-		.fd = fd,
 		.payload = payload_bytes(out),
-		.seats = fs->opts.ring_seats,
+		.entries = fs->opts.ring_entries,
+		.far = fs->opts.far,
 	};
 
-	return o.seats != 0 && fs->init_offer & FUSE_OVER_IO_URING &&
+	return o.entries != 0 && fs->init_offer & FUSE_OVER_IO_URING &&
 	       ring_open(&o, &fs->ring) == 0;
 }
 
@@ -97,7 +97,7 @@ static ssize_t write_init(struct fs *fs, int fd, const struct iovec *iov)
 	if (len > sizeof(out))
 		return writev(fd, iov, 2);
 	memcpy(&out, iov[1].iov_base, len);
-	if (open_ring(fs, fuse_session_fd(fs->se), &out))
+	if (open_ring(fs, &out))
 		take |= FUSE_OVER_IO_URING;
 	out.flags |= (uint32_t)take;
 	if (take >> 32 != 0) {

@@ -184,7 +184,7 @@ static uint32_t threads(const struct conf *c)
 }
 
 /* Requests by io_uring come to each CPU's own: together they are as many. */
-static uint32_t seats(const struct conf *c)
+static uint32_t ring_entries(const struct conf *c)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	uint32_t n = cpus > 0 ? threads(c) / (uint32_t)cpus : threads(c);
@@ -267,7 +267,8 @@ static int open_store(struct mount *m)
 		goto err_kv;
 	/* A reader's key: there is nothing that it could tidy up. */
 	m->conf.fs.check = kv_is_read_only(m->kv);
-	m->conf.fs.ring_seats = seats(&m->conf);
+	m->conf.fs.far = m->place.hosts;
+	m->conf.fs.ring_entries = ring_entries(&m->conf);
 	rc = fs_open(m->kv, &m->conf.fs, &m->fs);
 	if (rc < 0) {
 		snprintf(m->error, sizeof(m->error),

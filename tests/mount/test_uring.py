@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 from conftest import SLOW, Pool, of_pool, pattern, server_of, sh, wait_for
@@ -36,6 +37,20 @@ def pool(offered):
     yield made
     made.close()
     assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
+
+
+@contextlib.contextmanager
+def connections():
+    """The kernel's folder of FUSE mounts is there."""
+    where = "/sys/fs/fuse/connections"
+    was = os.path.ismount(where)
+    if not was:
+        sh(f"mount -t fusectl none {where}")
+    try:
+        yield
+    finally:
+        if not was:
+            sh(f"umount {where}")
 
 
 def rings(where):
@@ -94,27 +109,92 @@ def test_nodes_die_under_load(pool):
                 assert f.read() == bytes_
 
 
-def test_who_waits_holds_up_nobody(pool):
-    """With all nodes stopped nobody gets a new block, but what is there can be read."""
-    kept = os.path.join(pool.dir, "kept")
-    with open(kept, "wb") as f:
-        f.write(b"x" * 100000)
+@contextlib.contextmanager
+def silent_nodes(pool):
+    """Nobody gets a new block; what is there can be read."""
     nodes = pool.node_pids()
     for pid in nodes:
         os.kill(pid, signal.SIGSTOP)
     try:
-        writers = [subprocess.Popen(["dd", "if=/dev/zero", f"of={pool.dir}/w{n}", "bs=1M",
-                                     "count=8", "status=none"]) for n in range(12)]
-        assert not wait_for(lambda: any(w.poll() is not None for w in writers), 1)
+        yield
+    finally:
+        for pid in nodes:
+            os.kill(pid, signal.SIGCONT)
+
+
+def stuck_writers(where, n, cpu=None):
+    """@n processes whose requests wait while all nodes are silent."""
+    on = [] if cpu is None else ["taskset", "-c", str(cpu)]
+    writers = [subprocess.Popen([*on, "dd", "if=/dev/zero", f"of={where}/w{i}", "bs=1M", "count=8",
+                                 "status=none"], stderr=subprocess.DEVNULL) for i in range(n)]
+    assert not wait_for(lambda: any(w.poll() is not None for w in writers), 1)
+    return writers
+
+
+def kept_file(pool):
+    kept = os.path.join(pool.dir, "kept")
+    with open(kept, "wb") as f:
+        f.write(b"x" * (1 << 20))
+    return kept
+
+
+def test_who_waits_holds_up_nobody(pool):
+    kept = kept_file(pool)
+    with silent_nodes(pool):
+        writers = stuck_writers(pool.dir, 12)
         for n in range(8):
             done = subprocess.run(["dd", f"if={kept}", "iflag=direct", "bs=4k", f"skip={n}",
                                    "count=1", "status=none"], capture_output=True,
                                   timeout=10 * SLOW)
             assert done.stdout == b"x" * 4096
-    finally:
-        for pid in nodes:
-            os.kill(pid, signal.SIGCONT)
     assert [w.wait(60 * SLOW) for w in writers] == [0] * len(writers)
+
+
+@pytest.mark.parametrize("stuck", [1, 10])
+def test_others_of_the_same_cpu_go_on(pool, stuck):
+    """Of each CPU one thread takes requests, until it has waited for some milliseconds. Then
+    others do, in whose name the kernel disturbs the sleep of those who wait."""
+    kept, cpu = kept_file(pool), min(os.sched_getaffinity(0))
+    with silent_nodes(pool):
+        writers = stuck_writers(pool.dir, stuck, cpu)
+        begin = time.monotonic()
+        sh(f"taskset -c {cpu} dd if={kept} iflag=direct bs=4k count=1 status=none | wc -c")
+        assert time.monotonic() - begin < 1 * SLOW
+        sh(f"taskset -c {cpu} fio --name=r --filename={kept} --rw=randread --bs=4k --direct=1 "
+           "--ioengine=libaio --iodepth=16 --size=1m --loops=20 --buffer_pattern=0x78 "
+           "--verify=pattern --verify_pattern=0x78 --verify_only=0", timeout=20 * SLOW)
+        assert not any(w.poll() is not None for w in writers), "they were to wait"
+    assert [w.wait(60 * SLOW) for w in writers] == [0] * stuck
+    for n in range(stuck):
+        assert os.path.getsize(f"{pool.dir}/w{n}") == 8 << 20
+
+
+@pytest.mark.parametrize("how", ["abort", "umount -f", "umount -l", "TERM"])
+def test_it_ends_while_requests_wait(offered, how):
+    """More than there are entries, so that some wait at their desk and some in the kernel."""
+    made = Pool(options="max_threads=8")
+    pid, cpu = server_of(made.dir), min(os.sched_getaffinity(0))
+    abort = f"/sys/fs/fuse/connections/{os.minor(os.stat(made.dir).st_dev)}/abort"
+    with silent_nodes(made):
+        writers = stuck_writers(made.dir, 12, cpu)
+        if how == "abort":
+            with connections(), open(abort, "w", encoding="ascii") as f:
+                f.write("1")
+        elif how == "TERM":
+            os.kill(pid, signal.SIGTERM)
+        else:
+            subprocess.run([*how.split(), made.dir], capture_output=True, check=False)
+        if how == "umount -l":  # it lives on as long as its files are open
+            for w in writers:
+                w.kill()
+        if how in ("abort", "umount -f"):
+            assert wait_for(lambda: all(w.poll() is not None for w in writers), 10), "they wait"
+    assert wait_for(lambda: not of_pool(made.name), 40), "it goes on"
+    for w in writers:
+        w.wait(10 * SLOW)
+    subprocess.run(["umount", "-l", made.dir], capture_output=True, check=False)
+    os.rmdir(made.dir)
+    os.rmdir(made.base)
 
 
 @pytest.mark.parametrize("how", ["umount", "TERM", "KILL"])
