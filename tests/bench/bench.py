@@ -15,7 +15,8 @@ The medians of the rounds are shown; --rounds N for more of them. The column
 it took on passthrough_ll: it bears a loaded machine better.
 
 While working on one row: --rows REGEX (those that it builds on are run, and not
-shown), --beside BIN for another build in the same run, BIN its build/bin.
+shown), --beside BIN for another build in the same run, BIN its build/bin;
+--uring for this build by io_uring, too, where the kernel can (Linux 6.14).
 """
 import argparse
 import contextlib
@@ -215,6 +216,26 @@ class Beside(Aceso):
     name = "beside"
 
 
+class Uring(Aceso):
+    """What the kernel offers is settled at a mount's first request."""
+    name = "io_uring"
+    offer = "/sys/module/fuse/parameters/enable_uring"
+
+    def __init__(self, base):
+        with open(self.offer, encoding="ascii") as f:
+            before = f.read()
+        self.say("Y")
+        try:
+            super().__init__(base)
+            os.listdir(self.dir)
+        finally:
+            self.say(before)
+
+    def say(self, word):
+        with open(self.offer, "w", encoding="ascii") as f:
+            f.write(word)
+
+
 def forget():
     with open("/proc/sys/vm/drop_caches", "w") as f:
         f.write("3")
@@ -328,14 +349,14 @@ def chosen(plan, regex):
 
 
 def show(table):
-    names = [n for n in ("tmpfs", "passthrough_ll", "beside", "aceso") if n in table[0]]
+    names = [n for n in ("tmpfs", "passthrough_ll", "beside", "io_uring", "aceso") if n in table[0]]
     print(f"\n{'workload':<48}" + "".join(f" {n[:10]:>10}" for n in names) + f" {'/pll':>6} {'/tmpfs':>7} {'cpu':>6}")
     for row in table:
         flag = "" if row["ratio"] >= TARGET else "  < 0.7"
         print(f"{row['title']:<48}" + "".join(f" {row[n]:>10,.0f}" for n in names) +
               f" {row['ratio']:>6.2f} {row['aceso'] / row['tmpfs']:>7.2f} {row['cpu']['aceso']:>6.2f}" +
-              (f"   beside {row['beside'] / row['passthrough_ll']:.2f} cpu {row['cpu']['beside']:.2f}"
-               if "beside" in names else "") + flag)
+              "".join(f"   {n} {row[n] / row['passthrough_ll']:.2f} cpu {row['cpu'][n]:.2f}"
+                      for n in ("beside", "io_uring") if n in names) + flag)
 
 
 def one(side, work):
@@ -416,11 +437,16 @@ def main():
     args.add_argument("--no-touch", action="store_true", help="leave memory as the hypervisor gave it")
     args.add_argument("--rows", default="", help="only rows whose title matches this")
     args.add_argument("--beside", default="", help="build/bin of another build, measured too")
+    args.add_argument("--uring", action="store_true", help="by io_uring, measured too")
     opts = args.parse_args()
     kinds = [Tmpfs, Passthrough, Aceso]
     if opts.beside:
         Beside.bin = os.path.abspath(opts.beside)
         kinds.append(Beside)
+    if opts.uring:
+        if not os.path.exists(Uring.offer):
+            sys.exit("bench.py: this kernel has no FUSE over io_uring")
+        kinds.append(Uring)
     if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
         sys.exit("bench.py: needs root (it mounts) and /dev/fuse")
     Signals.watch()
