@@ -159,7 +159,7 @@ def test_others_of_the_same_cpu_go_on(pool, stuck):
         writers = stuck_writers(pool.dir, stuck, cpu)
         begin = time.monotonic()
         sh(f"taskset -c {cpu} dd if={kept} iflag=direct bs=4k count=1 status=none | wc -c")
-        assert time.monotonic() - begin < 1 * SLOW
+        assert time.monotonic() - begin < 5 * SLOW  # without a keeper: the writers' 30
         sh(f"taskset -c {cpu} fio --name=r --filename={kept} --rw=randread --bs=4k --direct=1 "
            "--ioengine=libaio --iodepth=16 --size=1m --loops=20 --buffer_pattern=0x78 "
            "--verify=pattern --verify_pattern=0x78 --verify_only=0", timeout=20 * SLOW)
