@@ -27,6 +27,10 @@ struct alloc_opts {
 	int region_fd;	  /* for fab_region_discard(); -1: none */
 	uint32_t reserve; /* blocks that only urgent asks may take */
 	bool hold;	  /* what a cut needs stays: alloc_cut() */
+	/* So many sealed blocks may rest before they are folded, for so long
+	 * at most (fold.h); 0: none does. */
+	uint32_t rest;
+	uint64_t rest_ns;
 	/* What the memory, which else is zeroed, still has (former.h); NULL:
 	 * nothing. The caller's; outlives the alloc. */
 	struct former *former;
@@ -165,12 +169,14 @@ bool alloc_cut_allows(struct alloc *a, uint64_t stripe, uint32_t role,
  * were the pool made durable now, or soon will be. */
 bool alloc_held(struct alloc *a);
 
-/* Blocks that are FREE may keep their memory, cleared, for the next writer: it
- * is what a fresh page costs that bounds large writes. Give one such block's
- * back to the system; false: there is none. */
+/* Blocks that are FREE, delta blocks among them, may keep their memory,
+ * cleared, for the next writer: it is what a fresh page costs that bounds large
+ * writes. Give one such block's back to the system; false: there is none. */
 bool alloc_cool(struct alloc *a);
 /* Grows with every change of any block: while it does, memory is wanted. */
 uint64_t alloc_moves(struct alloc *a);
+/* Grows when a block becomes wholly obsolete: fold_victim() may find one. */
+uint64_t alloc_gains(struct alloc *a);
 
 /* Blocks of @owner not sealed yet, for its recovery: calls @each. */
 void alloc_owned(struct alloc *a, uint32_t owner,

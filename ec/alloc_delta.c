@@ -102,6 +102,7 @@ void delta_queue(struct alloc *a, uint32_t delta)
 
 	assert(d->place == DELTA_USED);
 	d->place = DELTA_QUEUED;
+	d->since = 0;
 	TAILQ_INSERT_TAIL(&a->queue, d, link);
 	a->queued++;
 }
@@ -136,29 +137,52 @@ void delta_drop(struct alloc *a, uint32_t delta, uint32_t dirty)
 	to_dirty(a, d, dirty);
 }
 
+static uint64_t offset_of(const struct alloc *a, const struct alloc_delta *d)
+{
+	return group_delta_off(a->o.group, (uint32_t)(d - a->delta));
+}
+
+static void give_back(struct alloc *a, const struct alloc_delta *d)
+{
+	fab_region_discard(a->o.region, a->o.region_fd, offset_of(a, d),
+			   a->o.group->block_bytes);
+}
+
 bool delta_scrub(struct alloc *a)
 {
 	struct alloc_delta *d;
-	uint64_t off;
 	bool warm;
 
 	pthread_mutex_lock(&a->lock);
 	d = TAILQ_FIRST(&a->dirty);
 	if (d != NULL)
 		TAILQ_REMOVE(&a->dirty, d, link);
-	warm = a->warm_deltas < ALLOC_WARM_DELTAS;
+	warm = a->warm_deltas < ALLOC_WARM_DELTAS + a->o.rest;
 	pthread_mutex_unlock(&a->lock);
 	if (d == NULL)
 		return false;
 
-	off = group_delta_off(a->o.group, (uint32_t)(d - a->delta));
 	if (warm)
-		memset(alloc_region_at(a, off), 0, d->dirty);
+		memset(alloc_region_at(a, offset_of(a, d)), 0, d->dirty);
 	else
-		fab_region_discard(a->o.region, a->o.region_fd, off,
-				   a->o.group->block_bytes);
+		give_back(a, d);
 	pthread_mutex_lock(&a->lock);
 	to_free(a, d, warm);
 	pthread_mutex_unlock(&a->lock);
+	return true;
+}
+
+bool delta_cool(struct alloc *a)
+{
+	struct alloc_delta *d;
+
+	if (a->warm_deltas <= ALLOC_WARM_DELTAS)
+		return false;
+	d = TAILQ_FIRST(&a->free); /* those that are warm come first */
+	TAILQ_REMOVE(&a->free, d, link);
+	a->free_deltas--;
+	a->warm_deltas--;
+	give_back(a, d);
+	to_free(a, d, false);
 	return true;
 }

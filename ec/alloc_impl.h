@@ -15,8 +15,9 @@
 #include "ec/alloc_bits.h"
 
 #define ALLOC_STATES (BLOCK_RETIRING + 1)
-/* Free delta blocks that stay mapped, cleared by hand; the others are given
- * back to the system between uses. */
+/* Free delta blocks that stay mapped, cleared by hand, beside as many as may
+ * rest while there is work (delta_cool()); the others are given back to the
+ * system between uses. */
 #define ALLOC_WARM_DELTAS 8u
 
 /* The same for blocks of the stripe area: this part of them. Memory that has to
@@ -64,6 +65,7 @@ struct alloc_delta {
 	uint8_t warm;	      /* FREE: its memory is mapped */
 	uint32_t block, role; /* USED, QUEUED: the record that names it */
 	uint32_t dirty;	      /* DIRTY: bytes to clear from its start */
+	uint64_t since;	      /* QUEUED: seen to be; 0: not yet (fold.h) */
 };
 TAILQ_HEAD(alloc_deltas, alloc_delta);
 
@@ -144,6 +146,7 @@ struct alloc {
 	uint64_t own_taken, own_dead; /* data blocks here */
 	uint64_t folds, retires;
 	uint64_t moves; /* changes of records */
+	uint64_t gains; /* see alloc_gains() */
 };
 
 /* --- alloc_rec.c: records ------------------------------------------------- */
@@ -253,6 +256,9 @@ void delta_drop(struct alloc *a, uint32_t delta, uint32_t dirty);
 /* Clear one that was dropped: false if there is none. Takes the lock itself,
  * and clears without it. */
 bool delta_scrub(struct alloc *a);
+/* Nothing was written for a while: give one that is mapped back to the system.
+ * False: no more than always stay. */
+bool delta_cool(struct alloc *a);
 
 /* --- fold_copy.c ---------------------------------------------------------- */
 

@@ -192,6 +192,13 @@ static bool rows_dead(const struct alloc *a, struct alloc_at at)
 	return true;
 }
 
+static void judge(struct alloc *a, struct bits *victim, uint32_t period,
+		  bool dead)
+{
+	a->gains += dead && !bits_has(victim, period);
+	bits_put(victim, period, dead);
+}
+
 void alloc_judge(struct alloc *a, const struct alloc_at *at)
 {
 	struct alloc_row *row;
@@ -202,10 +209,10 @@ void alloc_judge(struct alloc *a, const struct alloc_at *at)
 	row = &a->row[at->parity];
 	block_load(at->rec, &rec);
 	if (rec.kind != BLOCK_ROWS)
-		bits_put(&row->victim[at->role], at->period,
-			 wholly_dead(a, at, &rec));
+		judge(a, &row->victim[at->role], at->period,
+		      wholly_dead(a, at, &rec));
 	else
-		bits_put(&row->victim[0], at->period, rows_dead(a, *at));
+		judge(a, &row->victim[0], at->period, rows_dead(a, *at));
 }
 
 /* Bytes of a data block that may be other than zero. */
@@ -287,6 +294,7 @@ bool alloc_cool(struct alloc *a)
 {
 	const struct group *g = a->o.group;
 	uint32_t block;
+	bool cooled;
 
 	pthread_mutex_lock(&a->lock);
 	block = bits_next(&a->warm, 0);
@@ -299,18 +307,29 @@ bool alloc_cool(struct alloc *a)
 					   g->block_bytes);
 		}
 	}
+	cooled = block != BITS_NONE || delta_cool(a);
 	pthread_mutex_unlock(&a->lock);
-	return block != BITS_NONE;
+	return cooled;
 }
 
-uint64_t alloc_moves(struct alloc *a)
+static uint64_t count_of(struct alloc *a, const uint64_t *count)
 {
 	uint64_t n;
 
 	pthread_mutex_lock(&a->lock);
-	n = a->moves;
+	n = *count;
 	pthread_mutex_unlock(&a->lock);
 	return n;
+}
+
+uint64_t alloc_moves(struct alloc *a)
+{
+	return count_of(a, &a->moves);
+}
+
+uint64_t alloc_gains(struct alloc *a)
+{
+	return count_of(a, &a->gains);
 }
 
 /* True if the parity block must be zeroed when @n roles become FREE. */

@@ -118,6 +118,54 @@ static void fold_windows(struct alloc *a, const struct alloc_at *at,
 	while (done < bytes && goes_on(at, state));
 }
 
+/* --- what rests (fold.h); lock held --------------------------------------- */
+
+/* Sealed by its owner and not begun: the others are waited for. */
+static bool may_rest(const struct alloc *a, const struct alloc_delta *d)
+{
+	struct block_rec rec;
+	struct alloc_at at;
+
+	alloc_at_block(a, d->block, d->role, &at);
+	block_load(at.rec, &rec);
+	return rec.state == BLOCK_SEALED &&
+	       (rec.flags & (BLOCK_F_ALIGN | BLOCK_F_HELD)) == 0;
+}
+
+/* Those that were queued since the last time are at the end. */
+static void note_time(struct alloc *a, uint64_t now)
+{
+	struct alloc_delta *d;
+
+	TAILQ_FOREACH_REVERSE(d, &a->queue, alloc_deltas, link)
+	{
+		if (d->since != 0)
+			return;
+		d->since = now;
+	}
+}
+
+/* As fold_due(), of the queue alone. */
+static uint64_t queue_due(struct alloc *a, uint64_t now)
+{
+	struct alloc_delta *d;
+	uint64_t first = UINT64_MAX;
+
+	if (TAILQ_EMPTY(&a->queue))
+		return UINT64_MAX;
+	if (a->queued > a->o.rest ||
+	    a->free_deltas <= a->kept + a->o.group->deltas / 4)
+		return 0;
+	note_time(a, now);
+	TAILQ_FOREACH (d, &a->queue, link) {
+		if (!may_rest(a, d))
+			return 0;
+		if (d->since < first)
+			first = d->since;
+	}
+	return first + a->o.rest_ns <= now ? 0 : first + a->o.rest_ns;
+}
+
 /* The oldest sealed block. */
 static bool next_fold(struct alloc *a, struct alloc_at *at,
 		      struct block_rec *rec)
@@ -169,11 +217,15 @@ static int fold_first(struct alloc *a, struct fab *f, uint32_t bytes)
 static int fold_some(struct alloc *a, struct fab *f, uint32_t bytes)
 {
 	int64_t tries;
+	bool rests;
 	int rc;
 
 	pthread_mutex_lock(&a->lock);
 	tries = a->queued;
+	rests = queue_due(a, a->o.rest != 0 ? fab_now(f) : 0) != 0;
 	pthread_mutex_unlock(&a->lock);
+	if (rests)
+		return 0;
 	do {
 		rc = fold_first(a, f, bytes);
 		if (rc < 0)
@@ -251,15 +303,17 @@ int fold_work(struct alloc *a, struct fab *f, uint32_t bytes)
 	return second != 0 ? second : first;
 }
 
-bool fold_pending(struct alloc *a)
+uint64_t fold_due(struct alloc *a, uint64_t now)
 {
 	struct block_rec rec;
 	struct alloc_at at;
-	bool pending;
+	uint64_t due;
 
 	pthread_mutex_lock(&a->lock);
-	pending = !TAILQ_EMPTY(&a->dirty) || !TAILQ_EMPTY(&a->queue) ||
-		  next_leaving(a, &at, &rec);
+	if (!TAILQ_EMPTY(&a->dirty) || next_leaving(a, &at, &rec))
+		due = 0;
+	else
+		due = queue_due(a, now);
 	pthread_mutex_unlock(&a->lock);
-	return pending;
+	return due;
 }

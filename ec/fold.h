@@ -4,6 +4,12 @@
  * Steps of BLOCK_FOLD_STEP bytes; the record's progress moves with each, so
  * that degraded reads know which bytes are on which side (D1), and the step in
  * flight has its old parity bytes kept aside, so that redoing it is harmless.
+ * What is young rests: most of what is written over soon is written over very
+ * soon, and a block that becomes wholly obsolete before it is folded needs
+ * neither to be folded nor to be folded out again (fold_retire.c). Its delta is
+ * a full copy meanwhile (D1), so it is as safe as one that is folded; it takes
+ * one block more at each parity. A few blocks rest, while delta blocks are
+ * plenty, and none for long (alloc.h, rest).
  * Threads: one caller at a time; may run beside alloc.h's functions of the
  * same struct alloc in another thread (they share its lock, held only briefly,
  * never during a 2 MiB fold). */
@@ -22,8 +28,9 @@
  * node must settle an orphan first (-EAGAIN): try later. */
 int fold_work(struct alloc *a, struct fab *f, uint32_t bytes);
 
-/* True if fold_work() would find something. Any thread. */
-bool fold_pending(struct alloc *a);
+/* When fold_work() finds something, if nothing changes meanwhile: 0 now; a time
+ * by the clock of @now, which is fab_now()'s; UINT64_MAX: never. Any thread. */
+uint64_t fold_due(struct alloc *a, uint64_t now);
 
 /* Begin to fold a wholly obsolete block out of the parity here (fold_work()
  * goes on with it), or mark it RETIRING on its data node; then: is it done?

@@ -6,11 +6,14 @@
 
 int fold_slice(struct node *n, uint64_t *again)
 {
+	uint64_t now = fab_now(n->fab), due = fold_due(n->alloc, now);
 	int rc;
 
-	if (!fold_pending(n->alloc))
+	if (due > now) {
+		node_again(again, due);
 		return 0;
-	if (fab_now(n->fab) < n->fold_again_ns) {
+	}
+	if (now < n->fold_again_ns) {
 		node_again(again, n->fold_again_ns);
 		return 0;
 	}

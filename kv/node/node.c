@@ -178,6 +178,13 @@ static uint32_t reserve_of(const struct group *g)
 	return (uint32_t)(reserve < led / 4 ? reserve : led / 4);
 }
 
+static uint32_t rest_of(const struct group *g)
+{
+	uint32_t part = g->deltas / 2;
+
+	return part < NODE_REST_BLOCKS ? part : NODE_REST_BLOCKS;
+}
+
 static int open_alloc(struct node *n)
 {
 	struct alloc_opts o = {
@@ -189,6 +196,8 @@ static int open_alloc(struct node *n)
 		.reserve = n->reserve,
 		.hold = n->opts.disk != NULL,
 		.former = n->opts.former,
+		.rest = rest_of(node_group(n)),
+		.rest_ns = NODE_REST_NS,
 	};
 
 	return alloc_open(&o, &n->alloc);

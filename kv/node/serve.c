@@ -209,6 +209,7 @@ static void mark_refused(struct proto_marked *out, uint32_t i, int rc)
 static int serve_mark(struct ask *a)
 {
 	const struct proto_mark *rq = a->req;
+	uint64_t gains = alloc_gains(a->n->alloc);
 	uint32_t i, n;
 	int rc;
 
@@ -226,7 +227,8 @@ static int serve_mark(struct ask *a)
 		for (uint32_t j = i; j < i + n; j++)
 			mark_refused(&a->out.marked, j, rc);
 	}
-	node_kick(a->n);
+	if (alloc_gains(a->n->alloc) != gains)
+		node_kick(a->n);
 	return 0;
 }
 

@@ -37,7 +37,9 @@ static void open_node(struct ec_pool *p, uint32_t node)
 			       .region_fd = -1,
 			       .reserve = p->reserve,
 			       .hold = true, /* as long as no cut is made */
-			       .former = p->former[node]};
+			       .former = p->former[node],
+			       .rest = p->rest,
+			       .rest_ns = p->rest_ns};
 
 	if (o.former != NULL)
 		former_clear(o.former, p->region[node], -1, p->size);
@@ -67,6 +69,17 @@ void ec_pool_open(struct ec_pool *p, uint32_t n, uint32_t k, uint32_t m,
 	for (uint32_t i = 0; i < n; i++) {
 		p->region[i] = aligned_alloc(4096, p->size);
 		assert(p->region[i] != NULL);
+		open_node(p, i);
+	}
+	ec_pool_set_up(p, p->up);
+}
+
+void ec_pool_rest(struct ec_pool *p, uint32_t blocks, uint64_t ns)
+{
+	p->rest = blocks;
+	p->rest_ns = ns;
+	for (uint32_t i = 0; i < p->g.nodes; i++) {
+		alloc_close(p->a[i]);
 		open_node(p, i);
 	}
 	ec_pool_set_up(p, p->up);
@@ -441,7 +454,8 @@ void ec_pool_fold(struct ec_pool *p)
 		assert(rounds < 1000000);
 		more = false;
 		for (uint32_t i = 0; i < p->g.nodes; i++)
-			if (ec_pool_is_member(p, i) && fold_pending(p->a[i]))
+			if (ec_pool_is_member(p, i) &&
+			    fold_due(p->a[i], p->now) <= p->now)
 				more |= fold_work(p->a[i], &p->fab, 1u << 20) >
 					0;
 	}

@@ -25,6 +25,8 @@ struct ec_pool {
 	struct code *c;
 	uint64_t size;
 	uint32_t reserve;
+	uint32_t rest;
+	uint64_t rest_ns;
 	char *region[FAB_NODES_MAX];
 	struct alloc *a[FAB_NODES_MAX];
 	struct former *former[FAB_NODES_MAX]; /* NULL: zeroed */
@@ -50,6 +52,8 @@ void ec_pool_open(struct ec_pool *p, uint32_t n, uint32_t k, uint32_t m,
 		  uint32_t block_bytes, uint32_t periods, uint32_t deltas,
 		  uint32_t reserve);
 void ec_pool_close(struct ec_pool *p);
+/* Of a pool that is new: sealed blocks rest (alloc_opts.rest). */
+void ec_pool_rest(struct ec_pool *p, uint32_t blocks, uint64_t ns);
 
 /* Nodes outside @up are not to be reached; allocs that are up hear of it. */
 void ec_pool_set_up(struct ec_pool *p, uint64_t up);

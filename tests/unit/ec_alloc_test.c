@@ -567,7 +567,7 @@ static void all_is_known_again_from_the_records(void **state)
 		alloc_close(p.a[i]);
 		p.a[i] = reopen(i, 0);
 		/* deltas not in use may be dirty: cleared before use */
-		while (fold_pending(p.a[i]) && usage_of(i).delta_used > 3)
+		while (fold_due(p.a[i], 0) == 0 && usage_of(i).delta_used > 3)
 			fold_work(p.a[i], &p.fab, 1 << 20);
 		is = usage_of(i);
 		was.folds = is.folds;
