@@ -8,7 +8,9 @@ with nobody writing: how many MB/s are brought back. And how much memory the
 nodes have in the end. Every round has a pool of its own and another node die.
 
 And --full: random overwrites of 4 KiB, O_DIRECT, in a pool that is 10, 50, 80
-and 95 % full, each after as many as use up what is free. Prints tables.
+and 95 % full, each after as many as use up what is free. And --checkpoints: what
+rounds of the index cost, against its size and how much of it changes. Prints
+tables.
 """
 import argparse
 import json
@@ -31,6 +33,7 @@ WINDOW = 2.0  # seconds before the death; and at least after it
 
 
 LOOK = 0.01  # seconds between two looks at the pool
+SPENT = 10.0  # seconds in which it is seen what checkpoints cost
 
 
 class Watch:
@@ -218,6 +221,49 @@ def show_overwrites():
         print(f"  {percent:3} % full {iops:8,.0f} IOPS {iops / empty:8.2f} of those at 10 %")
 
 
+def spent(pool):
+    """What checkpoints have cost up to now, all nodes together; and the nodes' own CPU seconds, for all they do."""
+    now = pool.status()
+    ticks = 0
+    for node in now["nodes"]:
+        with open(f"/proc/{node['pid']}/stat") as f:
+            ticks += sum(map(int, f.read().rpartition(")")[2].split()[11:13]))
+    return dict(now["checkpoint"], slots_used=now["slots_used"], nodes_us=ticks * 1000000 // os.sysconf("SC_CLK_TCK"))
+
+
+def cost(pool, load, done):
+    """A row: @done() counts changes."""
+    before, changes, begin = spent(pool), done(), time.monotonic()
+    time.sleep(SPENT)
+    after, seconds = spent(pool), time.monotonic() - begin
+    rate = {name: (after[name] - before[name]) / seconds
+            for name in ("cpu_us", "nodes_us", "bytes", "scanned", "rounds", "unchanged")}
+    print(f"  {after['slots_used']:8,} {load:8} {(done() - changes) / seconds:8,.0f} {rate['cpu_us'] / 1e4:8.2f}"
+          f" {rate['nodes_us'] / 1e4:8.2f} {rate['bytes'] / 1e3:9,.0f} {rate['scanned'] / 1e6:9.2f}"
+          f" {rate['rounds'] - rate['unchanged']:6.1f} of {rate['rounds']:.1f}")
+
+
+def show_checkpoints(sizes):
+    print("rounds of the index, five nodes together, ckpt_ms=500\n"
+          "      keys load      files/s   % core  % nodes    kB/s out scanned MB/s rounds/s with changes")
+    for files in sizes:
+        pool = Pool(size="1g")
+        try:
+            fill(pool.dir, files, 0)
+            time.sleep(SPENT)  # what was written before is shipped
+            cost(pool, "idle", lambda: 0)
+            for load, threads in (("a writer", 1), ("full", 4)):
+                streams = [Stream(f"{pool.dir}/{load}{i}") for i in range(threads)]
+                try:
+                    time.sleep(WINDOW)
+                    cost(pool, load, lambda: sum(s.done for s in streams))
+                finally:
+                    for s in streams:
+                        s.end()
+        finally:
+            pool.close()
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     ap.add_argument("--rounds", type=int, default=3)
@@ -225,7 +271,11 @@ def main():
     ap.add_argument("--mib", type=int, default=256)
     ap.add_argument("--respawn", action="store_true")
     ap.add_argument("--full", action="store_true")
+    ap.add_argument("--checkpoints", action="store_true")
     opts = ap.parse_args()
+    if opts.checkpoints:
+        show_checkpoints((1000, 20000))
+        return
     if opts.full:
         show_overwrites()
         return
