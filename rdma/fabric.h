@@ -13,7 +13,7 @@
  *  - Every operation completes, at the latest at its batch's deadline:
  *      0            done
  *      -EHOSTDOWN   the node is down or cut off (fab_net_cut); may or may not
- *                   have taken effect
+ *                   have taken effect, a WRITE also in part
  *      -ETIMEDOUT   no answer by the deadline; the same
  *      -EREMOTEIO   the node refused it (outside its region, misaligned)
  *      -ECANCELED   an earlier operation of this batch to this node failed;

@@ -152,6 +152,21 @@ static int feed(struct tcp_lane *l)
 	return rc == 0 ? 1 : rc;
 }
 
+/* A long answer is next: nothing of it is to come by way of @ahead. */
+static bool expects_long(const struct tcp_lane *l)
+{
+	const struct part *p = TAILQ_FIRST(&l->lane.parts);
+	const struct fab_op *ops;
+	uint32_t i;
+
+	if (p == NULL || l->in_done > 0)
+		return false;
+	ops = p->batch->ops;
+	i = part_next(p, 0);
+	return i < p->batch->n && ops[i].opcode == FAB_READ &&
+	       ops[i].len >= DIRECT_BYTES;
+}
+
 /* What is left of a long payload goes where it belongs at once. */
 static ssize_t read_some(struct tcp_lane *l)
 {
@@ -166,7 +181,8 @@ static ssize_t read_some(struct tcp_lane *l)
 			l->in_done += (size_t)n;
 		return n;
 	}
-	n = tcp_link_read(l->link, l->ahead, sizeof(l->ahead));
+	n = tcp_link_read(l->link, l->ahead,
+			  expects_long(l) ? head : sizeof(l->ahead));
 	l->at = 0;
 	l->end = n > 0 ? (size_t)n : 0;
 	return n;

@@ -3,42 +3,30 @@
 #include <errno.h>
 #include <openssl/bio.h>
 #include <pthread.h>
-#include <sys/socket.h>
 
 #include "rdma/tcp_impl.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static BIO_METHOD *method;
 
-static int sock_of(BIO *b)
-{
-	return (int)(intptr_t)BIO_get_data(b);
-}
-
 static int bio_write(BIO *b, const char *buf, int len)
 {
-	ssize_t n;
+	ssize_t n = tcp_wire_send(BIO_get_data(b), buf, (size_t)len);
 
 	BIO_clear_retry_flags(b);
-	do
-		n = send(sock_of(b), buf, (size_t)len, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EWOULDBLOCK)
+	if (n == -EAGAIN)
 		BIO_set_retry_write(b);
-	return (int)n;
+	return n < 0 ? -1 : (int)n;
 }
 
 static int bio_read(BIO *b, char *buf, int len)
 {
-	ssize_t n;
+	ssize_t n = tcp_wire_recv(BIO_get_data(b), buf, (size_t)len);
 
 	BIO_clear_retry_flags(b);
-	do
-		n = recv(sock_of(b), buf, (size_t)len, 0);
-	while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EWOULDBLOCK)
+	if (n == -EAGAIN)
 		BIO_set_retry_read(b);
-	return (int)n;
+	return n < 0 ? -1 : (int)n;
 }
 
 static long bio_ctrl(BIO *b, int cmd, long num, void *ptr)
@@ -59,7 +47,7 @@ static void make(void)
 		BIO_meth_free(m);
 }
 
-int tcp_bio_set(SSL *ssl, int sock)
+int tcp_bio_set(SSL *ssl, struct tcp_wire *w)
 {
 	BIO *b;
 
@@ -67,7 +55,7 @@ int tcp_bio_set(SSL *ssl, int sock)
 	b = method != NULL ? BIO_new(method) : NULL;
 	if (b == NULL)
 		return -ENOMEM;
-	BIO_set_data(b, (void *)(intptr_t)sock);
+	BIO_set_data(b, w);
 	BIO_set_init(b, 1);
 	SSL_set_bio(ssl, b, b);
 	return 0;

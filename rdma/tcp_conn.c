@@ -8,6 +8,7 @@
 #include "rdma/tcp_serve_impl.h"
 
 #define OUT_BYTES      (64u << 10)
+#define PIECE_BYTES    (64u << 10) /* of a long answer; whole TLS records */
 #define DIRECT_BYTES   16384u
 #define READS_PER_TURN 64 /* of one connection, before the others' turn */
 
@@ -75,21 +76,35 @@ static int out_reserve(struct tcp_conn *c, size_t more)
 	return 0;
 }
 
-uint8_t *tcp_conn_put_frame(struct tcp_conn *c, const struct tcp_frame *fr,
-			    const void *data)
+uint8_t *tcp_conn_put(struct tcp_conn *c, size_t len)
 {
-	size_t all = sizeof(*fr) + fr->len;
-	uint8_t *to;
-
-	if (c->out_cap - c->out_end < all && out_reserve(c, all) != 0)
+	if (c->out_cap - c->out_end < len && out_reserve(c, len) != 0)
 		return NULL;
-	to = c->out + c->out_end;
+	c->out_end += len;
+	return c->out + c->out_end - len;
+}
+
+int tcp_conn_put_frame(struct tcp_conn *c, const struct tcp_frame *fr,
+		       const void *data)
+{
+	size_t len = data != NULL ? fr->len : 0;
+	uint8_t *to = tcp_conn_put(c, sizeof(*fr) + len);
+
+	if (to == NULL)
+		return -ENOBUFS;
 	memcpy(to, fr, sizeof(*fr));
-	to += sizeof(*fr);
-	if (data != NULL && fr->len > 0)
-		memcpy(to, data, fr->len);
-	c->out_end += all;
-	return to;
+	if (len > 0)
+		memcpy(to + sizeof(*fr), data, len);
+	return 0;
+}
+
+size_t tcp_conn_piece(const struct tcp_conn *c, size_t len)
+{
+	size_t waits = c->out_end - c->out_at, n = PIECE_BYTES;
+
+	if (waits < PIECE_BYTES / 2)
+		n -= waits; /* a piece with them */
+	return n < len ? n : len;
 }
 
 /* A long answer's room is given back when it has gone. */
@@ -103,24 +118,42 @@ static void out_rest(struct tcp_conn *c)
 	c->out_cap = 0;
 }
 
-int tcp_conn_flush(struct tcp_conn *c)
+static int out_send(struct tcp_conn *c, bool more)
 {
-	ssize_t n = 0;
+	ssize_t n;
 
-	pthread_mutex_lock(&c->lock);
 	while (c->out_at < c->out_end) {
 		n = tcp_link_write(c->link, c->out + c->out_at,
-				   c->out_end - c->out_at);
+				   c->out_end - c->out_at, more);
 		if (n < 0)
-			break;
+			return (int)n;
 		c->out_at += (size_t)n;
 	}
-	if (n >= 0) {
-		out_rest(c);
-		n = tcp_link_flush(c->link);
-	}
+	out_rest(c);
+	return 0;
+}
+
+int tcp_conn_spill(struct tcp_conn *c, bool more)
+{
+	int rc;
+
+	if (c->out_end - c->out_at < PIECE_BYTES ||
+	    tcp_link_wants(c->link) != 0)
+		return 0;
+	rc = out_send(c, more);
+	return rc == -EAGAIN ? 0 : rc;
+}
+
+int tcp_conn_flush(struct tcp_conn *c)
+{
+	int rc;
+
+	pthread_mutex_lock(&c->lock);
+	rc = out_send(c, false);
+	if (rc == 0)
+		rc = tcp_link_flush(c->link);
 	pthread_mutex_unlock(&c->lock);
-	return n < 0 ? (int)n : 0;
+	return rc;
 }
 
 size_t tcp_conn_waiting(struct tcp_conn *c)
@@ -164,7 +197,7 @@ void tcp_reply(struct fab_request *rq, int status, const void *data, size_t len)
 
 	pthread_mutex_lock(&c->lock);
 	if (!c->ended) {
-		if (tcp_conn_put_frame(c, &fr, data) == NULL)
+		if (tcp_conn_put_frame(c, &fr, data) != 0)
 			atomic_store(&c->c.peer->cut, true); /* it must learn */
 		tcp_conn_ready(c);
 	}
@@ -210,7 +243,26 @@ static int frame_begin(struct tcp_conn *c)
 		return -EPROTO;
 	if (c->c.peer == NULL && type != TCP_HELLO && type != TCP_HELLO_QUEUE)
 		return -EPROTO;
+	if (type == TCP_WRITE)
+		return tcp_exec_begin(c);
 	return payload_room(c, c->in.len);
+}
+
+/* Some of a WRITE has come. It is handed on in whole words, so that none is
+ * torn: less than one may be left for the next time. */
+static size_t hand_on(struct tcp_conn *c, size_t at)
+{
+	size_t n = c->end - c->at, left = c->in.len - at, odd;
+
+	if (n < left) {
+		odd = (c->in.offset + at + n) % 8;
+		n -= odd < n ? odd : n;
+	} else {
+		n = left;
+	}
+	tcp_exec_write(c, at, c->ahead + c->at, n);
+	c->at += n;
+	return n;
 }
 
 /* 1: a frame has ended. */
@@ -230,7 +282,9 @@ static int feed(struct tcp_conn *c,
 			return rc;
 	}
 	at = c->in_done - head;
-	if (c->in.len > 0) /* or there may be no room at all */
+	if (c->in.type == TCP_WRITE)
+		c->in_done += hand_on(c, at);
+	else if (c->in.len > 0) /* or there may be no room at all */
 		c->in_done += take(c, c->payload + at, c->in.len - at);
 	if (c->in_done < head + c->in.len)
 		return 0;
@@ -241,19 +295,22 @@ static int feed(struct tcp_conn *c,
 
 static ssize_t read_some(struct tcp_conn *c)
 {
-	size_t head = sizeof(c->in), all = head + c->in.len;
+	size_t head = sizeof(c->in), all = head + c->in.len, rest;
 	ssize_t n;
 
-	if (c->in_done >= head && all - c->in_done >= DIRECT_BYTES) {
+	if (c->in_done >= head && c->in.type != TCP_WRITE &&
+	    all - c->in_done >= DIRECT_BYTES) {
 		n = tcp_link_read(c->link, c->payload + c->in_done - head,
 				  all - c->in_done);
 		if (n > 0)
 			c->in_done += (size_t)n;
 		return n;
 	}
-	n = tcp_link_read(c->link, c->ahead, sizeof(c->ahead));
+	rest = c->end - c->at; /* see hand_on() */
+	memmove(c->ahead, c->ahead + c->at, rest);
+	n = tcp_link_read(c->link, c->ahead + rest, sizeof(c->ahead) - rest);
 	c->at = 0;
-	c->end = n > 0 ? (size_t)n : 0;
+	c->end = rest + (n > 0 ? (size_t)n : 0);
 	return n;
 }
 

@@ -35,29 +35,75 @@ static int do_word(struct tcp_conn *c, uint64_t *old)
 	return 0;
 }
 
-static int do_write(struct tcp_conn *c, const void *payload)
+/* --- WRITE ---------------------------------------------------------------- */
+
+/* The asker knows that what follows a failure in its batch is not done. */
+static bool is_skipped(const struct tcp_conn *c)
 {
-	if (!within(c, c->in.len))
-		return -EREMOTEIO;
+	return c->failing && c->in.batch == c->failed;
+}
+
+/* A WRITE whose end never comes has been done in part, as with any adapter. */
+int tcp_exec_begin(struct tcp_conn *c)
+{
+	if (c->c.primary || c->in.want > FAB_OP_BYTES_MAX)
+		return -EPROTO;
+	c->admitted = !is_skipped(c) && !c->c.peer->peer.reader &&
+		      within(c, c->in.len);
 	shm_fence(__ATOMIC_RELEASE);
-	shm_copy_in(at(c), payload, c->in.len);
 	return 0;
 }
 
-static int answer(struct tcp_conn *c, struct tcp_frame *fr)
+void tcp_exec_write(struct tcp_conn *c, size_t from, const void *bytes,
+		    size_t len)
 {
+	if (c->admitted && len > 0)
+		shm_copy_in(at(c) + from, bytes, len);
+}
+
+/* --- answers -------------------------------------------------------------- */
+
+/* What a READ asks for is copied here and now, before anything that follows is
+ * done: in pieces, one on its way when the next is copied. They end between
+ * words, so that none is torn. */
+static int put_read(struct tcp_conn *c, size_t len)
+{
+	const uint8_t *from = at(c);
+	size_t n;
 	uint8_t *to;
+	int rc;
+
+	for (; len > 0; from += n, len -= n) {
+		n = tcp_conn_piece(c, len);
+		if (n < len)
+			n -= (uintptr_t)(from + n) % 8;
+		to = tcp_conn_put(c, n);
+		if (to == NULL)
+			return -ENOBUFS;
+		shm_copy_out(to, from, n);
+		rc = tcp_conn_spill(c, n < len);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int answer(struct tcp_conn *c, const struct tcp_frame *fr)
+{
+	int rc;
 
 	shm_fence(__ATOMIC_SEQ_CST); /* what was written is seen by all */
 	pthread_mutex_lock(&c->lock);
-	to = tcp_conn_put_frame(c, fr, NULL);
-	if (to != NULL && fr->len > 0)
-		shm_copy_out(to, at(c), fr->len);
+	rc = tcp_conn_put_frame(c, fr, NULL);
+	if (rc == 0 && fr->len > 0) /* or it may lie nowhere */
+		rc = put_read(c, fr->len);
 	pthread_mutex_unlock(&c->lock);
-	return to != NULL ? 0 : -ENOBUFS;
+	return rc;
 }
 
-static int one_sided(struct tcp_conn *c, const void *payload)
+/* --- all of them ---------------------------------------------------------- */
+
+static int one_sided(struct tcp_conn *c)
 {
 	struct tcp_frame fr = {
 		.type = TCP_DONE, .batch = c->in.batch, .op = c->in.op};
@@ -65,7 +111,7 @@ static int one_sided(struct tcp_conn *c, const void *payload)
 	if (c->in.type != TCP_READ && c->c.peer->peer.reader)
 		fr.status = -EREMOTEIO;
 	else if (c->in.type == TCP_WRITE)
-		fr.status = do_write(c, payload);
+		fr.status = c->admitted ? 0 : -EREMOTEIO;
 	else if (c->in.type != TCP_READ)
 		fr.status = do_word(c, &fr.arg);
 	else if (!within(c, c->in.want))
@@ -83,8 +129,8 @@ static int one_sided(struct tcp_conn *c, const void *payload)
 
 int tcp_exec(struct tcp_conn *c, const void *payload)
 {
-	if (c->failing && c->in.batch == c->failed)
-		return 0; /* the asker knows */
+	if (is_skipped(c))
+		return 0;
 	c->failing = false;
 	if (c->in.want > FAB_OP_BYTES_MAX)
 		return -EPROTO;
@@ -97,7 +143,7 @@ int tcp_exec(struct tcp_conn *c, const void *payload)
 	case TCP_WRITE:
 	case TCP_CAS:
 	case TCP_FAA:
-		return one_sided(c, payload);
+		return one_sided(c);
 	default:
 		return -EPROTO;
 	}

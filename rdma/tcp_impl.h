@@ -28,8 +28,20 @@ struct tcp_tls {
  * key, not the pool's own? After the handshake. */
 bool tcp_tls_reader(const SSL *ssl);
 
-/* tcp_bio.c: let @ssl speak over @sock, which stays the caller's. -ENOMEM. */
-int tcp_bio_set(SSL *ssl, int sock);
+/* A socket's bytes. Who got less than he had room for has emptied it: the next
+ * read says so without asking, once; poll() tells what has come since. */
+struct tcp_wire {
+	int sock;
+	bool dry;
+	bool more; /* what is sent is followed by more at once */
+};
+
+/* tcp_link.c: as recv() and send(), -errno. */
+ssize_t tcp_wire_recv(struct tcp_wire *w, void *buf, size_t cap);
+ssize_t tcp_wire_send(const struct tcp_wire *w, const void *buf, size_t len);
+
+/* tcp_bio.c: let @ssl speak over @w, which stays the caller's. -ENOMEM. */
+int tcp_bio_set(SSL *ssl, struct tcp_wire *w);
 
 /* --- the client: tcp.c, tcp_node.c ------------------------------------------
  */

@@ -154,13 +154,13 @@ static int send_frame(struct tcp_lane *l)
 		at = l->out_done;
 		if (at < sizeof(l->out))
 			n = tcp_link_write(l->link, (uint8_t *)&l->out + at,
-					   sizeof(l->out) - at);
+					   sizeof(l->out) - at, false);
 		else if (l->payload == NULL)
 			return -ENOMEM; /* see lane_drop() */
 		else
 			n = tcp_link_write(l->link,
 					   l->payload + at - sizeof(l->out),
-					   all - at);
+					   all - at, false);
 		if (n < 0)
 			return (int)n;
 		l->out_done += (size_t)n;

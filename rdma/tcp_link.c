@@ -16,13 +16,48 @@
 /* Small pieces gather in @stage, so that a frame is no packet or record of its
  * own; what is there has been taken and goes out before anything else. */
 struct tcp_link {
-	int sock;
+	struct tcp_wire wire;
 	SSL *ssl; /* NULL: plain */
 	short wants;
 	bool connected, shaken;
 	size_t staged, sent; /* of it */
 	uint8_t stage[RECORD_BYTES];
 };
+
+/* --- the socket ----------------------------------------------------------- */
+
+static ssize_t result(ssize_t n)
+{
+	return n >= 0 ? n : errno == EWOULDBLOCK ? -EAGAIN : -errno;
+}
+
+ssize_t tcp_wire_recv(struct tcp_wire *w, void *buf, size_t cap)
+{
+	ssize_t n;
+
+	if (w->dry) {
+		w->dry = false;
+		return -EAGAIN;
+	}
+	do
+		n = recv(w->sock, buf, cap, 0);
+	while (n < 0 && errno == EINTR);
+	w->dry = n > 0 && (size_t)n < cap;
+	return result(n);
+}
+
+ssize_t tcp_wire_send(const struct tcp_wire *w, const void *buf, size_t len)
+{
+	int flags = MSG_NOSIGNAL | (w->more ? MSG_MORE : 0);
+	ssize_t n;
+
+	do
+		n = send(w->sock, buf, len, flags);
+	while (n < 0 && errno == EINTR);
+	return result(n);
+}
+
+/* --- its life ------------------------------------------------------------- */
 
 int tcp_link_open(int sock, struct tcp_tls *tls, struct tcp_link **out)
 {
@@ -32,10 +67,10 @@ int tcp_link_open(int sock, struct tcp_tls *tls, struct tcp_link **out)
 	if (l == NULL)
 		return -ENOMEM;
 	memset(l, 0, offsetof(struct tcp_link, stage));
-	l->sock = sock;
+	l->wire.sock = sock;
 	if (tls != NULL) {
 		l->ssl = SSL_new(tls->ctx);
-		if (l->ssl == NULL || tcp_bio_set(l->ssl, sock) != 0)
+		if (l->ssl == NULL || tcp_bio_set(l->ssl, &l->wire) != 0)
 			goto err_free;
 		if (tls->server)
 			SSL_set_accept_state(l->ssl);
@@ -56,13 +91,13 @@ void tcp_link_close(struct tcp_link *l)
 	if (l == NULL)
 		return;
 	SSL_free(l->ssl);
-	close(l->sock);
+	close(l->wire.sock);
 	free(l);
 }
 
 int tcp_link_fd(const struct tcp_link *l)
 {
-	return l->sock;
+	return l->wire.sock;
 }
 
 short tcp_link_wants(const struct tcp_link *l)
@@ -96,7 +131,7 @@ static int connected(struct tcp_link *l)
 
 	if (l->connected)
 		return 0;
-	rc = tcp_connect_end(l->sock);
+	rc = tcp_connect_end(l->wire.sock);
 	if (rc == -EAGAIN)
 		l->wants = POLLOUT;
 	l->connected = rc == 0;
@@ -133,7 +168,6 @@ bool tcp_link_reader(const struct tcp_link *l)
 
 ssize_t tcp_link_read(struct tcp_link *l, void *buf, size_t cap)
 {
-	ssize_t n;
 	int rc;
 
 	assert(l->shaken);
@@ -143,51 +177,49 @@ ssize_t tcp_link_read(struct tcp_link *l, void *buf, size_t cap)
 			      cap > INT32_MAX ? INT32_MAX : (int)cap);
 		return rc > 0 ? rc : ssl_status(l, rc);
 	}
-	do
-		n = recv(l->sock, buf, cap, 0);
-	while (n < 0 && errno == EINTR);
-	return n >= 0 ? n : errno == EWOULDBLOCK ? -EAGAIN : -errno;
+	return tcp_wire_recv(&l->wire, buf, cap);
 }
 
 /* --- writing -------------------------------------------------------------- */
 
 static ssize_t write_plain(struct tcp_link *l, const void *buf, size_t len)
 {
-	ssize_t n;
+	ssize_t n = tcp_wire_send(&l->wire, buf, len);
 
-	do
-		n = send(l->sock, buf, len, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	if (n >= 0)
-		return n;
-	if (errno != EWOULDBLOCK)
-		return -errno;
-	l->wants = POLLOUT;
-	return -EAGAIN;
+	if (n == -EAGAIN)
+		l->wants = POLLOUT;
+	return n;
 }
 
-static ssize_t write_now(struct tcp_link *l, const void *buf, size_t len)
+/* @more: bytes that follow have been asked for already. */
+static ssize_t write_now(struct tcp_link *l, const void *buf, size_t len,
+			 bool more)
 {
 	int rc;
 
+	l->wire.more = more;
 	if (l->ssl == NULL)
 		return write_plain(l, buf, len);
+	if (len > RECORD_BYTES) {
+		len = RECORD_BYTES;
+		l->wire.more = true;
+	}
 	ERR_clear_error();
-	rc = SSL_write(l->ssl, buf,
-		       len > RECORD_BYTES ? (int)RECORD_BYTES : (int)len);
+	rc = SSL_write(l->ssl, buf, (int)len);
 	if (rc > 0)
 		return rc;
 	rc = ssl_status(l, rc);
 	return rc == 0 ? -EPIPE : rc;
 }
 
-int tcp_link_flush(struct tcp_link *l)
+static int write_stage(struct tcp_link *l, bool more)
 {
 	ssize_t rc;
 
 	l->wants = 0;
 	while (l->sent < l->staged) {
-		rc = write_now(l, l->stage + l->sent, l->staged - l->sent);
+		rc = write_now(l, l->stage + l->sent, l->staged - l->sent,
+			       more);
 		if (rc < 0)
 			return (int)rc;
 		l->sent += (size_t)rc;
@@ -196,19 +228,26 @@ int tcp_link_flush(struct tcp_link *l)
 	return 0;
 }
 
-/* Into the stage, or, if it is long, at once after what is there. */
-ssize_t tcp_link_write(struct tcp_link *l, const void *buf, size_t len)
+int tcp_link_flush(struct tcp_link *l)
+{
+	return write_stage(l, false);
+}
+
+/* Into the stage, or, if it is long and nothing is there, at once. The head of
+ * a frame so shares a record, and a packet, with what follows it. */
+ssize_t tcp_link_write(struct tcp_link *l, const void *buf, size_t len,
+		       bool more)
 {
 	size_t room;
 	int rc;
 
-	if (len >= sizeof(l->stage) || l->staged == sizeof(l->stage)) {
-		rc = tcp_link_flush(l);
+	if (l->staged == sizeof(l->stage)) {
+		rc = write_stage(l, true);
 		if (rc != 0)
 			return rc;
 	}
-	if (len >= sizeof(l->stage))
-		return write_now(l, buf, len);
+	if (l->staged == 0 && len >= sizeof(l->stage))
+		return write_now(l, buf, len, more);
 	room = sizeof(l->stage) - l->staged;
 	if (len > room)
 		len = room;

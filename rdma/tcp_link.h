@@ -48,8 +48,10 @@ bool tcp_link_reader(const struct tcp_link *l);
 ssize_t tcp_link_read(struct tcp_link *l, void *buf, size_t cap);
 
 /* Write: how many bytes were taken (they may wait in here: see flush), -EAGAIN
- * none, -errno. What was not taken must be given again, the same bytes. */
-ssize_t tcp_link_write(struct tcp_link *l, const void *buf, size_t len);
+ * none, -errno. What was not taken must be given again, the same bytes. @more:
+ * others follow at once, so that the last packet need not be sent half full. */
+ssize_t tcp_link_write(struct tcp_link *l, const void *buf, size_t len,
+		       bool more);
 /* What was taken and waits: 0 none left, -EAGAIN, -errno. */
 int tcp_link_flush(struct tcp_link *l);
 

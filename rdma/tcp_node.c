@@ -56,7 +56,7 @@ static int send_some(struct tcp_link *l, const void *buf, size_t len,
 	int rc;
 
 	while (len > 0) {
-		n = tcp_link_write(l, p, len);
+		n = tcp_link_write(l, p, len, false);
 		if (n == -EAGAIN) {
 			rc = wait_link(l, deadline);
 			if (rc != 0)
@@ -245,7 +245,7 @@ int tcp_queue_greet(struct net *net, uint32_t generation, struct tcp_link *l)
 		struct tcp_hello h;
 	} all = {.fr = {.type = TCP_HELLO_QUEUE, .len = sizeof(all.h)},
 		 .h = hello_as_of(net, generation)};
-	ssize_t n = tcp_link_write(l, &all, sizeof(all));
+	ssize_t n = tcp_link_write(l, &all, sizeof(all), false);
 
 	return n == (ssize_t)sizeof(all) ? 0 : -EIO; /* the stage was empty */
 }

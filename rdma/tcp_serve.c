@@ -12,12 +12,12 @@
 
 static int put_frame(struct tcp_conn *c, const struct tcp_frame *fr)
 {
-	uint8_t *to;
+	int rc;
 
 	pthread_mutex_lock(&c->lock);
-	to = tcp_conn_put_frame(c, fr, NULL);
+	rc = tcp_conn_put_frame(c, fr, NULL);
 	pthread_mutex_unlock(&c->lock);
-	return to != NULL ? 0 : -ENOMEM;
+	return rc;
 }
 
 static int hello(struct tcp_conn *c, const struct tcp_hello *h, size_t len)

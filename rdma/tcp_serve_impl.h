@@ -22,7 +22,8 @@ struct tcp_conn {
 	uint32_t failed;
 	struct tcp_frame in; /* on its way in */
 	size_t in_done;	     /* bytes of it and its payload */
-	uint8_t *payload;    /* room for one: */
+	bool admitted;	     /* a WRITE: its bytes go into the region */
+	uint8_t *payload;    /* room for one, but for a WRITE's: */
 	size_t payload_cap;
 	size_t at, end; /* of @ahead: read and not looked at */
 	/* anyone, under @lock */
@@ -59,11 +60,19 @@ void tcp_conn_free(struct server_conn *c);
 /* Close it; requests that came over it stay legal. */
 void tcp_conn_shut(struct server_conn *c);
 
-/* Append a frame and @len bytes to what goes out; where the bytes belong is
- * returned for READs to be copied to directly (@data NULL), else not NULL.
+/* Room for @len more bytes that go out; they are for the caller to fill in.
  * NULL: no memory, or it takes nothing: hang up on it. Locked. */
-uint8_t *tcp_conn_put_frame(struct tcp_conn *c, const struct tcp_frame *fr,
-			    const void *data);
+uint8_t *tcp_conn_put(struct tcp_conn *c, size_t len);
+/* A frame with its payload; without @data that follows by tcp_conn_put().
+ * Errors: -ENOBUFS, as there. Locked. */
+int tcp_conn_put_frame(struct tcp_conn *c, const struct tcp_frame *fr,
+		       const void *data);
+/* How many of @len bytes to put next: pieces of this size stay in the cache
+ * from where they are put together to where they are sent. Locked. */
+size_t tcp_conn_piece(const struct tcp_conn *c, size_t len);
+/* A piece that waits is sent, if the connection takes it; @more: another one
+ * follows. -errno: it is over. Locked. */
+int tcp_conn_spill(struct tcp_conn *c, bool more);
 /* Send what the connection takes: 0 all, -EAGAIN, -errno. */
 int tcp_conn_flush(struct tcp_conn *c);
 size_t tcp_conn_waiting(struct tcp_conn *c);
@@ -82,7 +91,15 @@ void tcp_reply(struct fab_request *rq, int status, const void *data,
 /* --- tcp_exec.c ------------------------------------------------------------
  */
 
-/* Do the one-sided operation or CALL in c->in, answer what is to be answered.
+/* The head of a WRITE is in c->in: see whether it is c->admitted. If so, the
+ * bytes are handed on as they come, in order. -EPROTO: it breaks the rules. */
+int tcp_exec_begin(struct tcp_conn *c);
+/* @len more bytes of it, those from @at on. */
+void tcp_exec_write(struct tcp_conn *c, size_t at, const void *bytes,
+		    size_t len);
+
+/* Do the one-sided operation or CALL in c->in, answer what is to be answered;
+ * of a WRITE the bytes are there by now.
  * Errors: -EPROTO it breaks the rules; -ENOMEM, -ENOBUFS: hang up. */
 int tcp_exec(struct tcp_conn *c, const void *payload);
 

@@ -76,8 +76,10 @@ static void the_largest_operation_works(void **state)
 	uint8_t *src = malloc(FAB_OP_BYTES_MAX);
 	uint8_t *dst = malloc(FAB_OP_BYTES_MAX);
 
-	memset(src, 0x5a, FAB_OP_BYTES_MAX);
+	for (uint32_t i = 0; i < FAB_OP_BYTES_MAX; i++)
+		src[i] = (uint8_t)(i * 7 + (i >> 8) + (i >> 16));
 	copy_there_and_back(x, src, dst, FAB_OP_BYTES_MAX, 4096);
+	copy_there_and_back(x, src, dst, FAB_OP_BYTES_MAX - 5, 4099);
 	free(src);
 	free(dst);
 }
@@ -319,20 +321,31 @@ struct worker {
 	pthread_t thread;
 	int id;
 	int rounds;
-	int bad; /* what it saw that may not be */
+	uint32_t at, len; /* where it works, if that differs */
+	int bad;	  /* what it saw that may not be */
 };
 
 /* Threads are quick, starting one is not: let them begin together. */
 static pthread_barrier_t together;
 
-static void start(struct worker *w, int n, struct fab_net *net, int rounds,
-		  void *(*fn)(void *))
+static void start_at(struct worker *w, int n, struct fab_net *net, int rounds,
+		     uint32_t at, uint32_t len, void *(*fn)(void *))
 {
 	for (int i = 0; i < n; i++) {
-		w[i] = (struct worker){.net = net, .id = i, .rounds = rounds};
+		w[i] = (struct worker){.net = net,
+				       .id = i,
+				       .rounds = rounds,
+				       .at = at,
+				       .len = len};
 		assert_int_equal(pthread_create(&w[i].thread, NULL, fn, &w[i]),
 				 0);
 	}
+}
+
+static void start(struct worker *w, int n, struct fab_net *net, int rounds,
+		  void *(*fn)(void *))
+{
+	start_at(w, n, net, rounds, 0, 0, fn);
 }
 
 static void join(struct worker *w, int n)
@@ -395,25 +408,25 @@ static void no_increment_is_lost_between_threads(void **state)
 
 /* --- words are never torn ------------------------------------------------- */
 
-#define TORN_BYTES 1024u
-#define TORN_AT	   4096u
+#define TORN_BYTES_MAX 400000u
 
 static void *write_patterns(void *arg)
 {
 	struct worker *w = arg;
 	struct fab *f = worker_fab(w);
-	uint8_t buf[TORN_BYTES + 8];
+	uint8_t *buf = malloc(TORN_BYTES_MAX + 8);
 	struct fab_op op;
 	struct fab_batch b = {.ops = &op, .n = 1};
 	uint32_t len;
 
 	for (int i = 0; i < w->rounds; i++) {
-		memset(buf, i % 2 ? 0xff : 0, sizeof(buf));
-		len = i % 3 ? TORN_BYTES : 8;
-		fab_write(&op, 0, TORN_AT, buf + i % 8, len);
+		memset(buf, i % 2 ? 0xff : 0, w->len + 8);
+		len = i % 3 ? w->len : 8 + -w->at % 8; /* whole words */
+		fab_write(&op, 0, w->at, buf + i % 8, len);
 		w->bad |= fab_run(f, &b) != 0 || op.status != 0;
 	}
 	fab_close(f);
+	free(buf);
 	return NULL;
 }
 
@@ -421,33 +434,83 @@ static void *read_patterns(void *arg)
 {
 	struct worker *w = arg;
 	struct fab *f = worker_fab(w);
-	uint8_t buf[TORN_BYTES + 8];
+	uint8_t *buf = malloc(TORN_BYTES_MAX + 8);
 	struct fab_op op;
 	struct fab_batch b = {.ops = &op, .n = 1};
 	uint64_t word;
 
 	for (int i = 0; i < w->rounds; i++) {
-		fab_read(&op, 0, TORN_AT, buf + i % 8, TORN_BYTES);
+		fab_read(&op, 0, w->at, buf + i % 8, w->len);
 		w->bad |= fab_run(f, &b) != 0 || op.status != 0;
-		for (size_t k = 0; k < TORN_BYTES; k += 8) {
+		for (size_t k = -w->at % 8; k + 8 <= w->len; k += 8) {
 			memcpy(&word, buf + i % 8 + k, 8);
 			w->bad |= word != 0 && word != UINT64_MAX;
 		}
 	}
 	fab_close(f);
+	free(buf);
 	return NULL;
+}
+
+static void tear(struct fixture *x, int rounds, uint32_t at, uint32_t len)
+{
+	struct worker wr[2], rd[2];
+
+	pthread_barrier_init(&together, NULL, 4);
+	start_at(wr, 2, x->net, rounds, at, len, write_patterns);
+	start_at(rd, 2, x->net, rounds, at, len, read_patterns);
+	join(wr, 2);
+	join(rd, 2);
+	pthread_barrier_destroy(&together);
 }
 
 static void aligned_words_are_never_torn(void **state)
 {
-	struct fixture *x = *state;
-	struct worker wr[2], rd[2];
+	tear(*state, rounds_of(20000), 4096, 1024);
+}
 
-	pthread_barrier_init(&together, NULL, 4);
-	start(wr, 2, x->net, rounds_of(20000), write_patterns);
-	start(rd, 2, x->net, rounds_of(20000), read_patterns);
-	join(wr, 2);
-	join(rd, 2);
+/* Those that travel in several pieces: words of the region count. */
+static void aligned_words_of_long_operations_are_never_torn(void **state)
+{
+	tear(*state, contract->slow < 100 ? 300 : 10, 4099, TORN_BYTES_MAX);
+}
+
+/* The node's own threads, and processes of its host, write there as well. */
+struct local {
+	uint64_t *words;
+	size_t n;
+	bool stop;
+};
+
+static void *write_at_the_node(void *arg)
+{
+	struct local *l = arg;
+	uint64_t v = 0;
+
+	while (!__atomic_load_n(&l->stop, __ATOMIC_RELAXED)) {
+		v = ~v;
+		for (size_t i = 0; i < l->n; i++)
+			__atomic_store_n(&l->words[i], v, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static void words_that_the_node_writes_are_not_torn(void **state)
+{
+	struct fixture *x = *state;
+	struct local l = {.words = (uint64_t *)(x->node[0].region + 4096),
+			  .n = TORN_BYTES_MAX / 8};
+	struct worker rd[1];
+	pthread_t local;
+
+	assert_int_equal(pthread_create(&local, NULL, write_at_the_node, &l),
+			 0);
+	pthread_barrier_init(&together, NULL, 1);
+	start_at(rd, 1, x->net, contract->slow < 100 ? 3000 : 10, 4099,
+		 TORN_BYTES_MAX - 8, read_patterns);
+	join(rd, 1);
+	__atomic_store_n(&l.stop, true, __ATOMIC_RELAXED);
+	pthread_join(local, NULL);
 	pthread_barrier_destroy(&together);
 }
 
@@ -577,6 +640,32 @@ static void a_read_does_not_pass_a_write(void **state)
 	pthread_barrier_destroy(&together);
 }
 
+/* What a long READ returns was there before the WRITE behind it, whatever the
+ * wire takes at a time. */
+static void a_write_does_not_pass_a_read(void **state)
+{
+	struct fixture *x = *state;
+	uint32_t len = FAB_OP_BYTES_MAX, half = 64;
+	uint8_t *old = malloc(len), *new = malloc(len), *got = malloc(len);
+	struct fab_op op[3];
+
+	memset(old, 'o', len);
+	memset(new, 'n', len);
+	memcpy(x->node[0].region, old, len);
+	fab_read(&op[0], 0, 0, got, len);
+	fab_write(&op[1], 0, 0, new, len);
+	fab_read(&op[2], 0, len - half, old, half);
+	contract_ops(x->f, op, 3);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(op[i].status, 0);
+	for (uint32_t i = 0; i < len; i++)
+		assert_int_equal(got[i], 'o');
+	assert_memory_equal(old, new, half);
+	free(old);
+	free(new);
+	free(got);
+}
+
 /* --- memory -------------------------------------------------------------- */
 
 static void discarded_bytes_read_as_zeros(void **state)
@@ -635,8 +724,11 @@ int contract_run_onesided(void)
 		T(cas_swaps_only_what_it_expects),
 		T(no_increment_is_lost_between_threads),
 		T(aligned_words_are_never_torn),
+		T(aligned_words_of_long_operations_are_never_torn),
+		T(words_that_the_node_writes_are_not_torn),
 		T(operations_of_a_batch_take_effect_in_order),
 		T(a_read_does_not_pass_a_write),
+		T(a_write_does_not_pass_a_read),
 		T(discarded_bytes_read_as_zeros),
 		T(time_passes_and_dice_differ),
 	};

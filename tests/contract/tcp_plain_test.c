@@ -1,6 +1,8 @@
 /* tests/contract/tcp_plain_test.c - the contract over TCP without a key, as on
  * loopback; and frames, which only here anyone can send. */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -119,6 +121,144 @@ static void random_frames_never_harm_the_node(void **state)
 		fab_call_run(x->f, 0, CALL_ECHO, NULL, 0, NULL, 0, NULL, 0), 0);
 }
 
+/* --- a WRITE that comes bit by bit ---------------------------------------- */
+
+struct writer {
+	int prim, s;
+	struct tcp_frame fr;
+	uint8_t bytes[1000];
+};
+
+static void writer_open(struct writer *w, struct fixture *x)
+{
+	struct hello m;
+
+	hello_init(&m, TCP_HELLO);
+	w->prim = contract_tcp_raw(x->node[0].address);
+	assert_int_equal(send(w->prim, &m, sizeof(m), MSG_NOSIGNAL), sizeof(m));
+	assert_int_equal(recv(w->prim, &w->fr, sizeof(w->fr), MSG_WAITALL),
+			 sizeof(w->fr));
+	m.fr.type = TCP_HELLO_QUEUE;
+	w->s = contract_tcp_raw(x->node[0].address);
+	assert_int_equal(send(w->s, &m, sizeof(m), MSG_NOSIGNAL), sizeof(m));
+	w->fr = (struct tcp_frame){.type = TCP_WRITE,
+				   .flags = TCP_F_ACK,
+				   .batch = 1,
+				   .len = sizeof(w->bytes)};
+	for (size_t i = 0; i < sizeof(w->bytes); i++)
+		w->bytes[i] = (uint8_t)(i * 3 + 1);
+}
+
+static void writer_close(struct writer *w)
+{
+	close(w->s);
+	close(w->prim);
+}
+
+/* The head, and @len bytes of what follows, so that the node sees each bit. */
+static void write_bits(struct writer *w, size_t len)
+{
+	int one = 1;
+	size_t n = 1;
+
+	setsockopt(w->s, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	assert_int_equal(send(w->s, &w->fr, sizeof(w->fr), MSG_NOSIGNAL),
+			 sizeof(w->fr));
+	for (size_t at = 0; at < len; at += n, n = n % 13 + 1) {
+		if (n > len - at)
+			n = len - at;
+		assert_int_equal(send(w->s, w->bytes + at, n, MSG_NOSIGNAL), n);
+		usleep(200);
+	}
+}
+
+static int write_answer(struct writer *w)
+{
+	struct tcp_frame fr;
+
+	assert_int_equal(recv(w->s, &fr, sizeof(fr), MSG_WAITALL), sizeof(fr));
+	assert_int_equal(fr.type, TCP_DONE);
+	return fr.status;
+}
+
+static void a_write_in_bits_is_whole(void **state)
+{
+	struct fixture *x = *state;
+	uint8_t *region = x->node[0].region;
+	struct writer w;
+
+	writer_open(&w, x);
+	for (w.fr.offset = 64; w.fr.offset < 72; w.fr.offset++) {
+		memset(region, 0xee, 2000);
+		write_bits(&w, sizeof(w.bytes));
+		assert_int_equal(write_answer(&w), 0);
+		assert_memory_equal(region + w.fr.offset, w.bytes,
+				    sizeof(w.bytes));
+		assert_int_equal(region[w.fr.offset - 1], 0xee);
+		assert_int_equal(region[w.fr.offset + sizeof(w.bytes)], 0xee);
+	}
+	writer_close(&w);
+}
+
+static void a_write_that_is_refused_leaves_no_byte(void **state)
+{
+	struct fixture *x = *state;
+	uint8_t *region = x->node[0].region;
+	struct writer w;
+
+	writer_open(&w, x);
+	memset(region + CONTRACT_REGION - 2000, 0xee, 2000);
+	w.fr.offset = CONTRACT_REGION - sizeof(w.bytes) + 1;
+	write_bits(&w, sizeof(w.bytes));
+	assert_int_equal(write_answer(&w), -EREMOTEIO);
+	w.fr.offset = CONTRACT_REGION - 2000; /* not done: the same batch */
+	write_bits(&w, sizeof(w.bytes));
+	w.fr.batch++;
+	w.fr.len = 0;
+	write_bits(&w, 0);
+	assert_int_equal(write_answer(&w), 0);
+	for (int i = 1; i <= 2000; i++)
+		assert_int_equal(region[CONTRACT_REGION - i], 0xee);
+	writer_close(&w);
+}
+
+/* Whole words of it, and the node goes on. */
+static void a_write_that_is_cut_short_harms_nobody(void **state)
+{
+	struct fixture *x = *state;
+	uint8_t *region = x->node[0].region;
+	struct writer w;
+
+	memset(region, 0xee, 2000);
+	writer_open(&w, x);
+	w.fr.offset = 3;
+	write_bits(&w, 500); /* up to byte 503: the last word is not whole */
+	writer_close(&w);
+	contract_wait(&x->node[0].gones, 1);
+	assert_int_equal(region[496], 0xee);
+	assert_int_equal(
+		fab_call_run(x->f, 0, CALL_ECHO, NULL, 0, NULL, 0, NULL, 0), 0);
+}
+
+static void a_write_over_a_primary_connection_leaves_no_byte(void **state)
+{
+	struct fixture *x = *state;
+	uint8_t *region = x->node[0].region;
+	struct writer w;
+	int s;
+
+	memset(region, 0xee, 2000);
+	writer_open(&w, x);
+	s = w.s;
+	w.s = w.prim;
+	write_bits(&w, 0);
+	send(w.s, w.bytes, sizeof(w.bytes), MSG_NOSIGNAL);
+	contract_tcp_expect_end(w.prim);
+	close(s);
+	for (int i = 0; i < 2000; i++)
+		assert_int_equal(region[i], 0xee);
+}
+
 #define X(fn)                                                                  \
 	cmocka_unit_test_setup_teardown(fn, contract_setup, contract_teardown)
 
@@ -127,6 +267,10 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		X(frames_that_break_the_rules_cost_the_connection),
 		X(random_frames_never_harm_the_node),
+		X(a_write_in_bits_is_whole),
+		X(a_write_that_is_refused_leaves_no_byte),
+		X(a_write_that_is_cut_short_harms_nobody),
+		X(a_write_over_a_primary_connection_leaves_no_byte),
 	};
 	int failed;
 
