@@ -4,8 +4,10 @@
  *
  * Input: as whom (1), then the stream. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "rdma/tcp_frame.h"
 #include "tests/fuzz/wire.h"
@@ -23,12 +25,19 @@ static struct fab_net *net; /* of somebody who does nothing wrong */
 static struct fab *queue;
 static int primary; /* whose the QUEUEs are */
 
+/* Again if libFuzzer's timer came in between. */
 static int dial(void)
 {
-	int s = socket(AF_INET, SOCK_STREAM, 0);
+	int s;
 
-	must(connect(s, (struct sockaddr *)&node_at, sizeof(node_at)) == 0);
-	return s;
+	for (;;) {
+		s = socket(AF_INET, SOCK_STREAM, 0);
+		if (connect(s, (struct sockaddr *)&node_at, sizeof(node_at)) ==
+		    0)
+			return s;
+		must(errno == EINTR);
+		close(s);
+	}
 }
 
 static struct greeting greeting(uint8_t type, uint8_t who)

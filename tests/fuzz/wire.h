@@ -41,6 +41,17 @@ static inline void *wire_region(void)
 	return all + WIRE_REGION;
 }
 
+/* Something happens within five seconds. libFuzzer's timer does not count. */
+static inline bool wire_wait(struct pollfd *p)
+{
+	int rc;
+
+	do
+		rc = poll(p, 1, 5000);
+	while (rc < 0 && errno == EINTR);
+	return rc > 0;
+}
+
 /* Send what the other end takes; it may hang up. Its answers are read along,
  * so that neither waits for the other. */
 static inline void wire_talk(int sock, const uint8_t *data, size_t size)
@@ -49,7 +60,7 @@ static inline void wire_talk(int sock, const uint8_t *data, size_t size)
 	uint8_t in[4096];
 	ssize_t n;
 
-	while (p.events != 0 && poll(&p, 1, 5000) > 0) {
+	while (p.events != 0 && wire_wait(&p)) {
 		if ((p.revents & POLLOUT) != 0 && size > 0) {
 			n = send(sock, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 			size = n < 0 ? 0 : size - (size_t)n;
