@@ -71,7 +71,6 @@ int daemon_start(const char *dir, unsigned long dev, struct daemon_link *link)
 		await(pair[0], pid, dir, dev);
 	}
 	close(pair[0]);
-	setsid();
 	link->fd = pair[1];
 	return 0;
 }
@@ -95,6 +94,7 @@ int daemon_ready(struct daemon_link *link)
 
 	if (link->fd < 0)
 		return 0;
+	setsid();
 	n = write(link->fd, "", 1); /* SIGPIPE is ignored by now */
 	close(link->fd);
 	link->fd = -1;
