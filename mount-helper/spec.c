@@ -2,6 +2,7 @@
 #define FUSE_USE_VERSION 314
 #include <errno.h>
 #include <fuse3/fuse_opt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,24 +18,37 @@ bool spec_is_embedded(const char *spec)
 	return strcmp(spec, "none") == 0 || strcmp(spec, "aceso") == 0;
 }
 
+/* mount(8) makes a path of a word if there is a file of that name where it
+ * runs: at a boot of pool data, if there is /data. No pool's name has a slash.
+ */
+static const char *name_of(const char *spec)
+{
+	const char *slash = spec[0] == '/' ? strrchr(spec, '/') : NULL;
+
+	return slash != NULL && slash[1] != '\0' ? slash + 1 : spec;
+}
+
 int spec_options(const char *spec, const char *given, bool sloppy, char **out)
 {
-	char text[2 * CONF_POOL_BYTES_MAX + 32];
+	char source[PATH_MAX + 16], pool[CONF_POOL_BYTES_MAX + 16];
+	const char *name = name_of(spec);
 	int rc;
 
 	*out = NULL;
-	if (!spec_is_embedded(spec) && conf_check_name(spec) < 0) {
+	if (!spec_is_embedded(name) && conf_check_name(name) < 0) {
 		say_err("'%s' is no name for a pool: say none for an embedded "
 			"one",
 			spec);
 		return -EINVAL;
 	}
-	if (spec_is_embedded(spec))
-		snprintf(text, sizeof(text), "fsname=%s", spec);
-	else
-		snprintf(text, sizeof(text), "fsname=%s,pool=%s", spec, spec);
+	/* By the source mount(8) and systemd tell our mounts: it is theirs. */
+	snprintf(source, sizeof(source), "fsname=%s",
+		 strpbrk(spec, ",\\") == NULL ? spec : name);
+	snprintf(pool, sizeof(pool), "pool=%s", name);
 	rc = sloppy ? fuse_opt_add_opt(out, "sloppy") : 0;
-	rc |= fuse_opt_add_opt(out, text);
+	rc |= fuse_opt_add_opt(out, source);
+	if (!spec_is_embedded(name))
+		rc |= fuse_opt_add_opt(out, pool);
 	/* The line's own words come last, so that they win. */
 	if (given != NULL && *given != '\0')
 		rc |= fuse_opt_add_opt(out, given);

@@ -144,6 +144,14 @@ if [ -e /dev/fuse ] && [ "$(id -u)" = 0 ]; then
 	mount -o remount,rw $mnt # by the type that /proc/mounts shows
 	touch $mnt/f
 	umount $mnt
+	# where a file has the pool's name mount(8) makes a path of it, and
+	# keeps its own notes by that
+	mkdir $stage/named
+	cd $stage
+	mount -t aceso -o size=64m named $mnt
+	findmnt -n -o SOURCE $mnt
+	aceso -p named status >/dev/null
+	umount $mnt
 	TEXT
 	unshare -m --propagation private \
 		sh "$stage/ns" >"$stage/out" 2>&1 ||
@@ -152,7 +160,8 @@ if [ -e /dev/fuse ] && [ "$(id -u)" = 0 ]; then
 		[ "$(cat "$stage/out")" = "works
 1
 1
-755" ] || fail "mount -t aceso: $(cat "$stage/out")"
+755
+$stage/named" ] || fail "mount -t aceso: $(cat "$stage/out")"
 fi
 
 make -s uninstall DESTDIR="$root" prefix=/usr ${B:+B=$B}
