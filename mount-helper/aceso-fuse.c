@@ -243,6 +243,7 @@ static int open_store(struct mount *m)
 			  .pool = &m->conf.pool,
 			  .kv = &m->conf.kv,
 			  .named = m->named,
+			  .boot = m->conf.netdev,
 			  .foreground = m->conf.foreground,
 			  .error = m->error,
 			  .cap = sizeof(m->error)};

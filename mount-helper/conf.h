@@ -56,6 +56,7 @@ struct conf {
 	bool version, help;
 	bool allow_other; /* default: as root */
 	bool sloppy;	  /* unknown options are passed over */
+	bool netdev;	  /* a line of fstab: it may be a boot */
 	/* What libfuse and the kernel get: "-o" text, values escaped. */
 	char mount[CONF_MOUNT_BYTES_MAX];
 	bool has_fsname, has_subtype;

@@ -71,6 +71,7 @@ int conf_set_max_threads(struct conf *c, const char *v);
 int conf_set_uid(struct conf *c, const char *v);
 int conf_set_gid(struct conf *c, const char *v);
 int conf_set_mode(struct conf *c, const char *v);
+int conf_set_netdev(struct conf *c, const char *v);
 int conf_set_fsname(struct conf *c, const char *v);
 int conf_set_subtype(struct conf *c, const char *v);
 

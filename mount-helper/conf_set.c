@@ -329,6 +329,13 @@ static int forward_value(struct conf *c, const char *name, const char *v)
 	return conf_forward(c, text);
 }
 
+int conf_set_netdev(struct conf *c, const char *v)
+{
+	(void)v;
+	c->netdev = true;
+	return 0;
+}
+
 int conf_set_fsname(struct conf *c, const char *v)
 {
 	c->has_fsname = true;

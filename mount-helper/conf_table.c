@@ -30,6 +30,12 @@
 	{                                                                      \
 		.name = n, .what = CONF_IGNORE, .line_only = true              \
 	}
+/* mount(8)'s own, from which we learn something */
+#define HEED(n, setter)                                                        \
+	{                                                                      \
+		.name = n, .what = CONF_IGNORE, .set = setter,                 \
+		.line_only = true                                              \
+	}
 
 const struct conf_option conf_options[] = {
 	/* of a new pool */
@@ -102,7 +108,7 @@ const struct conf_option conf_options[] = {
 	IGNORE("nousers"),
 	IGNORE("group"),
 	IGNORE("owner"),
-	IGNORE("_netdev"),
+	HEED("_netdev", conf_set_netdev),
 	IGNORE("nofail"),
 	IGNORE("fail"),
 	IGNORE("silent"),
@@ -206,7 +212,7 @@ int conf_take(struct conf *c, const char *text)
 	if (o == NULL)
 		return unknown(c, text, (int)len);
 	if (o->what == CONF_IGNORE)
-		return 0;
+		return o->set != NULL ? o->set(c, value) : 0;
 	if ((o->what == CONF_VALUE && value == NULL) ||
 	    (o->set != NULL && value != NULL && *value == '\0'))
 		return conf_fail(c, "option '%s' needs a value: %s=...",

@@ -23,7 +23,8 @@
 #define ENDING_DURABLE_MS 300000
 #define RETRY_MS	  50
 #define GRACE_MS	  500
-#define HOSTS_MS	  5000 /* for a pool over several hosts to be whole */
+#define HOSTS_MS	  5000	/* for a pool over several hosts to be whole */
+#define BOOT_MS		  60000 /* as all begin; systemd waits for 90 s */
 #define HOSTS_RETRY_MS	  250
 
 /* What start_once() returns when it is worth another try. */
@@ -175,14 +176,39 @@ static int make(struct start *s, struct kv **out)
 	return rc;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Is it worth another try? At a boot the others' hosts may not even be up. */
+static bool may_come(const struct start *s, int rc)
+{
+	switch (rc) {
+	case -EAGAIN:
+	case -ECONNREFUSED:
+		return true;
+	case -EHOSTUNREACH:
+	case -ENETUNREACH:
+	case -EHOSTDOWN:
+	case -EIO: /* its nodes are not all there */
+	case -ETIMEDOUT:
+		return s->boot;
+	default:
+		return false;
+	}
+}
+
 /* At a boot all hosts begin at once: the pool may be whole in a moment. */
 static int join_hosts(struct start *s, struct kv **out)
 {
+	int64_t end = now_ms() + (s->boot ? BOOT_MS : HOSTS_MS);
 	int rc = join(s, out);
 
-	for (int ms = 0;
-	     ms < HOSTS_MS && (rc == -EAGAIN || rc == -ECONNREFUSED);
-	     ms += HOSTS_RETRY_MS) {
+	while (may_come(s, rc) && now_ms() < end) {
 		sleep_ms(HOSTS_RETRY_MS);
 		rc = join(s, out);
 	}

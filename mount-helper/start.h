@@ -12,6 +12,7 @@ struct start {
 	struct conf_pool *pool; /* its size is settled if it is made */
 	const struct kv_opts *kv;
 	bool named;	 /* join a living pool of that name; else it must end */
+	bool boot;	 /* a pool over several hosts may take a minute */
 	bool foreground; /* the supervisor then says things to stderr */
 	char *error;	 /* out: the cause and the remedy, one line */
 	size_t cap;	 /* of error */

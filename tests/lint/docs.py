@@ -76,7 +76,7 @@ def flags_of_aceso():
 
 def options_of_mounts():
     table = read("mount-helper", "conf_table.c")
-    known = set(re.findall(r'(?:VALUE|LINE|SWITCH|FORWARD|IGNORE)\("(\w[\w-]*)"', table))
+    known = set(re.findall(r'(?:VALUE|LINE|SWITCH|FORWARD|IGNORE|HEED)\("(\w[\w-]*)"', table))
     known |= set(re.findall(r'\.name = "(\w[\w-]*)"', table))
     values = set(re.findall(r'(?:VALUE|LINE)\("(\w[\w-]*)"', table)) | {"sync"}
     want(len(known) > 40, "conf_table.c: its options are not found")
@@ -89,7 +89,7 @@ def options_of_mounts():
     for name in re.findall(r"\*([a-z_][\w-]*)=", text) + re.findall(r"\b([\w-]+)=[A-Z]", help_text):
         want(name in known, f"aceso-fuse: {name}= is told, but is no option")
     # what the file may say: all but what is of one mount, and contraries
-    of_line = set(re.findall(r'(?:LINE|IGNORE)\("(\w[\w-]*)"', table)) | {"debug", "sloppy"}
+    of_line = set(re.findall(r'(?:LINE|IGNORE|HEED)\("(\w[\w-]*)"', table)) | {"debug", "sloppy"}
     contrary = set(re.findall(r'(?:SWITCH|FORWARD)\("(\w+)",\s*(?:\w+,\s*\w+,\s*)?"', table))
     text, example = page("aceso.conf"), read("packaging", "aceso.conf.example")
     for name in known - of_line - contrary:
