@@ -109,7 +109,7 @@ static int take_code(struct create *k)
 			return wrong("code", k->code, "--code 3+2");
 	} else {
 		c->m = c->nodes >= 5 ? 2 : 1;
-		c->k = c->nodes >= 5 ? 3 : c->nodes - c->m;
+		c->k = c->nodes >= 5 ? 3 : c->nodes > 2 ? c->nodes - 1 : 1;
 	}
 	if (c->k < 1 || c->nodes < c->k + c->m) {
 		say_err("code %u+%u needs at least %u nodes, and there are %u: "

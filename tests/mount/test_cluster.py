@@ -322,6 +322,7 @@ def test_create_says_what_to_do_next(cluster):
 @pytest.mark.parametrize("args, said", [
     (["--nodes", "a,b,c"], "already"),
     (["--nodes", "a,b", "--code", "3+2"], "at least 5 nodes"),
+    (["--nodes", "a"], "code 1+1 needs at least 2 nodes, and there are 1"),
     (["--nodes", "a,b c"], "--nodes"),
     (["--nodes", "a,b,c", "--code", "x"], "--code"),
     (["--nodes", "a,b,c", "--node-size", "1K"], "--node-size"),
