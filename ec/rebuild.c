@@ -17,6 +17,7 @@
  * never waited for, and no more than what comes in some hundredths of a second.
  */
 #define AHEAD_BLOCKS 4u
+#define LOST_UNKNOWN UINT32_MAX
 
 /* --- life ----------------------------------------------------------------- */
 
@@ -34,8 +35,9 @@ static int open_buffers(struct rebuild *r)
 	r->maps = malloc((size_t)g->k * map_bytes(r->a));
 	r->ops = calloc(2 * g->k + g->m, sizeof(*r->ops));
 	r->expect = calloc(g->blocks, sizeof(*r->expect));
+	r->beyond = calloc(g->blocks, sizeof(*r->beyond));
 	if (r->sum_buf == NULL || r->piece == NULL || r->maps == NULL ||
-	    r->ops == NULL || r->expect == NULL)
+	    r->ops == NULL || r->expect == NULL || r->beyond == NULL)
 		return -ENOMEM;
 	return bits_open(&r->owed, g->blocks);
 }
@@ -66,6 +68,7 @@ void rebuild_close(struct rebuild *r)
 	if (r == NULL)
 		return;
 	bits_close(&r->owed);
+	free(r->beyond);
 	free(r->expect);
 	free(r->ops);
 	free(r->maps);
@@ -287,6 +290,41 @@ static void expect(struct rebuild *r, uint32_t bytes)
 	pthread_mutex_unlock(&r->a->lock);
 }
 
+/* What is not to be had of the block at hand, as struct rebuild keeps it. What
+ * a parity lacks is counted where it was written. */
+static uint32_t what_is_lost(const struct rebuild *r)
+{
+	const struct block_rec *rec = look_rec(&r->look, r->at.role);
+	uint64_t dead = (uint64_t)rec->dead * GROUP_UNIT_BYTES;
+
+	if (r->at.parity >= 0)
+		return 0;
+	if (r->look.leader < 0)
+		return LOST_UNKNOWN;
+	return rec->used > dead ? (uint32_t)(rec->used - dead) + 1 : 0;
+}
+
+/* @what is lost of the block at hand. */
+static void note_lost(struct rebuild *r, uint32_t what)
+{
+	uint32_t *was = &r->beyond[r->at.block];
+	struct rebuild_progress *sum = &r->sum;
+
+	pthread_mutex_lock(&r->a->lock);
+	sum->unknown_blocks -= *was == LOST_UNKNOWN;
+	sum->unknown_blocks += what == LOST_UNKNOWN;
+	if (*was != 0 && *was != LOST_UNKNOWN) {
+		sum->lost_blocks--;
+		sum->lost_bytes -= *was - 1;
+	}
+	if (what != 0 && what != LOST_UNKNOWN) {
+		sum->lost_blocks++;
+		sum->lost_bytes += what - 1;
+	}
+	*was = what;
+	pthread_mutex_unlock(&r->a->lock);
+}
+
 /* It is done, or with @left some of its roles are. */
 static void block_ends(struct rebuild *r, bool left)
 {
@@ -294,6 +332,7 @@ static void block_ends(struct rebuild *r, bool left)
 
 	if (r->take == 0)
 		expect(r, 0); /* it was here, or is gone */
+	note_lost(r, 0);
 	pthread_mutex_lock(&r->a->lock);
 	r->sum.done_bytes += *e;
 	if (!left) {
@@ -304,6 +343,7 @@ static void block_ends(struct rebuild *r, bool left)
 	pthread_mutex_unlock(&r->a->lock);
 	r->on = false;
 	r->waits = 0;
+	r->not_yet = false;
 }
 
 /* The block at hand must wait. 1: others may not need to. */
@@ -317,6 +357,11 @@ static int block_waits(struct rebuild *r, int why)
 	}
 	if (r->at.parity < 0)
 		data_drop(r);
+	if (why == -EIO) {
+		expect(r, 0);
+		note_lost(r, what_is_lost(r));
+	}
+	r->not_yet |= why == -EAGAIN;
 	r->on = false;
 	pthread_mutex_lock(&r->a->lock);
 	left = r->owed.n;
@@ -324,6 +369,9 @@ static int block_waits(struct rebuild *r, int why)
 	if ((why == -EAGAIN || why == -EIO) && ++r->waits < left)
 		return 1;
 	r->waits = 0;
+	if (why == -EIO && r->not_yet)
+		why = -EAGAIN;
+	r->not_yet = false;
 	return why;
 }
 
@@ -352,8 +400,10 @@ static int step(struct rebuild *r, uint32_t bytes)
 		block_ends(r, false);
 	if (rc == 1 && look)
 		expect(r, r->end);
-	if (rc == 1 && look && !r->surveyed && !r->wanted)
-		r->on = false; /* in the next round */
+	if (rc == 1 && look && !r->surveyed && !r->wanted) {
+		r->on = false; /* in the next round: */
+		r->waits = 0;  /* that others wait is not all there is */
+	}
 	return 1;
 }
 

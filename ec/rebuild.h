@@ -37,7 +37,9 @@ void rebuild_set_up(struct rebuild *r, uint64_t up);
  * all is here; or why all that is left must wait, to be tried again later:
  *   -EAGAIN     blocks are still open, or orphans not settled, elsewhere
  *   -EHOSTDOWN, -ETIMEDOUT  a node failed: learn the view
- *   -EIO        more members of a stripe are away than its code can bear
+ *   -EIO        more members of a stripe are away than its code can bear: that
+ *               is so of all that is left (rebuild_progress() tells how much),
+ *               until another member is up
  *   -EBADMSG    a record elsewhere makes no sense
  *   -ENOMEM. */
 int rebuild_work(struct rebuild *r, uint32_t bytes);
@@ -57,6 +59,10 @@ struct rebuild_progress {
 	uint64_t done_blocks, total_blocks; /* the same, empty ones too */
 	uint64_t read_bytes;		    /* fetched from others, so far */
 	uint64_t kept_bytes;		    /* were here still (former.h) */
+	/* Of the data blocks that were tried in vain, as too many members are
+	 * away: what was written in them and not obsolete; and how many of them
+	 * are on nobody's records any more, and may have held anything. */
+	uint64_t lost_bytes, lost_blocks, unknown_blocks;
 	bool done;
 };
 void rebuild_progress(struct rebuild *r, struct rebuild_progress *out);

@@ -45,10 +45,13 @@ struct rebuild {
 	struct bits owed; /* blocks; under alloc's lock, as is: */
 	struct rebuild_progress sum;
 	uint32_t *expect; /* [blocks] bytes, as far as they are known */
+	/* [blocks] bytes in sum.lost_bytes + 1, or LOST_UNKNOWN; 0: not lost */
+	uint32_t *beyond;
 	uint32_t cursor;
 	bool surveyed;	/* all were looked at once */
 	bool wanted;	/* the block at hand goes first */
 	uint32_t waits; /* blocks in a row that had to */
+	bool not_yet;	/* one of them for something that others do */
 
 	/* the block at hand */
 	bool on;

@@ -45,7 +45,7 @@ static void look_role(struct rebuild *r, uint32_t i)
 	if (!rebuild_behind(r, &at))
 		return;
 	if ((r->lost >> i & 1) != 0)
-		r->pending = -EIO;
+		r->pending = r->pending != 0 ? r->pending : -EIO;
 	else if (look_settled(&r->look, i))
 		r->take |= 1u << i;
 	else

@@ -10,7 +10,7 @@
 #include "kv/view.h"
 
 #define PROTO_MAGIC   0x4f534341u
-#define PROTO_VERSION 8u
+#define PROTO_VERSION 9u
 
 enum proto_role { PROTO_CLIENT = 1, PROTO_NODE, PROTO_COORD, PROTO_TOOL };
 
@@ -218,9 +218,13 @@ struct proto_restore {
 };
 
 struct proto_restored {
-	uint32_t done; /* 1: all that the code could give back is here */
-	uint32_t lost; /* blocks that it could not */
+	uint32_t done;	/* 1: all of it is here */
+	uint32_t ended; /* 1: what is not cannot be had from who is up */
 	uint64_t bytes_done, bytes_total;
+	uint64_t bytes_kept;	 /* of those done: were here still */
+	uint64_t bytes_lost;	 /* that cannot be had, as far as is known */
+	uint32_t blocks_lost;	 /* in so many blocks */
+	uint32_t blocks_unknown; /* and in these nobody knows what was */
 };
 
 /* A client reads this block of a node that is COMING, the hard way. */

@@ -74,7 +74,13 @@ static void print_durable(const json_t *o)
 static void print_recovery(const struct look *l, const json_t *r)
 {
 	const char *tier = cmd_text(r, "tier");
+	char lost[SIZE_TEXT_BYTES], unknown[SIZE_TEXT_BYTES];
 
+	if (cmd_number(r, "lost") + cmd_number(r, "unknown") != 0)
+		printf("lost        %s%s%s cannot be brought back; of blocks "
+		       "of %s nobody knows what they held\n",
+		       paint(l, "lost"), size_text(cmd_number(r, "lost"), lost),
+		       plain(l), size_text(cmd_number(r, "unknown"), unknown));
 	if (strcmp(tier, "none") != 0)
 		printf("recovery    %s%s%s are being brought back\n",
 		       paint(l, "coming"),
@@ -132,6 +138,17 @@ static void print_bar(const json_t *r)
 	putchar('\n');
 }
 
+/* It had been away and came back itself. */
+static void print_kept(const json_t *r)
+{
+	char kept[SIZE_TEXT_BYTES], fetched[SIZE_TEXT_BYTES];
+
+	if (cmd_number(r, "kept") != 0)
+		printf("      came back with %s of its blocks, fetched %s\n",
+		       size_text(cmd_number(r, "kept"), kept),
+		       size_text(cmd_number(r, "fetched"), fetched));
+}
+
 /* Of a pool over several hosts: where it is, and over what it is reached. */
 static void print_way(const json_t *n)
 {
@@ -158,6 +175,7 @@ static void print_node(const struct look *l, const json_t *n)
 	putchar('\n');
 	if (json_object_get(n, "recovery") != NULL)
 		print_bar(json_object_get(n, "recovery"));
+	print_kept(json_object_get(n, "restored"));
 }
 
 /* Shards that are where they should be are not worth a line. */

@@ -8,8 +8,10 @@
  *
  * Nobody sees two processes of an id as one: each client and node says that it
  * is in a view where the last one is DOWN before the next one is let in. When
- * more nodes are away than the code bears, nobody is let in any more: there is
- * nothing to restore from. */
+ * more nodes are away than the code bears, new ones are let in all the same:
+ * not every stripe has all of them, and what is written now is on them. They
+ * stay COMING while there is a block that they cannot have (-EIO in
+ * ec/rebuild.h), and say how much that is. */
 #include <errno.h>
 #include <string.h>
 
@@ -29,7 +31,7 @@ unsigned coord_away(const struct coord *c)
 static bool may_come(struct coord *c, uint32_t id)
 {
 	return c->node[id].came && c->view.node[id] == VIEW_NODE_DOWN &&
-	       coord_away(c) <= c->view.m && coord_settled(c, c->barrier);
+	       coord_settled(c, c->barrier);
 }
 
 /* Whose turn it is, and where it is; false: nobody's. */

@@ -377,11 +377,16 @@ bool coord_durable_waited_for(const struct coord *c)
 	       !TAILQ_EMPTY(&c->durable.waiters);
 }
 
-/* A shard that is lost stays so; and nobody is let in when too much is away. */
+/* A shard that is lost stays so, and so does a block that a new node cannot
+ * have; and when too much is away there are such, as a rule. */
 bool coord_durable_hopeless(const struct coord *c)
 {
 	for (uint32_t s = 0; s < c->view.nodes; s++)
 		if (c->view.shard[s] == VIEW_SHARD_LOST)
+			return true;
+	for (uint32_t id = 0; id < c->view.nodes; id++)
+		if (c->view.node[id] == VIEW_NODE_COMING &&
+		    c->node[id].restored.ended)
 			return true;
 	return view_down(&c->view) > c->view.m;
 }

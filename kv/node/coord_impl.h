@@ -433,6 +433,8 @@ void coord_status_drop(struct coord *c); /* at the end: answer all */
  * is COMING, has of it. NULL: no memory. */
 struct json_t *coord_recovery_json(const struct coord *c);
 struct json_t *coord_coming_json(const struct coord *c, uint32_t id);
+/* What it was given back when it took its place; it is up. */
+struct json_t *coord_restored_json(const struct coord *c, uint32_t id);
 
 /* --- coord_sweep.c -------------------------------------------------------- */
 

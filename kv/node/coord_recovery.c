@@ -6,6 +6,7 @@
 
 struct recovery {
 	uint64_t done, total, rate; /* bytes; a second */
+	uint64_t lost, unknown;	    /* bytes */
 };
 
 static void add_recovery(struct recovery *sum, const struct recovery *r)
@@ -13,17 +14,25 @@ static void add_recovery(struct recovery *sum, const struct recovery *r)
 	sum->done += r->done;
 	sum->total += r->total;
 	sum->rate += r->rate;
+	sum->lost += r->lost;
+	sum->unknown += r->unknown;
 }
 
 static struct recovery node_recovery(const struct coord *c, uint32_t id)
 {
 	const struct coord_node *node = &c->node[id];
+	const struct proto_restored *is = &node->restored;
 
 	if (c->view.node[id] != VIEW_NODE_COMING)
 		return (struct recovery){0};
-	return (struct recovery){.done = node->restored.bytes_done,
-				 .total = node->restored.bytes_total,
-				 .rate = node->rate};
+	return (struct recovery){
+		.done = is->bytes_done,
+		.total = is->bytes_total,
+		.rate = is->ended ? 0 : node->rate,
+		.lost = is->bytes_lost,
+		.unknown = (uint64_t)is->blocks_unknown *
+			   coord_group(c)->block_bytes,
+	};
 }
 
 /* Seconds until it is done; -1: nobody knows. */
@@ -38,9 +47,11 @@ static json_int_t time_left(const struct recovery *r)
 
 static json_t *recovery_json(const struct recovery *r)
 {
-	return json_pack("{s:I, s:I, s:I, s:I}", "done", (json_int_t)r->done,
-			 "total", (json_int_t)r->total, "rate",
-			 (json_int_t)r->rate, "seconds_left", time_left(r));
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "done",
+			 (json_int_t)r->done, "total", (json_int_t)r->total,
+			 "rate", (json_int_t)r->rate, "seconds_left",
+			 time_left(r), "lost", (json_int_t)r->lost, "unknown",
+			 (json_int_t)r->unknown);
 }
 
 static bool index_is_away(const struct coord *c, struct recovery *sum)
@@ -61,6 +72,25 @@ static bool index_is_away(const struct coord *c, struct recovery *sum)
 	return away;
 }
 
+/* Of some node that is coming there is more to be had, or it is not known. */
+static bool blocks_are_away(const struct coord *c)
+{
+	for (uint32_t id = 0; id < c->view.nodes; id++)
+		if (c->view.node[id] == VIEW_NODE_COMING &&
+		    !c->node[id].restored.ended)
+			return true;
+	return false;
+}
+
+json_t *coord_restored_json(const struct coord *c, uint32_t id)
+{
+	const struct proto_restored *is = &c->node[id].restored;
+
+	return json_pack("{s:I, s:I}", "kept", (json_int_t)is->bytes_kept,
+			 "fetched",
+			 (json_int_t)(is->bytes_done - is->bytes_kept));
+}
+
 json_t *coord_coming_json(const struct coord *c, uint32_t id)
 {
 	struct recovery r = node_recovery(c, id);
@@ -76,8 +106,8 @@ json_t *coord_recovery_json(const struct coord *c)
 
 	if (index_is_away(c, &sum)) {
 		tier = "index";
-	} else if (view_members(&c->view) != view_up(&c->view)) {
-		tier = "blocks";
+	} else {
+		tier = blocks_are_away(c) ? "blocks" : "none";
 		for (uint32_t id = 0; id < c->view.nodes; id++) {
 			struct recovery one = node_recovery(c, id);
 

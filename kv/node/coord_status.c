@@ -124,6 +124,8 @@ static json_t *node_json(const struct coord *c, uint32_t id)
 	put_way(o, node);
 	if (c->view.node[id] == VIEW_NODE_COMING)
 		json_object_set_new(o, "recovery", coord_coming_json(c, id));
+	else if (up && node->restored.done)
+		json_object_set_new(o, "restored", coord_restored_json(c, id));
 	return o;
 }
 

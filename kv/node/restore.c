@@ -17,12 +17,16 @@
 #include "kv/node/node_impl.h"
 
 #define RESTORE_RETRY_NS UINT64_C(5000000) /* what must wait: next try */
-#define BUSY_NS		 UINT64_C(100000000)
-#define IDLE_PART	 7u
+/* What is lost: nobody but a member that comes to be up can change that, and
+ * then it is tried at once. */
+#define RESTORE_LOST_NS UINT64_C(2000000000)
+#define BUSY_NS		UINT64_C(100000000)
+#define IDLE_PART	7u
 
 struct restore {
 	/* under the node's lock */
 	bool asked, done;
+	bool ended;		 /* nothing more can be had from who is up */
 	struct rebuild *rebuild; /* made and closed by the worker */
 	struct rebuild_progress sum;
 	uint64_t asks; /* of clients, counted */
@@ -64,8 +68,13 @@ int restore_ask(struct node *n, const struct proto_restore *rq,
 	node_kick(n);
 	*out = (struct proto_restored){
 		.done = r->done || v->node[n->id] == VIEW_NODE_UP,
+		.ended = r->ended,
 		.bytes_done = r->sum.done_bytes,
 		.bytes_total = r->sum.total_bytes,
+		.bytes_kept = r->sum.kept_bytes,
+		.bytes_lost = r->sum.lost_bytes,
+		.blocks_lost = (uint32_t)r->sum.lost_blocks,
+		.blocks_unknown = (uint32_t)r->sum.unknown_blocks,
 	};
 	return 0;
 }
@@ -92,11 +101,16 @@ void restore_busy(struct node *n)
 static bool restore_goes(struct node *n)
 {
 	struct restore *r = n->restore;
+	uint64_t up = r->up;
 	bool goes;
 
 	pthread_mutex_lock(&n->lock);
 	goes = r->asked && !r->done;
 	r->up = goes ? view_up(&n->view.view) : 0;
+	if (r->up != up) {
+		r->again_ns = 0;
+		r->ended = false;
+	}
 	if (r->rebuild != NULL && goes)
 		rebuild_set_up(r->rebuild, r->up);
 	pthread_mutex_unlock(&n->lock);
@@ -180,6 +194,29 @@ static uint64_t restore_pause(struct node *n, uint64_t from)
 	return now + wait;
 }
 
+/* Said once, and kept for who asks. */
+static void restore_ends(struct node *n)
+{
+	struct restore *r = n->restore;
+
+	if (!r->ended)
+		LOG(LOG_ERROR,
+		    "memory node %u: what can be had is brought back; %" PRIu64
+		    " MiB in %" PRIu64 " blocks cannot, and of %" PRIu64
+		    " nobody knows what they held: too many members are away",
+		    n->id, (r->sum.lost_bytes + (1 << 20) - 1) >> 20,
+		    r->sum.lost_blocks, r->sum.unknown_blocks);
+	pthread_mutex_lock(&n->lock);
+	r->ended = true;
+	pthread_mutex_unlock(&n->lock);
+}
+
+/* When it is to be tried again. */
+static uint64_t restore_wait(int why)
+{
+	return why == -EIO ? RESTORE_LOST_NS : RESTORE_RETRY_NS;
+}
+
 static int restore_slice(struct node *n)
 {
 	struct restore *r = n->restore;
@@ -191,7 +228,9 @@ static int restore_slice(struct node *n)
 		rc = rebuild_work(r->rebuild, NODE_SLICE_BYTES);
 	if (r->rebuild != NULL)
 		restore_publish(n, rc == 0);
-	r->again_ns = rc < 0 ? fab_now(n->fab) + RESTORE_RETRY_NS
+	if (rc == -EIO)
+		restore_ends(n);
+	r->again_ns = rc < 0 ? fab_now(n->fab) + restore_wait(rc)
 			     : restore_pause(n, from);
 	return rc;
 }

@@ -4,7 +4,8 @@ import errno
 import os
 import time
 
-from conftest import aceso, says_lost, wait_for
+import pytest
+from conftest import Pool, aceso, need_fuse, of_pool, says_lost, wait_for
 
 AT_ONCE = 3  # seconds; the deadline of an operation is 30
 
@@ -50,3 +51,56 @@ def test_only_what_is_lost_is_lost(pool):
         assert v is None or key(pool, "get", f"new{i}").strip() == f"n{i}"
     assert aceso("-p", pool.name, "status", check=False).returncode == 2
     assert aceso("-p", pool.name, "status", check=False).stdout.count("lost") >= 2
+
+
+@pytest.fixture
+def alive_pool():
+    need_fuse()
+    made = Pool(options="respawn=yes")
+    yield made
+    made.close()
+    assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
+
+
+def cpu(pids):
+    """Seconds that they have used."""
+    ticks = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat") as f:
+            ticks += sum(int(n) for n in f.read().rpartition(")")[2].split()[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@says_lost
+def test_recovery_ends_when_a_third_dies(alive_pool):
+    """Two are being rebuilt when a third dies: it is replaced as they are, what
+    can be had is brought back, and then they rest and say what could not."""
+    pool = alive_pool
+    for i in range(60):
+        with open(f"{pool.dir}/f{i}", "wb") as f:
+            f.write(b"%02d" % i * 1000000)
+    for node in (1, 2):
+        pool.shoot(node)
+    assert wait_for(lambda: all(pool.status()["nodes"][n]["state"] == "coming"
+                                for n in (1, 2)), 20, 0.01), pool.status()["nodes"]
+    pool.shoot(3)
+    assert wait_for(lambda: [n["state"] for n in pool.status()["nodes"]] ==
+                    ["up", "coming", "coming", "coming", "up"], 20), pool.status()["nodes"]
+    assert wait_for(lambda: pool.status()["recovery"]["tier"] == "none", 60), pool.status()
+    now = pool.status()
+    lost = now["recovery"]["lost"]
+    assert now["redundancy"] == "lost"
+    assert 0 < lost <= 60 * 2000000 * 2
+    assert lost == sum(n["recovery"]["lost"] for n in now["nodes"] if "recovery" in n)
+    assert now["recovery"]["done"] == now["recovery"]["total"]
+    text = aceso("-p", pool.name, "status", check=False).stdout
+    assert "cannot be brought back" in text, text
+    pids = [n["pid"] for n in now["nodes"]]
+    before, begin = cpu(pids), time.monotonic()
+    time.sleep(3)
+    share = (cpu(pids) - before) / (time.monotonic() - begin)
+    print(f"{lost} bytes lost; at rest {share:.3f} of a processor")
+    assert share < 0.25, "they try and try"
+    seen = [content(f"{pool.dir}/f{i}") for i in range(60)]
+    assert all(v is None or v == b"%02d" % i * 1000000 for i, v in enumerate(seen))
+    assert any(v is None for v in seen)

@@ -54,7 +54,7 @@ def test_status_tells_of_it(alive_pool):
     with open(os.path.join(pool.dir, "f"), "wb") as f:
         f.write(os.urandom(100 << 20))
     assert pool.status()["recovery"] == {"tier": "none", "done": 0, "total": 0, "rate": 0,
-                                         "seconds_left": -1}
+                                         "seconds_left": -1, "lost": 0, "unknown": 0}
     pool.shoot(1)
     seen, texts = {}, []
     end = time.monotonic() + 60 * SLOW
