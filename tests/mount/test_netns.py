@@ -144,6 +144,8 @@ def test_a_host_that_comes_back_keeps_its_memory(cluster, rng):
     assert wait_for(lambda: "is caught up" in host.log()[said:], 60), host.log()[said:]
     found = re.search(r"caught up: (\d+) MiB kept, (\d+) MiB fetched", host.log()[said:])
     assert int(found[1]) > 0, host.log()[said:]
+    told = cluster.status()["nodes"][3]["restored"]
+    assert [told["kept"] >> 20, told["fetched"] >> 20] == [int(found[1]), int(found[2])]
     assert set(host.pids()) == pids
     for at in (0, 2):  # what it kept is what is there now
         cluster.host[at].cut()

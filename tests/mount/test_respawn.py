@@ -74,7 +74,9 @@ def test_status_tells_of_it(alive_pool):
     if any("coming" in t for t in texts):
         assert any("% " in t for t in texts), texts
     assert pool.full()
-    assert "recovery" not in pool.status()["nodes"][1]
+    now = pool.status()["nodes"]
+    assert "recovery" not in now[1] and "restored" not in now[0]
+    assert now[1]["restored"]["kept"] == 0 < now[1]["restored"]["fetched"]
 
 
 def test_two_at_once(alive_pool, seed):
