@@ -629,19 +629,29 @@ static bool shards_serve(struct cluster *c)
 	return true;
 }
 
-static bool nodes_rest(struct cluster *c)
+static bool nodes_know(struct cluster *c)
 {
-	struct proto_stats st;
 	struct view v;
 	uint32_t id;
 
 	coord_view(c->coord, &v);
+	for (id = 0; id < c->o.nodes; id++)
+		if (!c->node[id].killed &&
+		    node_epoch(c->node[id].node) < v.epoch)
+			return false;
+	return true;
+}
+
+static bool all_is_folded(struct cluster *c)
+{
+	struct proto_stats st;
+	uint32_t id;
+
 	for (id = 0; id < c->o.nodes; id++) {
 		if (c->node[id].killed)
 			continue;
 		node_stats(c->node[id].node, &st);
-		if (st.fold_backlog != 0 ||
-		    node_epoch(c->node[id].node) < v.epoch)
+		if (st.fold_backlog != 0)
 			return false;
 	}
 	return true;
@@ -669,11 +679,12 @@ static void print_unsettled(struct cluster *c)
 	}
 }
 
-void cluster_settle(struct cluster *c)
+static void settle(struct cluster *c, bool at_work)
 {
 	uint64_t end = fab_now(c->probe) + CLUSTER_SETTLE_NS;
 
-	while (!shards_serve(c) || !nodes_rest(c)) {
+	while (!shards_serve(c) || !nodes_know(c) ||
+	       !(at_work || all_is_folded(c))) {
 		if (fab_now(c->probe) > end) {
 			print_unsettled(c);
 			cluster_show_moving(c);
@@ -681,6 +692,16 @@ void cluster_settle(struct cluster *c)
 		}
 		cluster_sleep(c, CLUSTER_TICK_NS);
 	}
+}
+
+void cluster_settle(struct cluster *c)
+{
+	settle(c, false);
+}
+
+void cluster_settle_at_work(struct cluster *c)
+{
+	settle(c, true);
 }
 
 /* --- looking in ----------------------------------------------------------- */

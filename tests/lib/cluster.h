@@ -122,6 +122,9 @@ void cluster_respawn(struct cluster *c, uint64_t ns);
  * folded what it had to, and those that were replaced (or are to be, by
  * respawn_ns) are UP and serve their own shards. Fails after 30 s. */
 void cluster_settle(struct cluster *c);
+/* The same while clients write: what is young rests (ec/fold.h), so there is
+ * always something that is not folded yet. */
+void cluster_settle_at_work(struct cluster *c);
 void cluster_sleep(struct cluster *c, uint64_t ns);
 
 struct node *cluster_node(struct cluster *c, uint32_t id); /* NULL: killed */

@@ -219,7 +219,7 @@ static void world(struct cluster *c, void *arg)
 		cut_off(c, id, a);
 		if (round == 0 && roll(a, 4) == 0)
 			cut_off(c, id, a); /* half-way, once more */
-		cluster_settle(c);
+		cluster_settle_at_work(c);
 		count(c, id);
 		pause_all(c, a, ACTORS, true);
 		check_all(a->kv, a, ACTORS);
