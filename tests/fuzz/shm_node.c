@@ -61,19 +61,12 @@ static void set_up(void)
 
 static void send_all(int s, const uint8_t *data, size_t size)
 {
+	const uint8_t *message;
 	uint16_t len;
 
-	while (size >= sizeof(len)) {
-		memcpy(&len, data, sizeof(len));
-		data += sizeof(len);
-		size -= sizeof(len);
-		if (len > size)
-			len = (uint16_t)size;
-		if (send(s, data, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+	while (wire_next(&data, &size, &message, &len))
+		if (send(s, message, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 			return;
-		data += len;
-		size -= len;
-	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

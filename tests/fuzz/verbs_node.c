@@ -236,18 +236,11 @@ static void greet(struct verbs_server *s, struct pair *p, enum verbs_kind kind)
 static void talk(struct verbs_server *s, struct pair *p, const uint8_t *data,
 		 size_t size)
 {
+	const uint8_t *message;
 	uint16_t len;
 
-	while (size >= sizeof(len)) {
-		memcpy(&len, data, sizeof(len));
-		data += sizeof(len);
-		size -= sizeof(len);
-		if (len > size)
-			len = (uint16_t)size;
-		say(s, p, data, len);
-		data += len;
-		size -= len;
-	}
+	while (wire_next(&data, &size, &message, &len))
+		say(s, p, message, len);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -41,6 +41,24 @@ static inline void *wire_region(void)
 	return all + WIRE_REGION;
 }
 
+/* The messages of an input: each its length (2), then so many bytes; the last
+ * one may be cut short. Take the next one off *@data; false: there is none. */
+static inline bool wire_next(const uint8_t **data, size_t *size,
+			     const uint8_t **message, uint16_t *len)
+{
+	if (*size < sizeof(*len))
+		return false;
+	memcpy(len, *data, sizeof(*len));
+	*data += sizeof(*len);
+	*size -= sizeof(*len);
+	if (*len > *size)
+		*len = (uint16_t)*size;
+	*message = *data;
+	*data += *len;
+	*size -= *len;
+	return true;
+}
+
 /* Something happens within five seconds. libFuzzer's timer does not count. */
 static inline bool wire_wait(struct pollfd *p)
 {
