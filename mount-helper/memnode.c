@@ -190,6 +190,7 @@ static int open_node(struct memnode *m)
 		.on_stop = on_stop,
 		.threads = true,
 		.ckpt_ms = m->opts->ckpt_ms,
+		.rest_ms = NODE_REST_MS,
 	};
 
 	return node_open(&o, &m->node);

@@ -178,10 +178,12 @@ static uint32_t reserve_of(const struct group *g)
 	return (uint32_t)(reserve < led / 4 ? reserve : led / 4);
 }
 
-static uint32_t rest_of(const struct group *g)
+static uint32_t rest_of(const struct node *n)
 {
-	uint32_t part = g->deltas / 2;
+	uint32_t part = node_group(n)->deltas / 2;
 
+	if (n->opts.rest_ms == 0)
+		return 0;
 	return part < NODE_REST_BLOCKS ? part : NODE_REST_BLOCKS;
 }
 
@@ -196,8 +198,8 @@ static int open_alloc(struct node *n)
 		.reserve = n->reserve,
 		.hold = n->opts.disk != NULL,
 		.former = n->opts.former,
-		.rest = rest_of(node_group(n)),
-		.rest_ns = NODE_REST_NS,
+		.rest = rest_of(n),
+		.rest_ns = n->opts.rest_ms * UINT64_C(1000000),
 	};
 
 	return alloc_open(&o, &n->alloc);

@@ -53,7 +53,11 @@ struct node_opts {
 	/* The least time from a checkpoint of a shard to the next; 0: none are
 	 * made (but others' are kept). */
 	uint32_t ckpt_ms;
+	/* How long sealed blocks rest before they are folded (ec/fold.h), if
+	 * they are not many; 0: they do not. */
+	uint32_t rest_ms;
 };
+#define NODE_REST_MS 1000u /* rest_ms, where nobody says otherwise */
 
 /* Format the region, or take it as it is, and serve it. Errors: -EINVAL the
  * layout makes no sense or the region is not as was said; those of

@@ -28,10 +28,9 @@ struct durable;	   /* durable checkpoints: durable.c */
 #define NODE_CALL_NS UINT64_C(1000000000)
 /* What failed (a peer that is not there yet) is tried again after this. */
 #define NODE_RETRY_NS UINT64_C(20000000)
-/* Sealed blocks that rest (ec/fold.h): so many, half of the delta blocks at
- * most, so long. */
+/* Sealed blocks that rest (rest_ms): so many, half of the delta blocks at
+ * most. */
 #define NODE_REST_BLOCKS 64u
-#define NODE_REST_NS	 UINT64_C(1000000000)
 #define NODE_COOL_NS	 UINT64_C(10000000000) /* nothing written for so long */
 #define NODE_NEVER	 UINT64_MAX
 

@@ -209,7 +209,8 @@ static void start_node(struct cluster *c, uint32_t id)
 	struct node_opts o = {.super = c->super,
 			      .net = open_net,
 			      .arg = cn,
-			      .ckpt_ms = c->o.ckpt_ms};
+			      .ckpt_ms = c->o.ckpt_ms,
+			      .rest_ms = c->o.rest_ms};
 	char name[16];
 
 	cn->c = c;
@@ -692,6 +693,13 @@ static void settle(struct cluster *c, bool at_work)
 		}
 		cluster_sleep(c, CLUSTER_TICK_NS);
 	}
+}
+
+uint32_t cluster_rest_ms(uint64_t seed)
+{
+	static const uint32_t ms[] = {0, 1, 20, 1000, 0};
+
+	return ms[seed % 5];
 }
 
 void cluster_settle(struct cluster *c)

@@ -50,6 +50,7 @@ struct cluster_opts {
 	uint32_t lease_ms;    /* 0: the default */
 	uint32_t settle_ms;   /* of coord_opts; 0: the default */
 	uint32_t ckpt_ms;     /* of node_opts; 0: no checkpoints */
+	uint32_t rest_ms;     /* of node_opts; 0: sealed is folded at once */
 	/* of coord_opts; NULL: late clients cannot be ended */
 	int (*kill_client)(void *arg, int32_t pid);
 	void *kill_arg;
@@ -73,6 +74,10 @@ struct cluster_opts {
 	struct coord_counters counters;
 	uint32_t durable_ms;
 };
+
+/* rest_ms as @seed says: at once, or after a moment, or longer than the world
+ * lasts, so that deaths meet blocks in all states. */
+uint32_t cluster_rest_ms(uint64_t seed);
 
 /* Build a pool, run @body, take the pool down. In SIM @body runs in a fiber
  * and may block in store operations. */

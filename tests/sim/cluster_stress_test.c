@@ -249,7 +249,8 @@ static void test_stress(void **state)
 	for (seed = seeds.first; seed <= seeds.last; seed++) {
 		struct cluster_opts o = {.mode = CLUSTER_SIM,
 					 .seed = seed,
-					 .ckpt_ms = (uint32_t)seed % 3 * 10};
+					 .ckpt_ms = (uint32_t)seed % 3 * 10,
+					 .rest_ms = cluster_rest_ms(seed)};
 
 		seeds_tell(seed);
 		cluster_run(&o, stress, NULL);

@@ -308,7 +308,8 @@ static void run_seed(uint64_t seed)
 				 .seed = seed,
 				 .usable = 16u << 20,
 				 .op_timeout_ms = TIMEOUT_MS,
-				 .ckpt_ms = (uint32_t)seed % 3 * 10};
+				 .ckpt_ms = (uint32_t)seed % 3 * 10,
+				 .rest_ms = cluster_rest_ms(seed)};
 	struct world *w = calloc(1, sizeof(*w));
 
 	assert_non_null(w);

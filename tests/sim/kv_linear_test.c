@@ -412,7 +412,8 @@ static void every_history_has_an_explanation(void **state)
 		struct cluster_opts o = {.mode = CLUSTER_SIM,
 					 .seed = seed,
 					 .slots = 400,
-					 .ckpt_ms = (uint32_t)seed % 4};
+					 .ckpt_ms = (uint32_t)seed % 4,
+					 .rest_ms = cluster_rest_ms(seed)};
 
 		seeds_tell(seed);
 		cluster_run(&o, race, &out);
@@ -437,7 +438,8 @@ static void so_it_has_when_links_are_cut(void **state)
 					 .store = &disk,
 					 .lease_ms = 100,
 					 .op_timeout_ms = 3000,
-					 .ckpt_ms = (uint32_t)seed % 4};
+					 .ckpt_ms = (uint32_t)seed % 4,
+					 .rest_ms = cluster_rest_ms(seed)};
 
 		memset(&disk, 0, sizeof(disk));
 		seeds_tell(seed);
@@ -588,7 +590,8 @@ static void no_money_is_made_or_lost(void **state)
 		struct cluster_opts o = {.mode = CLUSTER_SIM,
 					 .seed = seed,
 					 .slots = 400,
-					 .ckpt_ms = (uint32_t)seed % 4};
+					 .ckpt_ms = (uint32_t)seed % 4,
+					 .rest_ms = cluster_rest_ms(seed)};
 
 		seeds_tell(seed);
 		cluster_run(&o, bank_day, &total);

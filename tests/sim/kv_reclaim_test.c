@@ -281,6 +281,7 @@ static void each_seed(void (*body)(struct cluster *c, void *arg), uint32_t kill)
 				.usable = USABLE,
 				.slots = SLOTS,
 				.clients = 1,
+				.rest_ms = cluster_rest_ms(seed),
 			},
 			body, &kill);
 	}

@@ -241,7 +241,8 @@ static void play(uint64_t seed)
 				 .remote = true,
 				 .store = &disk,
 				 .op_timeout_ms = 20000,
-				 .lease_ms = LEASE};
+				 .lease_ms = LEASE,
+				 .rest_ms = cluster_rest_ms(seed)};
 
 	print_message("seed %llu\n", (unsigned long long)seed);
 	memset(&disk, 0, sizeof(disk));

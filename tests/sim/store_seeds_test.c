@@ -281,6 +281,7 @@ static void run_seed(uint64_t seed)
 	if (seed % 5 == 2)
 		w->drop_permille = 20;
 	o.ckpt_ms = (uint32_t)(seed % 7) * 5; /* 0: none */
+	o.rest_ms = cluster_rest_ms(seed);
 	if (seed % 7 >= 4) {
 		o.respawn_ns = MS / 2;
 		w->replaced = true;
