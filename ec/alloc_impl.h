@@ -278,6 +278,13 @@ int copy_release(struct alloc *a, struct fab *f, const struct alloc_at *at);
  * held. */
 bool copy_next(struct alloc *a, struct alloc_at *at, struct block_rec *rec);
 
+/* --- fold_void.c ---------------------------------------------------------- */
+
+/* Is the orphan @at, whose record is @here, another's on its data node, which
+ * is up? 1: it was, and is wholly obsolete now; 0: no; -errno: ask again. */
+int void_orphan(struct alloc *a, struct fab *f, const struct alloc_at *at,
+		const struct block_rec *here);
+
 /* --- again.c, again_open.c: lock held ------------------------------------- */
 
 /* A block of @kind in stock for @owner, or -ENOENT. */

@@ -242,12 +242,13 @@ static int read_settled(struct alloc *a, struct fab *f,
 }
 
 /* Begin, or begin again if the source is another by now: half of one and half
- * of another would be equal to neither. */
+ * of another would be equal to neither. 1: there is nothing to copy. */
 static int orphan_start(struct alloc *a, struct fab *f,
 			const struct alloc_at *at, const struct block_rec *rec,
 			bool data_up)
 {
 	struct alloc_copy *c = &a->orphan;
+	int rc;
 
 	if (copy_is_of(c, at, rec->life) && c->from_data == data_up)
 		return 0;
@@ -255,14 +256,9 @@ static int orphan_start(struct alloc *a, struct fab *f,
 				 .life = rec->life,
 				 .delta = rec->delta,
 				 .from_data = data_up};
-	if (!data_up) {
-		int rc = follow(a, f, c);
-
-		if (rc != 0)
-			return rc;
-	}
-	c->on = true;
-	return 0;
+	rc = data_up ? void_orphan(a, f, at, rec) : follow(a, f, c);
+	c->on = rc == 0;
+	return rc;
 }
 
 /* Not if the data node went away (or came) meanwhile: others may have settled

@@ -658,9 +658,54 @@ static void memory_of_free_blocks_is_given_back(void **state)
 	}
 }
 
+/* A leader died that had given life 1 to client 9, of which only the data node
+ * heard; the next one gives it again, and that asker dies as well. */
+static void what_two_leaders_gave_away_is_free_again(void **state)
+{
+	struct alloc_grant grant;
+	uint32_t delta;
+	uint8_t kind;
+
+	assert_int_equal(alloc_open_block(p.a[0], 0, 0, BLOCK_RECORDS, 9, 1, 10,
+					  1, &delta),
+			 0);
+	assert_int_equal(alloc_block(p.a[3], BLOCK_PAGES, EC_POOL_OWNER, 1, 10,
+				     false, 0, 0, &grant),
+			 0);
+	assert_int_equal(grant.stripe, 0);
+	assert_int_equal(grant.role, 0);
+	assert_int_equal(grant.life, 1);
+	assert_int_equal(alloc_orphan(p.a[0], 0, 0, 1, 20), 0);
+	assert_int_equal(alloc_mark(p.a[0], 0, 0, 1, 0, UNITS), 0);
+	assert_int_equal(alloc_orphan(p.a[3], 0, 0, 1, 20), 0);
+
+	ec_pool_fold(&p);
+	assert_int_equal(fold_victim(p.a[3], &grant.stripe, &grant.role, &kind,
+				     &grant.life),
+			 0);
+	assert_int_equal(grant.stripe, 0);
+	for (uint32_t i = 0; i < 2; i++) {
+		assert_int_equal(fold_retire(p.a[3 * i], 0, 0, 1, false), 0);
+		ec_pool_fold(&p);
+		assert_true(fold_retired(p.a[3 * i], 0, 0, 1));
+	}
+	/* the other parity never knew: it says so, which is as good */
+	assert_int_equal(fold_retire(p.a[4], 0, 0, 1, false), -ESTALE);
+	assert_int_equal(fold_free(p.a[0], 0, 0, 1), 0);
+	assert_int_equal(fold_free(p.a[3], 0, 0, 1), 0);
+	ec_pool_fold(&p);
+	for (uint32_t i = 0; i < 5; i++) {
+		assert_int_equal(usage_of(i).own_blocks, 0);
+		assert_int_equal(usage_of(i).delta_used, 0);
+	}
+	ec_pool_check(&p);
+	take(3, BLOCK_PAGES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(what_two_leaders_gave_away_is_free_again),
 		T(stripes_are_filled_from_the_lowest),
 		T(a_role_given_back_is_given_again_first),
 		T(a_role_cancelled_is_given_again_last),
