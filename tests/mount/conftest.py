@@ -206,6 +206,16 @@ def pool():
     assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
 
 
+@pytest.fixture
+def alive_pool():
+    """One that replaces its dead."""
+    need_fuse()
+    made = Pool(options="respawn=yes")
+    yield made
+    made.close()
+    assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
+
+
 @pytest.fixture(scope="module")
 def shared():
     """One pool for a whole module."""

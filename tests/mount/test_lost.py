@@ -4,8 +4,7 @@ import errno
 import os
 import time
 
-import pytest
-from conftest import Pool, aceso, need_fuse, of_pool, says_lost, wait_for
+from conftest import aceso, says_lost, wait_for
 
 AT_ONCE = 3  # seconds; the deadline of an operation is 30
 
@@ -51,15 +50,6 @@ def test_only_what_is_lost_is_lost(pool):
         assert v is None or key(pool, "get", f"new{i}").strip() == f"n{i}"
     assert aceso("-p", pool.name, "status", check=False).returncode == 2
     assert aceso("-p", pool.name, "status", check=False).stdout.count("lost") >= 2
-
-
-@pytest.fixture
-def alive_pool():
-    need_fuse()
-    made = Pool(options="respawn=yes")
-    yield made
-    made.close()
-    assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
 
 
 def cpu(pids):

@@ -7,18 +7,8 @@ import subprocess
 import threading
 import time
 
-import pytest
-from conftest import MODE, SLOW, Pool, aceso, need_fuse, of_pool, wait_for
+from conftest import MODE, SLOW, aceso, wait_for
 from test_kills import fill, forget_cached, same
-
-
-@pytest.fixture
-def alive_pool():
-    need_fuse()
-    made = Pool(options="respawn=yes")
-    yield made
-    made.close()
-    assert wait_for(lambda: not of_pool(made.name), 10), "processes left behind"
 
 
 def test_a_dead_node_is_replaced_then_two_more(alive_pool, seed):
