@@ -263,6 +263,9 @@ bool delta_cool(struct alloc *a);
 /* --- fold_copy.c ---------------------------------------------------------- */
 
 struct fab;
+/* READ, now. Errors: of fab_run() and of the operation. */
+int copy_read(struct fab *f, fab_addr from, void *to, uint32_t len);
+
 /* Fetch the data of a RETIRING block into a delta block, or make an orphan's
  * delta equal to its data; at most about @bytes in one call. Returns 1 if there
  * is more to do, 0 when it is done, -errno: not now. */

@@ -32,7 +32,7 @@ static uint32_t piece_of(uint32_t left, uint32_t bytes)
 	return n < left ? n : left;
 }
 
-static int read_node(struct fab *f, fab_addr from, void *to, uint32_t len)
+int copy_read(struct fab *f, fab_addr from, void *to, uint32_t len)
 {
 	struct fab_op op;
 	struct fab_batch b = {.ops = &op, .n = 1};
@@ -143,7 +143,7 @@ int copy_retiring(struct alloc *a, struct fab *f, const struct alloc_at *at,
 		return rc;
 
 	n = piece_of(alloc_fold_end(&rec) - c->done, bytes);
-	rc = read_node(f, copy_from(a, c), copy_to(a, c), n);
+	rc = copy_read(f, copy_from(a, c), copy_to(a, c), n);
 	pthread_mutex_lock(&a->lock);
 	c->done += n; /* touched, even if it failed */
 	if (rc == 0)
@@ -183,7 +183,7 @@ static enum orphan_view view_of(struct alloc *a, struct fab *f,
 	group_member(g, c->at.stripe, a->k + j, &node, &block);
 	if ((up_now(a) >> node & 1) == 0)
 		return ORPHAN_ABSENT;
-	if (read_node(f,
+	if (copy_read(f,
 		      fab_addr_make((uint8_t)node,
 				    group_rec_off(g, block, c->at.role)),
 		      &rec, sizeof(rec)) != 0)
@@ -287,7 +287,7 @@ static int orphan_piece(struct alloc *a, struct fab *f, uint32_t len)
 	struct alloc_copy *c = &a->orphan;
 
 	if (c->from_data)
-		return read_node(f, copy_from(a, c), copy_to(a, c), len);
+		return copy_read(f, copy_from(a, c), copy_to(a, c), len);
 	return c->from != 0 ? read_settled(a, f, c, len) : 0;
 }
 

@@ -34,16 +34,14 @@ static int read_rec(struct alloc *a, struct fab *f, const struct alloc_at *at,
 		    struct block_rec *rec)
 {
 	const struct group *g = a->o.group;
-	struct fab_op op;
-	struct fab_batch b = {.ops = &op, .n = 1};
 	uint32_t node, block;
 	int rc;
 
 	group_member(g, at->stripe, at->role, &node, &block);
-	fab_read(&op, (uint8_t)node, group_rec_off(g, block, at->role), rec,
-		 sizeof(*rec));
-	rc = fab_run(f, &b);
-	rc = rc != 0 ? rc : op.status;
+	rc = copy_read(
+		f,
+		fab_addr_make((uint8_t)node, group_rec_off(g, block, at->role)),
+		rec, sizeof(*rec));
 	if (rc == 0 && rec->seq % 2 != 0)
 		rc = -EAGAIN;
 	return rc != 0 ? rc : block_rec_check(g, rec);
