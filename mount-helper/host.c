@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mount-helper/clock.h"
 #include "mount-helper/cmd.h"
 #include "mount-helper/host_own.h"
 #include "mount-helper/poolconf.h"
@@ -46,14 +47,6 @@ struct host {
 	uint64_t watchdog_us; /* 0: nobody watches */
 	bool told_ready;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static const char *what(const struct child *c)
 {

@@ -7,19 +7,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "mount-helper/clock.h"
 #include "mount-helper/say.h"
 
 #define SLICE_MS 20
 #define SAY_MS	 1000 /* before, nobody wonders */
 #define AGAIN_MS 5000
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 void persist_begin(struct persist *p, struct coord *coord, const char *dir)
 {

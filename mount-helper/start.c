@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mount-helper/clock.h"
 #include "mount-helper/memory.h"
 #include "mount-helper/pool_hosts.h"
 #include "mount-helper/pooldir.h"
@@ -174,14 +175,6 @@ static int make(struct start *s, struct kv **out)
 		waitpid(pid, NULL, 0); /* nothing is left behind */
 	close(pidfd);
 	return rc;
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 /* Is it worth another try? At a boot the others' hosts may not even be up. */
