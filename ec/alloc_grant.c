@@ -267,7 +267,8 @@ int alloc_block(struct alloc *a, uint8_t kind, uint32_t owner, uint32_t epoch,
 }
 
 /* All that was in it is there still, and the free units are zero, in every
- * copy: from now on it is an open block as any other. */
+ * copy: from now on it is an open block as any other. If nothing was, it has
+ * been a victim until now. */
 static void open_again(struct alloc *a, const struct alloc_at *at,
 		       const struct opening *o, uint32_t delta)
 {
@@ -275,6 +276,7 @@ static void open_again(struct alloc *a, const struct alloc_at *at,
 	memset(alloc_map_at(a, at), 0,
 	       a->o.group->block_bytes / GROUP_UNIT_BYTES / 8);
 	open_rec(a, at, o, delta);
+	alloc_judge(a, at);
 	a->reopened += at->parity < 0;
 }
 

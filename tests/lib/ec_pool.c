@@ -836,8 +836,27 @@ static void check_parity(struct ec_pool *p, uint64_t s, uint32_t j)
 	free(sum);
 }
 
+/* What a leader would give back next holds nothing, and nobody writes there. */
+static void check_victim(struct ec_pool *p, uint32_t node)
+{
+	struct block_rec rec;
+	uint64_t stripe;
+	uint32_t role, life;
+	uint8_t kind;
+
+	if (!ec_pool_is_up(p, node) ||
+	    fold_victim(p->a[node], &stripe, &role, &kind, &life) != 0)
+		return;
+	rec = ec_pool_rec(p, node, stripe, role);
+	must(rec.state != BLOCK_OPEN &&
+		     rec.dead * (uint64_t)GROUP_UNIT_BYTES >= rec.used,
+	     "a victim that is in use", stripe, role);
+}
+
 void ec_pool_check(struct ec_pool *p)
 {
+	for (uint32_t n = 0; n < p->g.nodes; n++)
+		check_victim(p, n);
 	for (uint64_t s = 0; s < group_stripes(&p->g); s++) {
 		for (uint32_t r = 0; r < p->g.k; r++)
 			check_data(p, s, r);

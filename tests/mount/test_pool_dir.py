@@ -238,8 +238,8 @@ def test_overwriting_at_random_reuses_space(kept, seed):
     rng = random.Random(seed)
     size = 24 << 20
     path = os.path.join(kept.dir, "big")
-    blob = pattern(rng, size)
     for turn in range(12):
+        blob = pattern(rng, size)
         with open(path + ".new", "wb") as f:
             f.write(blob)
         os.rename(path + ".new", path)

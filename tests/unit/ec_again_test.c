@@ -109,14 +109,14 @@ static void use_up(void)
 		}
 }
 
-static struct ec_block open_again(struct ec_block *b, unsigned members)
+/* It is wanted. */
+static struct ec_block open_wanted(struct ec_block *b, unsigned members)
 {
 	uint32_t leader = ec_pool_leader(&p, b->stripe);
 	struct alloc_grant g;
 	struct ec_block now;
 	int rc;
 
-	assert_int_equal(want(leader, b->kind, &g), -EAGAIN);
 	assert_int_equal(again_stock(p.a[leader], b->stripe, b->role, b->life),
 			 0);
 	assert_int_equal(want(leader, b->kind, &g), 0);
@@ -125,6 +125,15 @@ static struct ec_block open_again(struct ec_block *b, unsigned members)
 	rc = ec_pool_again_open(&p, &g, b->kind, members, &now);
 	assert_true(rc == (members > p.g.m ? 0 : -EINTR));
 	return now;
+}
+
+static struct ec_block open_again(struct ec_block *b, unsigned members)
+{
+	struct alloc_grant g;
+
+	assert_int_equal(want(ec_pool_leader(&p, b->stripe), b->kind, &g),
+			 -EAGAIN);
+	return open_wanted(b, members);
 }
 
 static void its_free_units_are_written_again(void **state)
@@ -146,6 +155,37 @@ static void its_free_units_are_written_again(void **state)
 	ec_pool_fold(&p);
 	check_all();
 	assert_int_equal(ec_pool_rec(&p, 3, b.stripe, b.role).dead, 0);
+	ec_pool_close(&p);
+}
+
+/* What was left of it is obsolete, too, by the time that it is READY: it is a
+ * victim while it waits, and must be none once it is written again. */
+static void wholly_obsolete_it_is_no_victim_any_more(void **state)
+{
+	struct ec_block b, now;
+	struct alloc_grant g;
+	uint64_t stripe;
+	uint32_t role, life;
+	uint8_t kind;
+
+	pool_open();
+	b = half_dead(BLOCK_PAGES);
+	use_up();
+	retire(&b);
+	assert_int_equal(want(3, BLOCK_PAGES, &g), -EAGAIN);
+	ec_pool_mark(&p, &b, b.role, 0, UNITS);
+	assert_int_equal(ec_pool_again_ready(&p, &b, map), 0);
+	ec_pool_again_zeroed(&p, &b, map);
+	now = open_wanted(&b, 99);
+	for (uint32_t i = 3; i < 5; i++)
+		assert_int_equal(
+			fold_victim(p.a[i], &stripe, &role, &kind, &life),
+			-ENOENT);
+	ec_pool_fill(&p, &now, 0, BLOCK, 7);
+	ec_pool_seal(&p, &now, BLOCK);
+	ec_pool_fold(&p);
+	ec_pool_retire(&p);
+	check_all();
 	ec_pool_close(&p);
 }
 
@@ -485,6 +525,8 @@ static uint32_t dice(uint32_t n)
 
 static void mark_some(const struct ec_block *b)
 {
+	if (dice(8) == 0)
+		ec_pool_mark(&p, b, b->role, 0, UNITS);
 	for (uint32_t i = dice(4); i > 0; i--)
 		ec_pool_mark(&p, b, b->role, 64 * dice(UNITS / 64), 64);
 }
@@ -498,6 +540,7 @@ static void go_on(struct one *o)
 		o->at = AWAY;
 		break;
 	case AWAY:
+		mark_some(&o->b);
 		if (dice(8) == 0 &&
 		    ec_pool_again_resume(&p, &o->b, o->b.life) == 0) {
 			o->at = OLD;
@@ -559,8 +602,10 @@ static void random_play(uint64_t seed)
 		uint32_t data = ec_pool_node(&p, o->b.stripe, o->b.role);
 		uint32_t node = dice(5);
 
-		/* the driver leaves those alone whose data node is away */
-		if (ec_pool_is_up(&p, data))
+		/* the driver leaves those alone whose data node is away, or
+		 * all that could lead them */
+		if (ec_pool_is_up(&p, data) &&
+		    ec_pool_leader(&p, o->b.stripe) != UINT32_MAX)
 			go_on(o);
 		if (ec_pool_is_up(&p, node))
 			fold_work(p.a[node], &p.fab, 1 + dice(200000));
@@ -583,6 +628,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(its_free_units_are_written_again),
+		cmocka_unit_test(wholly_obsolete_it_is_no_victim_any_more),
 		cmocka_unit_test(marks_hold_for_a_life),
 		cmocka_unit_test(a_member_that_knows_more_is_heard),
 		cmocka_unit_test(it_comes_to_rest),
