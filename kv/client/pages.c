@@ -2,6 +2,12 @@
  *
  *	take spots for all pages -> one batch: each to the data block and to
  *	the deltas -> done on all members that are up -> settle
+ *
+ * A block with a spot that is not settled cannot be sealed, and keeps a delta
+ * block of each parity from being folded. In a pool that is nearly full, where
+ * blocks opened again have room for a few pages each, a large write would want
+ * more of them than there are, and wait for itself: so it goes on with those
+ * that it has, and takes the rest after that.
  */
 #include "kv/client/pages.h"
 
@@ -222,14 +228,14 @@ static void abandon(struct space *sp, struct page_io *io)
 	io->nspots = 0;
 }
 
-/* Spots for @n pages. */
+/* Spots for @n pages, or the first of them; returns for how many. */
 static int take(struct kv *kv, struct kv_thread *t, struct page_io *io,
 		size_t n, uint64_t deadline_ns)
 {
-	uint32_t left = (uint32_t)n * PAGE_UNITS;
+	uint32_t want = (uint32_t)n * PAGE_UNITS, left = want;
 
 	io->nspots = 0;
-	while (left != 0) {
+	while (left != 0 && io->nspots < PAGES_SPOTS) {
 		struct space_spot *spot = &io->spot[io->nspots];
 		int rc = lane_take(kv->space, t, SPACE_PAGES, PAGE_UNITS, left,
 				   false, fab_now(t->fab) + TAKE_NS, spot);
@@ -239,12 +245,15 @@ static int take(struct kv *kv, struct kv_thread *t, struct page_io *io,
 			io->nspots++;
 			continue;
 		}
-		if (rc == -EAGAIN || rc == -ETIMEDOUT)
+		if (rc == -EAGAIN || rc == -ETIMEDOUT) {
+			if (io->nspots != 0)
+				break;
 			rc = pages_wait(kv, t, deadline_ns);
+		}
 		if (rc != 0)
 			return rc;
 	}
-	return 0;
+	return (int)((want - left) / PAGE_UNITS);
 }
 
 /* One WRITE per copy and adjacent run of the pages of @spot. */
@@ -288,13 +297,15 @@ static bool all_kept(struct kv *kv, const struct page_io *io)
 	return true;
 }
 
+/* Write some of the @n pages, from the first one on; returns how many. */
 static int delta_try(struct kv *kv, struct kv_thread *t, struct page_io *io,
 		     const void *const *data, size_t n, struct kv_page *out,
 		     uint64_t deadline_ns)
 {
 	uint32_t nops = 0, page = 0;
-	int rc = take(kv, t, io, n, deadline_ns);
+	int rc, got = take(kv, t, io, n, deadline_ns);
 
+	rc = got < 0 ? got : 0;
 	if (rc != 0)
 		goto err_abandon;
 	for (uint32_t i = 0; i < io->nspots; i++) {
@@ -316,31 +327,39 @@ static int delta_try(struct kv *kv, struct kv_thread *t, struct page_io *io,
 	name_pages(io, out);
 	for (uint32_t i = 0; i < io->nspots; i++)
 		space_settle(kv->space, &io->spot[i]);
-	return 0;
+	return got;
 
 err_abandon:
 	abandon(kv->space, io);
 	return rc;
 }
 
+static void free_pages(struct kv *kv, struct kv_thread *t,
+		       const struct kv_page *pages, size_t n);
+
 static int delta_write(struct kv *kv, struct kv_thread *t, struct page_io *io,
 		       const void *const *data, size_t n, struct kv_page *out,
 		       uint64_t deadline_ns)
 {
+	size_t done = 0;
 	int rc;
 
 	do {
-		rc = delta_try(kv, t, io, data, n, out, deadline_ns);
-	} while (rc == -EAGAIN && fab_now(t->fab) < deadline_ns);
-	if (rc == 0)
+		rc = delta_try(kv, t, io, data + done, n - done, out + done,
+			       deadline_ns);
+		if (rc > 0)
+			done += (size_t)rc;
+	} while (done < n &&
+		 (rc > 0 || (rc == -EAGAIN && fab_now(t->fab) < deadline_ns)));
+	if (done == n) {
 		stat_add(&t->stats.delta_pages, n);
+		return 0;
+	}
+	free_pages(kv, t, out, done);
 	return rc == -EAGAIN ? -ETIMEDOUT : rc;
 }
 
 /* --- both paths ---------------------------------------------------------- */
-
-static void free_pages(struct kv *kv, struct kv_thread *t,
-		       const struct kv_page *pages, size_t n);
 
 static int write_all(struct kv *kv, struct kv_thread *t, struct page_io *io,
 		     const void *const *data, size_t n, struct kv_page *out,

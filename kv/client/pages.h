@@ -15,6 +15,7 @@
 #define PAGE_UNITS	 (KV_PAGE_BYTES / GROUP_UNIT_BYTES)
 #define PAGES_OPS_MAX	 (KV_PAGES_MAX * SPACE_COPIES_MAX)
 #define PAGES_IOS_KEPT	 8u
+#define PAGES_SPOTS	 8u /* so many are enough to be written first */
 
 /* Scratch for one call under way. */
 struct page_io {
@@ -22,7 +23,7 @@ struct page_io {
 	uint8_t *parity;      /* row.c's, @parity_bytes */
 	size_t parity_bytes;
 	uint32_t nspots;
-	struct space_spot spot[KV_PAGES_MAX];
+	struct space_spot spot[PAGES_SPOTS];
 	struct fab_op ops[PAGES_OPS_MAX];
 };
 

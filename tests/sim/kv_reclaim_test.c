@@ -23,6 +23,7 @@
 #define PAGE	   KV_PAGE_BYTES
 #define VALUE_MAX  3000u
 #define THINGS_MAX 8192u
+#define RUN_PAGES  64u /* a run's most: some blocks */
 #define S	   UINT64_C(1000000000)
 
 static struct seeds seeds;
@@ -31,11 +32,11 @@ struct world {
 	struct cluster *c;
 	struct kv *kv;
 	uint64_t dice;
-	uint32_t things; /* pages, or keys */
+	uint32_t things; /* pages, keys, or runs */
 	uint32_t stamp[THINGS_MAX];
-	struct kv_page page[THINGS_MAX];
-	uint64_t written; /* bytes */
-	uint32_t kill;	  /* nodes to kill on the way */
+	struct kv_page page[THINGS_MAX]; /* of runs: RUN_PAGES each */
+	uint64_t written;		 /* bytes */
+	uint32_t kill;			 /* nodes to kill on the way */
 };
 
 static uint32_t dice(struct world *w, uint32_t n)
@@ -128,6 +129,58 @@ static void page_drop(struct world *w, uint32_t i)
 	kv_pages_free(w->kv, &w->page[i], 1);
 }
 
+/* --- runs of pages, as of files that are written anew as a whole ---------- */
+
+static uint32_t run_pages(uint32_t i, uint32_t stamp)
+{
+	return 1 + (i * 977 + stamp * 1409) % RUN_PAGES;
+}
+
+static void run_drop(struct world *w, uint32_t i)
+{
+	kv_pages_free(w->kv, &w->page[(size_t)i * RUN_PAGES],
+		      w->stamp[i] == 0 ? 0 : run_pages(i, w->stamp[i]));
+}
+
+static int run_write(struct world *w, uint32_t i)
+{
+	static uint8_t bytes[RUN_PAGES][PAGE];
+	uint32_t n = run_pages(i, w->stamp[i] + 1);
+	const void *from[RUN_PAGES];
+	struct kv_page now[RUN_PAGES];
+	int rc;
+
+	for (uint32_t p = 0; p < n; p++) {
+		fill(bytes[p], PAGE, i * RUN_PAGES + p, w->stamp[i] + 1);
+		from[p] = bytes[p];
+	}
+	rc = kv_pages_write(w->kv, from, n, now);
+	if (rc != 0)
+		return rc;
+	run_drop(w, i);
+	w->stamp[i]++;
+	w->written += (uint64_t)n * PAGE;
+	memcpy(&w->page[(size_t)i * RUN_PAGES], now, n * sizeof(now[0]));
+	return 0;
+}
+
+static void run_check(struct world *w, uint32_t i)
+{
+	static uint8_t want[PAGE], got[RUN_PAGES][PAGE];
+	uint32_t n = run_pages(i, w->stamp[i]);
+	void *to[RUN_PAGES];
+
+	for (uint32_t p = 0; p < n; p++)
+		to[p] = got[p];
+	assert_int_equal(kv_pages_read(w->kv, &w->page[(size_t)i * RUN_PAGES],
+				       n, to, true),
+			 0);
+	for (uint32_t p = 0; p < n; p++) {
+		fill(want, PAGE, i * RUN_PAGES + p, w->stamp[i]);
+		assert_memory_equal(want, got[p], PAGE);
+	}
+}
+
 /* --- records -------------------------------------------------------------- */
 
 static uint32_t value_len(uint32_t i, uint32_t stamp)
@@ -181,6 +234,8 @@ struct kind {
 	void (*check)(struct world *w, uint32_t i);
 	void (*drop)(struct world *w, uint32_t i);
 	double to; /* how full */
+	uint32_t max;
+	uint32_t look; /* at that, every so many */
 };
 
 static void check_all(struct world *w, const struct kind *k)
@@ -191,14 +246,14 @@ static void check_all(struct world *w, const struct kind *k)
 
 static void fill_up(struct world *w, const struct kind *k)
 {
-	while (w->things < THINGS_MAX) {
+	while (w->things < k->max) {
 		int rc = k->write(w, w->things);
 
 		if (rc != 0)
 			fail_msg("filling, after %u: %d, %.3f full", w->things,
 				 rc, full(w));
 		w->things++;
-		if (w->things % 32 == 0 && full(w) >= k->to)
+		if (w->things % k->look == 0 && full(w) >= k->to)
 			break;
 	}
 	w->written = 0;
@@ -256,13 +311,24 @@ static void play(struct cluster *c, const struct kind *k, uint32_t kill)
 	free(w);
 }
 
-static const struct kind pages = {page_write, page_check, page_drop, 0.95};
-static const struct kind records = {record_write, record_check, record_drop,
-				    0.80};
+static const struct kind pages = {
+	page_write, page_check, page_drop, 0.95, THINGS_MAX, 32,
+};
+static const struct kind runs = {
+	run_write, run_check, run_drop, 0.80, THINGS_MAX / RUN_PAGES, 1,
+};
+static const struct kind records = {
+	record_write, record_check, record_drop, 0.80, THINGS_MAX, 32,
+};
 
 static void play_pages(struct cluster *c, void *arg)
 {
 	play(c, &pages, *(uint32_t *)arg);
+}
+
+static void play_runs(struct cluster *c, void *arg)
+{
+	play(c, &runs, *(uint32_t *)arg);
 }
 
 static void play_records(struct cluster *c, void *arg)
@@ -292,6 +358,11 @@ static void pages_are_overwritten_for_ever(void **state)
 	each_seed(play_pages, 0);
 }
 
+static void runs_are_overwritten_for_ever(void **state)
+{
+	each_seed(play_runs, 0);
+}
+
 static void records_are_overwritten_for_ever(void **state)
 {
 	each_seed(play_records, 0);
@@ -301,6 +372,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pages_are_overwritten_for_ever),
+		cmocka_unit_test(runs_are_overwritten_for_ever),
 		cmocka_unit_test(records_are_overwritten_for_ever),
 	};
 
