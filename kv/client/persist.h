@@ -6,13 +6,16 @@
 #include <stdbool.h>
 
 #include "kv/client/client_impl.h"
+#include "kv/client/space.h"
 
 /* Something is about to change: the next cut is worth making. */
 static inline void persist_touch(struct kv *kv)
 {
-	if (kv->persistent &&
-	    !atomic_load_explicit(&kv->changed, memory_order_relaxed))
-		atomic_store(&kv->changed, true);
+	if (!kv->persistent ||
+	    atomic_load_explicit(&kv->changed, memory_order_relaxed))
+		return;
+	atomic_store(&kv->changed, true);
+	space_wake(kv->space); /* persist_tell() */
 }
 
 /* The coordinator has yet to hear of it. */

@@ -96,5 +96,7 @@ bool space_pending(struct space *sp);
 /* Call @wake(arg), from any thread and quickly, when there is work for the
  * background. Set it before the first space_take(). */
 void space_on_work(struct space *sp, void (*wake)(void *arg), void *arg);
+/* There is something for space_background(). Any thread, any lock. */
+void space_wake(struct space *sp);
 
 #endif

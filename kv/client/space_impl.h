@@ -139,9 +139,6 @@ static inline struct space_lane *space_lane_of(struct space *sp, uint32_t lane)
 	return &sp->lanes[lane];
 }
 
-/* There is something for space_background(). Any thread, any lock. */
-void space_wake(struct space *sp);
-
 /* Mark [@at, + @units) of a block that is not (any more) kept here. */
 void space_mark(struct space *sp, uint64_t stripe, uint32_t role, uint32_t life,
 		uint32_t at, uint32_t units);

@@ -51,6 +51,7 @@ void coord_client_gone(struct coord *c, struct coord_client *cl)
 	}
 	TAILQ_REMOVE(&c->clients, cl, link);
 	coord_orphan_add(c, cl->id);
+	coord_durable_changed(c); /* it may have had no time to say so */
 	free(cl);
 	count_clients(c, -1);
 	c->emptied = TAILQ_EMPTY(&c->clients);

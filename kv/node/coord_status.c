@@ -274,7 +274,9 @@ static json_t *durable_json(const struct coord *c)
 	put_int(o, "done", s->done);
 	put_int(o, "failed", s->failed);
 	json_object_set_new(o, "current",
-			    json_boolean(!d->changed && c->view.durable != 0));
+			    json_boolean(!d->changed &&
+					 d->state == DURABLE_IDLE &&
+					 c->view.durable != 0));
 	return o;
 }
 

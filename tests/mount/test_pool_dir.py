@@ -27,13 +27,24 @@ class DirPool(Pool):
         return self.status()["durable"]
 
     def all_durable(self):
-        """What was written before is in the directory."""
+        """What was written before is in the directory. What changed last the
+        pool may hear of a moment later, so it is asked twice."""
         before = self.durable()["version"]
         fd = os.open(os.path.join(self.dir, ".stir"), os.O_CREAT | os.O_WRONLY)
         os.write(fd, b"x")
         os.close(fd)
-        assert wait_for(lambda: self.durable()["version"] >= before + 2
-                        or (self.durable()["current"] and self.durable()["version"] > before))
+
+        def is_done():
+            now = self.durable()
+            return now["version"] >= before + 2 or (now["current"] and now["version"] > before)
+
+        def is_still_done():
+            if not is_done():
+                return False
+            time.sleep(0.2)
+            return is_done()
+
+        assert wait_for(is_still_done)
 
     def gone(self):
         return wait_for(lambda: not of_pool(self.name), 30)

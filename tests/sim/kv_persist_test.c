@@ -6,9 +6,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "tests/lib/cluster.h"
 #include "tests/lib/disk_model.h"
@@ -72,6 +74,24 @@ static void write_some(struct world *w)
 	cluster_client_close(w->c, kv);
 }
 
+/* Does the status say that all there is would survive? */
+static bool is_current(struct world *w)
+{
+	const json_t *durable;
+	bool current;
+	char *text;
+	json_t *o;
+
+	assert_int_equal(coord_status(cluster_coord(w->c), &text), 0);
+	o = json_loads(text, 0, NULL);
+	assert_non_null(o);
+	durable = json_object_get(o, "durable");
+	current = json_is_true(json_object_get(durable, "current"));
+	json_decref(o);
+	free(text);
+	return current;
+}
+
 /* --- the tests ------------------------------------------------------------ */
 
 static void one_is_enough(struct cluster *c, void *arg)
@@ -88,6 +108,20 @@ static void one_is_enough(struct cluster *c, void *arg)
 	assert_in_range(w->commits, 1, 2); /* one may have been under way */
 	/* It is over: whoever waits for it now has it at once. */
 	assert_int_equal(wait_pieces(w, number, 1), 0);
+}
+
+/* What a checkpoint under way has will be lost if it comes to nothing. */
+static void it_is_said_to_be_safe_when_it_is(struct cluster *c, void *arg)
+{
+	struct world *w = arg;
+	uint64_t number;
+
+	w->c = c;
+	write_some(w);
+	number = coord_persist(cluster_coord(c));
+	while (!is_current(w))
+		cluster_sleep(c, PIECE_NS);
+	assert_int_equal(coord_persist_wait(cluster_coord(c), number, 0), 0);
 }
 
 static void a_dead_node_is_waited_for(struct cluster *c, void *arg)
@@ -234,6 +268,7 @@ static void run(void (*body)(struct cluster *c, void *arg))
 		run(name);                                                     \
 	}
 T(one_is_enough)
+T(it_is_said_to_be_safe_when_it_is)
 T(a_dead_node_is_waited_for)
 T(a_hung_node_is_found_out)
 T(too_many_are_not_waited_for)
@@ -243,6 +278,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_is_enough_),
+		cmocka_unit_test(it_is_said_to_be_safe_when_it_is_),
 		cmocka_unit_test(a_dead_node_is_waited_for_),
 		cmocka_unit_test(a_hung_node_is_found_out_),
 		cmocka_unit_test(too_many_are_not_waited_for_),
