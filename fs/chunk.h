@@ -50,10 +50,19 @@ ssize_t fs_file_write(struct fs *fs, uint64_t ino, const void *buf, size_t size,
 		      uint64_t *off, bool append, bool kill_priv);
 
 /* The same within the file as it is, so that its size stays: writers of other
- * bytes and readers of other chunks go on meanwhile. Lock: shared.
+ * bytes and readers of other chunks go on meanwhile. @in gets the inode as it
+ * was found. Lock: shared.
  * Errors: -EAGAIN if these bytes are not within it, or it is a small file. */
 ssize_t fs_file_overwrite(struct fs *fs, uint64_t ino, const void *buf,
-			  size_t size, uint64_t off, bool kill_priv);
+			  size_t size, uint64_t off, bool kill_priv,
+			  struct fs_inode *in);
+
+/* The same into a small file that stays one, by the copy @in that overwrite
+ * left, without another look: one put, on condition that it is the newest.
+ * Edits @in. Lock: exclusive. Errors: -ESTALE if it is not the newest, -EAGAIN
+ * if it is no small file or would be none: fs_file_write() is to do it. */
+ssize_t fs_file_write_small(struct fs *fs, struct fs_inode *in, const void *buf,
+			    size_t size, uint64_t off, bool kill_priv);
 
 /* Set the size; what is cut off is given back, what is added reads as zeros.
  * Edits and stores @in, with what the caller changed in it, and moves mtime

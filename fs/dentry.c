@@ -48,38 +48,44 @@ uint8_t fs_dentry_type(uint32_t mode)
 	return (mode & S_IFMT) >> 12; /* as IFTODT() */
 }
 
-/* Keep the caller's name: the spot's may move. */
-static void take(struct fs_dentry *d, const struct fs_dentry *have)
+/* Is the name in the leaf that was found? Then @d gets what it leads to, and
+ * keeps the caller's name: the spot's may move. */
+static bool is_there(const struct fs_spot *spot, struct fs_dentry *d)
 {
-	d->ino = have->ino;
-	d->type = have->type;
+	struct fs_dentry have;
+
+	if (!fs_leaf_find(&spot->node, d->hash, d->name, d->nlen, &have))
+		return false;
+	d->ino = have.ino;
+	d->type = have.type;
+	return true;
 }
 
 int fs_dentry_seek(struct fs *fs, uint64_t dir, struct fs_dentry *d,
 		   struct fs_spot *spot)
 {
-	struct fs_dentry have;
 	int err = fs_trie_find(fs, dir, d->hash, spot);
 
 	if (err != 0)
 		return err;
-	if (!fs_leaf_find(&spot->node, d->hash, d->name, d->nlen, &have))
-		return -ENOENT;
-	take(d, &have);
-	return 0;
+	return is_there(spot, d) ? 0 : -ENOENT;
 }
 
-int fs_dentry_vacancy(struct fs *fs, uint64_t dir, const struct fs_dentry *d,
+/* Looked for before room is made, which would be for nothing; and after, as
+ * others may have been faster. */
+int fs_dentry_vacancy(struct fs *fs, uint64_t dir, struct fs_dentry *d,
 		      struct fs_spot *spot)
 {
-	int err = fs_trie_room(fs, dir, d->hash, FS_DENTRY_HEAD_BYTES + d->nlen,
-			       spot);
+	int err = fs_trie_find(fs, dir, d->hash, spot);
 
-	if (err != 0)
-		return err;
-	return fs_leaf_find(&spot->node, d->hash, d->name, d->nlen, NULL)
-		       ? -EEXIST
-		       : 0;
+	if (err == 0 && is_there(spot, d))
+		return -EEXIST;
+	if (err == 0)
+		err = fs_trie_room(fs, d->hash, FS_DENTRY_HEAD_BYTES + d->nlen,
+				   spot);
+	if (err == 0 && is_there(spot, d))
+		return -EEXIST;
+	return err;
 }
 
 int fs_dentry_lookup(struct fs *fs, uint64_t dir, const char *name,
@@ -99,14 +105,21 @@ int fs_dentry_lookup(struct fs *fs, uint64_t dir, const char *name,
 	return 0;
 }
 
-static int try_add(struct fs *fs, uint64_t dir, const struct fs_dentry *d,
+int fs_dentry_fill(struct fs *fs, uint64_t dir, struct fs_dentry *d,
 		   struct fs_spot *spot)
 {
-	int err = fs_dentry_vacancy(fs, dir, d, spot);
+	for (int i = 0; i < FS_RETRIES_MAX; i++) {
+		int err = fs_leaf_add(&spot->node, d);
 
-	if (err == 0)
-		err = fs_leaf_add(&spot->node, d);
-	return err != 0 ? err : fs_trie_commit(fs, spot, 0);
+		if (err == 0)
+			err = fs_trie_commit(fs, spot, 0);
+		if (err != -ESTALE)
+			return err;
+		err = fs_dentry_vacancy(fs, dir, d, spot);
+		if (err != 0)
+			return err;
+	}
+	return -EBUSY;
 }
 
 int fs_dentry_add(struct fs *fs, uint64_t dir, const char *name, uint64_t ino,
@@ -120,12 +133,8 @@ int fs_dentry_add(struct fs *fs, uint64_t dir, const char *name, uint64_t ino,
 		return err;
 	d.ino = ino;
 	d.type = type;
-	for (int i = 0; i < FS_RETRIES_MAX; i++) {
-		err = try_add(fs, dir, &d, &spot);
-		if (err != -ESTALE)
-			return err;
-	}
-	return -EBUSY;
+	err = fs_dentry_vacancy(fs, dir, &d, &spot);
+	return err != 0 ? err : fs_dentry_fill(fs, dir, &d, &spot);
 }
 
 static int try_remove(struct fs *fs, uint64_t dir, struct fs_dentry *d,

@@ -25,12 +25,17 @@ int fs_dentry_lookup(struct fs *fs, uint64_t dir, const char *name,
 		     uint64_t *ino, uint8_t *type);
 
 /* Find the leaf of @d->name. seek finds the entry too (-ENOENT if it is not
- * there) and fills @d; vacancy is for one who adds it: -EEXIST if it is there,
- * room is made if it is not. */
+ * there) and fills @d; vacancy is for one who adds it: room is made if it is
+ * not there; if it is, @d is filled as by seek (-EEXIST). */
 int fs_dentry_seek(struct fs *fs, uint64_t dir, struct fs_dentry *d,
 		   struct fs_spot *spot);
-int fs_dentry_vacancy(struct fs *fs, uint64_t dir, const struct fs_dentry *d,
+int fs_dentry_vacancy(struct fs *fs, uint64_t dir, struct fs_dentry *d,
 		      struct fs_spot *spot);
+
+/* Add @d where vacancy found room for it, some time ago: what was changed there
+ * since is seen, and then it is looked for again. Errors: as add. */
+int fs_dentry_fill(struct fs *fs, uint64_t dir, struct fs_dentry *d,
+		   struct fs_spot *spot);
 
 /* Add a name. Errors: -EEXIST; -ENOENT if the directory is gone; -ENOSPC. */
 int fs_dentry_add(struct fs *fs, uint64_t dir, const char *name, uint64_t ino,

@@ -22,11 +22,11 @@
 
 struct writing {
 	struct fs *fs;
-	struct fs_inode in; /* the newest copy we know */
-	uint64_t held;	    /* the size before us */
-	uint64_t end;	    /* where our last byte ends */
-	bool shared;	    /* with other mounts */
-	int64_t gained;	    /* pages more than before, not yet in the inode */
+	struct fs_inode *in; /* the newest copy we know: the caller's */
+	uint64_t held;	     /* the size before us */
+	uint64_t end;	     /* where our last byte ends */
+	bool shared;	     /* with other mounts */
+	int64_t gained;	     /* pages more than before, not yet in the inode */
 	bool kill_priv;
 	bool reserved;
 };
@@ -50,8 +50,8 @@ static void count(struct writing *w, struct fs_inode *in)
 /* Does the inode itself have to change, more than its times? */
 static bool must_store(const struct writing *w)
 {
-	return w->gained != 0 || fs_xattr_has_caps(&w->in) ||
-	       (w->kill_priv && (w->in.mode & (S_ISUID | S_ISGID)) != 0);
+	return w->gained != 0 || fs_xattr_has_caps(w->in) ||
+	       (w->kill_priv && (w->in->mode & (S_ISUID | S_ISGID)) != 0);
 }
 
 static int note_change(struct fs_inode *in, void *arg)
@@ -67,11 +67,11 @@ static int note_change(struct fs_inode *in, void *arg)
 static int note(struct writing *w)
 {
 	if (!must_store(w)) {
-		fs_itable_touch(w->fs, w->in.ino,
+		fs_itable_touch(w->fs, w->in->ino,
 				FS_TOUCH_MTIME | FS_TOUCH_CTIME);
 		return 0;
 	}
-	return fs_inode_update(w->fs, w->in.ino, note_change, w, NULL);
+	return fs_inode_update(w->fs, w->in->ino, note_change, w, NULL);
 }
 
 /* Move the end to @end. -ESTALE: the inode changed, begin again. */
@@ -79,10 +79,10 @@ static int extend(struct writing *w, uint64_t end)
 {
 	int rc;
 
-	stamp(w, &w->in);
-	count(w, &w->in);
-	w->in.size = end;
-	rc = fs_inode_store(w->fs, &w->in);
+	stamp(w, w->in);
+	count(w, w->in);
+	w->in->size = end;
+	rc = fs_inode_store(w->fs, w->in);
 	if (rc == 0)
 		w->gained = 0;
 	return rc;
@@ -92,7 +92,7 @@ static int extend(struct writing *w, uint64_t end)
 static int write_inline(struct writing *w, const void *buf, size_t size,
 			uint64_t off)
 {
-	struct fs_inode *in = &w->in;
+	struct fs_inode *in = w->in;
 
 	if (in->size == 0)
 		in->is_inline = true; /* what it had, is garbage: B1 */
@@ -110,14 +110,14 @@ static int prepare(struct writing *w, uint64_t off)
 {
 	int rc;
 
-	w->held = w->in.size;
+	w->held = w->in->size;
 	w->shared = kv_clients(w->fs->kv) > 1;
-	if (w->in.is_inline) {
-		rc = fs_file_spill(w->fs, &w->in);
+	if (w->in->is_inline) {
+		rc = fs_file_spill(w->fs, w->in);
 		if (rc != 0)
 			return rc;
 	}
-	rc = fs_file_zero_beyond(w->fs, &w->in, off);
+	rc = fs_file_zero_beyond(w->fs, w->in, off);
 	if (rc != 0 || w->end <= w->held || !w->shared)
 		return rc;
 	rc = extend(w, w->end);
@@ -139,7 +139,7 @@ static int unreserve(struct fs_inode *in, void *arg)
 static void give_up(struct writing *w)
 {
 	if (w->reserved)
-		fs_inode_update(w->fs, w->in.ino, unreserve, w, NULL);
+		fs_inode_update(w->fs, w->in->ino, unreserve, w, NULL);
 }
 
 /* All pieces; returns what is written, or -errno if that is nothing. */
@@ -148,7 +148,7 @@ static ssize_t write_pieces(struct writing *w, const uint8_t *buf, size_t size,
 {
 	struct fs_piece_target t = {
 		.fs = w->fs,
-		.ino = w->in.ino,
+		.ino = w->in->ino,
 		.held = w->shared ? UINT64_MAX : w->held,
 	};
 	size_t done, len;
@@ -175,7 +175,7 @@ static void take_back(struct writing *w, uint64_t off, uint64_t end, int why)
 		return; /* to be done again; not known */
 	if (why != -ENOENT && off < w->held)
 		off = w->held;
-	fs_file_zero(w->fs, w->in.ino, off, end, &freed);
+	fs_file_zero(w->fs, w->in->ino, off, end, &freed);
 }
 
 /* The same by one of several at once. */
@@ -185,16 +185,16 @@ static int note_shared(struct writing *w)
 
 	if (!must_store(w))
 		return note(w);
-	fs_record_lock(w->fs, w->in.ino);
+	fs_record_lock(w->fs, w->in->ino);
 	rc = note(w);
-	fs_record_unlock(w->fs, w->in.ino);
+	fs_record_unlock(w->fs, w->in->ino);
 	return rc;
 }
 
 static ssize_t overwrite(struct writing *w, const void *buf, size_t size,
 			 uint64_t off)
 {
-	uint64_t ino = w->in.ino;
+	uint64_t ino = w->in->ino;
 	ssize_t done;
 	int rc;
 
@@ -212,24 +212,36 @@ static ssize_t overwrite(struct writing *w, const void *buf, size_t size,
 }
 
 ssize_t fs_file_overwrite(struct fs *fs, uint64_t ino, const void *buf,
-			  size_t size, uint64_t off, bool kill_priv)
+			  size_t size, uint64_t off, bool kill_priv,
+			  struct fs_inode *in)
 {
-	struct writing w; /* not cleared, as below */
+	struct writing w = {.fs = fs, .in = in, .kill_priv = kill_priv};
 	int rc;
 
 	if (size == 0)
 		return 0;
-	w.fs = fs;
-	w.kill_priv = kill_priv;
-	w.gained = 0;
-	rc = fs_inode_load(fs, ino, &w.in);
+	rc = fs_inode_load(fs, ino, in);
 	if (rc != 0)
 		return rc;
-	if (w.in.is_inline || off >= w.in.size || size > w.in.size - off)
+	if (in->is_inline || off >= in->size || size > in->size - off)
 		return -EAGAIN;
-	w.held = w.in.size;
+	w.held = in->size;
 	w.shared = kv_clients(fs->kv) > 1;
 	return overwrite(&w, buf, size, off);
+}
+
+/* Nothing but the conditional put of write_inline() can happen here: chunks
+ * are not to be touched by what an old copy says. */
+ssize_t fs_file_write_small(struct fs *fs, struct fs_inode *in, const void *buf,
+			    size_t size, uint64_t off, bool kill_priv)
+{
+	struct writing w = {
+		.fs = fs, .in = in, .end = off + size, .kill_priv = kill_priv};
+	int rc = write_inline(&w, buf, size, off);
+
+	if (rc > 0)
+		return -EAGAIN;
+	return rc == 0 ? (ssize_t)size : rc;
 }
 
 static ssize_t write_chunks(struct writing *w, const void *buf, size_t size,
@@ -265,11 +277,11 @@ static ssize_t write_once(struct writing *w, uint64_t ino, const void *buf,
 	int rc;
 
 	w->reserved = false;
-	rc = fs_inode_load(w->fs, ino, &w->in);
+	rc = fs_inode_load(w->fs, ino, w->in);
 	if (rc != 0)
 		return rc;
 	if (append)
-		*off = w->in.size;
+		*off = w->in->size;
 	if (*off >= FS_FILE_BYTES_MAX)
 		return -EFBIG;
 	if (size > FS_FILE_BYTES_MAX - *off)
@@ -284,14 +296,12 @@ static ssize_t write_once(struct writing *w, uint64_t ino, const void *buf,
 ssize_t fs_file_write(struct fs *fs, uint64_t ino, const void *buf, size_t size,
 		      uint64_t *off, bool append, bool kill_priv)
 {
-	struct writing w; /* not cleared: it holds an inode of 8 KiB */
+	struct fs_inode in;
+	struct writing w = {.fs = fs, .in = &in, .kill_priv = kill_priv};
 	ssize_t rc = -ESTALE;
 
 	if (size == 0)
 		return 0;
-	w.fs = fs;
-	w.kill_priv = kill_priv;
-	w.gained = 0;
 	for (int i = 0; rc == -ESTALE && i < FS_RETRIES_MAX; i++)
 		rc = write_once(&w, ino, buf, size, off, append);
 	return rc == -ESTALE ? -EBUSY : rc;

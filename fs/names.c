@@ -69,20 +69,38 @@ static int fill(struct fs *fs, const struct fs_inode *dir,
 	return 0;
 }
 
+/* A place for one more name, looked for before anything is stored. */
+static int seek_vacancy(struct fs *fs, uint64_t parent, const char *name,
+			struct fs_dentry *d, struct fs_spot *spot)
+{
+	int err = fs_dentry_name(fs, name, d);
+
+	return err != 0 ? err : fs_dentry_vacancy(fs, parent, d, spot);
+}
+
+/* Give the inode @in its name there. */
+static int fill_vacancy(struct fs *fs, uint64_t parent,
+			const struct fs_inode *in, struct fs_dentry *d,
+			struct fs_spot *spot)
+{
+	d->ino = in->ino;
+	d->type = fs_dentry_type(in->mode);
+	return fs_dentry_fill(fs, parent, d, spot);
+}
+
 /* The inode first, then the name that leads to it. */
 static int make_file(struct fs *fs, uint64_t parent, const char *name,
 		     struct fs_inode *in)
 {
-	uint64_t taken;
-	int err = fs_dentry_lookup(fs, parent, name, &taken, NULL);
+	struct fs_dentry d;
+	struct fs_spot spot;
+	int err = seek_vacancy(fs, parent, name, &d, &spot);
 
-	if (err != -ENOENT)
-		return err == 0 ? -EEXIST : err;
-	err = fs_inode_store(fs, in);
+	if (err == 0)
+		err = fs_inode_store(fs, in);
 	if (err != 0)
 		return err;
-	err = fs_dentry_add(fs, parent, name, in->ino,
-			    fs_dentry_type(in->mode));
+	err = fill_vacancy(fs, parent, in, &d, &spot);
 	if (err == 0)
 		fs_itable_touch(fs, parent, TOUCH_DIR);
 	else if (err != -ETIMEDOUT && err != -EIO) /* no name leads to it */
@@ -184,15 +202,15 @@ static int count(struct fs *fs, uint64_t ino, struct fs_inode *out)
 int fs_names_link(struct fs *fs, uint64_t ino, uint64_t parent,
 		  const char *name, struct fs_inode *out)
 {
-	uint64_t taken;
-	int err = fs_dentry_lookup(fs, parent, name, &taken, NULL);
+	struct fs_dentry d;
+	struct fs_spot spot;
+	int err = seek_vacancy(fs, parent, name, &d, &spot);
 
-	if (err != -ENOENT)
-		return err == 0 ? -EEXIST : err;
-	err = count(fs, ino, out);
+	if (err == 0)
+		err = count(fs, ino, out);
 	if (err != 0)
 		return err;
-	err = fs_dentry_add(fs, parent, name, ino, fs_dentry_type(out->mode));
+	err = fill_vacancy(fs, parent, out, &d, &spot);
 	if (err == 0)
 		fs_itable_touch(fs, parent, TOUCH_DIR);
 	else if (err != -ETIMEDOUT && err != -EIO) /* counted, not named */

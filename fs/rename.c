@@ -62,15 +62,13 @@ static bool is_across(const struct rename *r)
 /* Find the new name's leaf: with the name, or with room for it. */
 static int look_new(struct rename *r)
 {
-	int err = fs_dentry_seek(r->fs, r->newdir, &r->to, &r->room);
+	int err;
 
-	if (err != -ENOENT)
-		return err;
-	r->to.ino = 0;
 	if (r->exchange)
-		return -ENOENT;
+		return fs_dentry_seek(r->fs, r->newdir, &r->to, &r->room);
+	r->to.ino = 0;
 	err = fs_dentry_vacancy(r->fs, r->newdir, &r->to, &r->room);
-	return err == -EEXIST ? -ESTALE : err;
+	return err == -EEXIST ? 0 : err;
 }
 
 /* The new name first: making room for it may move the old one. */

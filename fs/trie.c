@@ -233,21 +233,21 @@ static bool is_full(const struct fs_spot *s, uint32_t need)
 	       s->depth < FS_TRIE_DEPTH_MAX;
 }
 
-int fs_trie_room(struct fs *fs, uint64_t dir, uint64_t hash, uint32_t need,
-		 struct fs_spot *out)
+int fs_trie_room(struct fs *fs, uint64_t hash, uint32_t need,
+		 struct fs_spot *spot)
 {
 	for (int i = 0; i < FS_RETRIES_MAX; i++) {
-		int err = fs_trie_find(fs, dir, hash, out);
+		int err;
 
-		if (err != 0)
-			return err;
-		if (fs_node_kind(&out->node) == FS_NODE_DEAD)
-			err = revive(fs, out);
-		else if (is_full(out, need))
-			err = split(fs, out);
+		if (fs_node_kind(&spot->node) == FS_NODE_DEAD)
+			err = revive(fs, spot);
+		else if (is_full(spot, need))
+			err = split(fs, spot);
 		else
 			return 0;
-		if (err != 0 && err != -ESTALE)
+		if (err == 0 || err == -ESTALE)
+			err = fs_trie_find(fs, spot->dir, hash, spot);
+		if (err != 0)
 			return err;
 	}
 	return -EBUSY;

@@ -46,10 +46,11 @@ struct fs_spot {
 int fs_trie_find(struct fs *fs, uint64_t dir, uint64_t hash,
 		 struct fs_spot *out);
 
-/* As find, for one who wants to add @need bytes: the leaf is a live one, and
- * has been split until it has room. Errors: also -ENOSPC. */
-int fs_trie_room(struct fs *fs, uint64_t dir, uint64_t hash, uint32_t need,
-		 struct fs_spot *out);
+/* For one who wants to add @need bytes to the leaf that find gave: it stays as
+ * it is if it has room; else it is made a live one and split until it has, and
+ * @spot is what was found then. Errors: as find; -ENOSPC. */
+int fs_trie_room(struct fs *fs, uint64_t hash, uint32_t need,
+		 struct fs_spot *spot);
 
 /* Store the edited leaf if nobody changed it. @flags: 0 or KV_URGENT.
  * Errors: -ESTALE: find it again. */

@@ -95,22 +95,35 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		free(buf);
 }
 
-static ssize_t write_locked(struct fs *fs, fuse_ino_t ino, const char *buf,
-			    size_t size, uint64_t off, bool append,
-			    bool kill_priv)
+static ssize_t append_locked(struct fs *fs, fuse_ino_t ino, const char *buf,
+			     size_t size, bool kill_priv)
 {
-	ssize_t rc = -EAGAIN;
+	uint64_t off = 0;
+	ssize_t rc;
 
-	if (!append) {
-		fs_inode_lock(fs, ino, false);
-		rc = fs_file_overwrite(fs, ino, buf, size, off, kill_priv);
-		fs_inode_unlock(fs, ino);
-	}
-	if (rc == -EAGAIN) {
-		fs_inode_lock(fs, ino, true);
-		rc = fs_file_write(fs, ino, buf, size, &off, append, kill_priv);
-		fs_inode_unlock(fs, ino);
-	}
+	fs_inode_lock(fs, ino, true);
+	rc = fs_file_write(fs, ino, buf, size, &off, true, kill_priv);
+	fs_inode_unlock(fs, ino);
+	return rc;
+}
+
+/* What keeps others out least, first. */
+static ssize_t write_locked(struct fs *fs, fuse_ino_t ino, const char *buf,
+			    size_t size, uint64_t off, bool kill_priv)
+{
+	struct fs_inode in;
+	ssize_t rc;
+
+	fs_inode_lock(fs, ino, false);
+	rc = fs_file_overwrite(fs, ino, buf, size, off, kill_priv, &in);
+	fs_inode_unlock(fs, ino);
+	if (rc != -EAGAIN)
+		return rc;
+	fs_inode_lock(fs, ino, true);
+	rc = fs_file_write_small(fs, &in, buf, size, off, kill_priv);
+	if (rc == -EAGAIN || rc == -ESTALE)
+		rc = fs_file_write(fs, ino, buf, size, &off, false, kill_priv);
+	fs_inode_unlock(fs, ino);
 	return rc;
 }
 
@@ -126,7 +139,8 @@ void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 	ssize_t rc;
 
 	do
-		rc = write_locked(fs, ino, buf, size, off, append, kill_priv);
+		rc = append ? append_locked(fs, ino, buf, size, kill_priv)
+			    : write_locked(fs, ino, buf, size, off, kill_priv);
 	while (fs_room_again(fs, rc, &room));
 	if (rc < 0)
 		fs_reply_ino_err(req, rc);

@@ -83,9 +83,12 @@ static inline uint64_t file_size(struct mnt *m, uint64_t ino)
 static inline ssize_t file_write(struct mnt *m, uint64_t ino, const void *buf,
 				 size_t size, uint64_t off)
 {
-	ssize_t rc = fs_file_overwrite(m->fs, ino, buf, size, off, false);
+	struct fs_inode in;
+	ssize_t rc = fs_file_overwrite(m->fs, ino, buf, size, off, false, &in);
 
-	if (rc != -EAGAIN)
+	if (rc == -EAGAIN)
+		rc = fs_file_write_small(m->fs, &in, buf, size, off, false);
+	if (rc != -EAGAIN && rc != -ESTALE)
 		return rc;
 	return fs_file_write(m->fs, ino, buf, size, &off, false, false);
 }

@@ -20,10 +20,11 @@ static _Atomic bool over;
 
 static ssize_t write_shared(const void *buf, size_t size, uint64_t off)
 {
+	struct fs_inode in;
 	ssize_t rc;
 
 	fs_inode_lock(m.fs, ino, false);
-	rc = fs_file_overwrite(m.fs, ino, buf, size, off, false);
+	rc = fs_file_overwrite(m.fs, ino, buf, size, off, false, &in);
 	fs_inode_unlock(m.fs, ino);
 	return rc;
 }
