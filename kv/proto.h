@@ -10,7 +10,7 @@
 #include "kv/view.h"
 
 #define PROTO_MAGIC   0x4f534341u
-#define PROTO_VERSION 9u
+#define PROTO_VERSION 10u
 
 enum proto_role { PROTO_CLIENT = 1, PROTO_NODE, PROTO_COORD, PROTO_TOOL };
 
@@ -446,7 +446,8 @@ struct proto_come {
 	char address[PROTO_ADDRESS_BYTES]; /* for views: with the instance */
 	char host[PROTO_WORDS_BYTES];	   /* for people: the host's name */
 	char why[PROTO_WORDS_BYTES];	   /* its transport is what it is */
-	uint32_t pad;
+	uint32_t
+		former; /* 1: its memory has blocks of before it was given up */
 };
 
 enum proto_come_state {

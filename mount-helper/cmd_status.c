@@ -89,6 +89,21 @@ static void print_recovery(const struct look *l, const json_t *r)
 		       plain(l));
 }
 
+/* Nodes without which it cannot begin, or go on. */
+static void print_waits(const struct look *l, const json_t *list)
+{
+	size_t n = json_array_size(list);
+
+	if (n == 0)
+		return;
+	printf("waits for   %smemory node%s", paint(l, "coming"),
+	       n == 1 ? "" : "s");
+	for (size_t i = 0; i < n; i++)
+		printf("%s %lld", i == 0 ? "" : ",",
+		       json_integer_value(json_array_get(list, i)));
+	printf("%s\n", plain(l));
+}
+
 static void print_head(const struct look *l, const json_t *o)
 {
 	char capacity[SIZE_TEXT_BYTES], used[SIZE_TEXT_BYTES],
@@ -100,6 +115,7 @@ static void print_head(const struct look *l, const json_t *o)
 	       cmd_text(o, "transport"));
 	printf("redundancy  %s%s%s\n", paint(l, redundancy), redundancy,
 	       plain(l));
+	print_waits(l, json_object_get(o, "waits_for"));
 	print_recovery(l, json_object_get(o, "recovery"));
 	printf("used        %s of %s\n", size_text(cmd_number(o, "used"), used),
 	       size_text(cmd_number(o, "capacity"), capacity));

@@ -316,6 +316,7 @@ static int take_former(struct memnode *m)
 	former_close(m->former);
 	m->former = f;
 	former_clear(f, m->region, m->host.verbs ? -1 : m->region_fd, l->size);
+	m->host.come.former = former_bytes(f) > 0;
 	say_info("memory node %u comes back, with %" PRIu64
 		 " MiB of what it had",
 		 m->opts->id, former_bytes(f) >> 20);

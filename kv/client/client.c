@@ -325,7 +325,8 @@ static const char *why_no_join(int rc)
 		       "its host";
 	case -EAGAIN:
 		return "the pool is not whole yet, or none of its coordinators "
-		       "leads now: start 'aceso pool serve' on all its hosts";
+		       "leads now: start 'aceso pool serve' on all its hosts; "
+		       "'aceso status' says on which it does not run";
 	default:
 		return "the pool does not let us join";
 	}

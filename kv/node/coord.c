@@ -58,6 +58,7 @@ static int work(struct coord *c, uint64_t *again, uint64_t wait_ns)
 	}
 	did |= coord_ping_step(c, now, again);
 	did |= coord_deaths_step(c, now, again);
+	did |= coord_anew_step(c);
 	did |= coord_tell_step(c, now, again);
 	did |= coord_watch_step(c, now, again);
 	did |= coord_fence_step(c, now, again);

@@ -31,7 +31,7 @@ unsigned coord_away(const struct coord *c)
 static bool may_come(struct coord *c, uint32_t id)
 {
 	return c->node[id].came && c->view.node[id] == VIEW_NODE_DOWN &&
-	       coord_settled(c, c->barrier);
+	       !c->anew && coord_settled(c, c->barrier);
 }
 
 /* Whose turn it is, and where it is; false: nobody's. */
@@ -58,22 +58,9 @@ static bool next_to_come(struct coord *c, uint64_t now, uint64_t *again,
 
 static void came_in(struct coord *c, uint32_t id, uint64_t now)
 {
-	struct coord_node *node = &c->node[id];
-
 	if (view_node_comes(&c->view, id) != 0)
 		return;
-	coord_came(node);
-	node->life++;
-	node->acked = 0;
-	node->telling = node->pinging = node->restoring = false;
-	node->tell_at = node->look_at = node->restore_at = 0;
-	node->strikes = 0;
-	node->ping_at = node->silent = 0;
-	node->spared = false;
-	node->stats = (struct proto_stats){0};
-	node->restored = (struct proto_restored){0};
-	node->restore_wait = COORD_RESTORE_NS;
-	node->rate = node->rate_at = node->rate_bytes = 0;
+	coord_came(&c->node[id]);
 	coord_barrier(c, now);
 }
 

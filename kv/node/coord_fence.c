@@ -103,7 +103,7 @@ static void fence(struct coord *c, uint32_t id)
 	pthread_mutex_lock(&c->lock);
 	cl = coord_client_find(c, id);
 	if (cl != NULL)
-		coord_fence_begin(c, cl);
+		coord_fence_begin(c, cl, COORD_UNHEARD);
 	pthread_mutex_unlock(&c->lock);
 }
 

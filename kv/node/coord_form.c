@@ -7,7 +7,8 @@
  *   - another process serves that place: so the one of the view is dead, and
  *     the new one waits to be let in (coord_come.c);
  *   - a process lives that was taken for dead: it is to end itself, as others
- *     have taken over what it had. */
+ *     have taken over what it had.
+ * When nobody is left of the last view it is formed again: coord_anew.c. */
 #include <errno.h>
 #include <string.h>
 
@@ -72,7 +73,7 @@ static void note(struct coord *c, const struct proto_come *rq)
  * with. */
 static int come_early(struct coord *c, const struct proto_come *rq)
 {
-	if (rq->epoch != 0) {
+	if (rq->epoch != 0 || rq->former) {
 		LOG(LOG_ERROR,
 		    "memory node %u was part of this pool already: the "
 		    "coordinator has lost what it knew, and begins nothing new",
@@ -110,6 +111,8 @@ int coord_come(struct coord *c, const struct proto_come *rq,
 
 	if (rc == 0 && !coord_is_sure(c))
 		rc = -EAGAIN; /* another may lead */
+	if (rc == 0 && coord_anew_refuses(c, rq))
+		rc = -ESTALE;
 	if (rc == 0)
 		rc = c->forming ? come_early(c, rq) : come_late(c, rq);
 	if (rc != 0)
@@ -141,6 +144,17 @@ void coord_came(struct coord_node *node)
 	memcpy(node->why, node->came_why, sizeof(node->why));
 	node->pid = node->came_pid;
 	node->came = false;
+	node->life++;
+	node->acked = 0;
+	node->telling = node->pinging = node->restoring = false;
+	node->tell_at = node->look_at = node->restore_at = 0;
+	node->strikes = 0;
+	node->ping_at = node->silent = 0;
+	node->spared = false;
+	node->stats = (struct proto_stats){0};
+	node->restored = (struct proto_restored){0};
+	node->restore_wait = COORD_RESTORE_NS;
+	node->rate = node->rate_at = node->rate_bytes = 0;
 }
 
 static bool all_came(struct coord *c)
@@ -189,10 +203,14 @@ static int reach_all(struct coord *c)
 static void begin(struct coord *c)
 {
 	const struct group *g = coord_group(c);
+	struct view last;
 	uint32_t id;
 
 	pthread_mutex_lock(&c->lock);
+	last = c->view;
 	view_first(&c->view, g->nodes, g->k, g->m);
+	if (c->anew)
+		coord_anew_view(c, &last);
 	for (id = 0; id < c->view.nodes; id++)
 		coord_came(&c->node[id]);
 	c->forming = false;

@@ -264,6 +264,7 @@ struct coord {
 	bool stop;
 	struct view view; /* the newest; coord_told() */
 	bool forming;	  /* there is no view yet: coord_form.c */
+	bool anew;	  /* nothing is left of the last one: coord_anew.c */
 	bool restored;	  /* goes on from what was stored */
 	struct coord_store store;
 	/* coord_link.c: bit n: node n is to be attached to again */
@@ -372,8 +373,12 @@ int coord_fence_step(struct coord *c, uint64_t now, uint64_t *again);
 
 /* --- coord_nodefence.c ---------------------------------------------------- */
 
-/* Locked: @cl, of another host, is to be kept out for good. */
-void coord_fence_begin(struct coord *c, struct coord_client *cl);
+#define COORD_UNHEARD "is not heard from in its lease"
+
+/* Locked: @cl, of another host, is to be kept out for good; @why, for people.
+ */
+void coord_fence_begin(struct coord *c, struct coord_client *cl,
+		       const char *why);
 int coord_nodefence_step(struct coord *c, uint64_t now, uint64_t *again);
 
 /* --- coord_store.c -------------------------------------------------------- */
@@ -385,6 +390,8 @@ void coord_store_stop(struct coord *c);
 void coord_store_close(struct coord *c);
 int coord_store_step(struct coord *c, uint64_t now, uint64_t *again);
 bool coord_is_sure(const struct coord *c); /* it leads, now */
+/* Locked: there is a pool to be let in to, and it leads. */
+bool coord_is_open(const struct coord *c);
 /* Locked: where nodes are, in the view that is told. */
 void coord_addresses(const struct coord *c, char to[][PROTO_ADDRESS_BYTES]);
 
@@ -418,8 +425,16 @@ int coord_come(struct coord *c, const struct proto_come *rq,
 /* While it is being opened: there are no nodes yet, and no view to tell. */
 void coord_form_begin(struct coord *c);
 int coord_form_step(struct coord *c); /* not locked */
-/* Locked: who came is the node from now on. */
+/* Locked: who came is the node from now on, in a life of its own. */
 void coord_came(struct coord_node *node);
+
+/* --- coord_anew.c --------------------------------------------------------- */
+
+int coord_anew_step(struct coord *c); /* not locked */
+/* Locked: @rq is of a process that has something of what is lost. */
+bool coord_anew_refuses(const struct coord *c, const struct proto_come *rq);
+/* Locked: the first view, all of it in the place of the last one. */
+void coord_anew_view(struct coord *c, const struct view *last);
 
 /* --- coord_status.c ------------------------------------------------------- */
 

@@ -16,12 +16,12 @@ static uint64_t disbelief_ns(const struct coord *c)
 	return c->opts.lease_ms * COORD_MS * 5 / 8;
 }
 
-void coord_fence_begin(struct coord *c, struct coord_client *cl)
+void coord_fence_begin(struct coord *c, struct coord_client *cl,
+		       const char *why)
 {
 	if (cl->fenced)
 		return;
-	LOG(LOG_ERROR, "client %u (%s) is not heard from in its lease: fenced",
-	    cl->id, cl->what);
+	LOG(LOG_ERROR, "client %u (%s) %s: fenced", cl->id, cl->what, why);
 	cl->fenced = true;
 	cl->fence_untold = view_members(&c->view);
 	coord_kick(c);
@@ -109,7 +109,7 @@ static void look_after(struct coord *c, struct coord_client *cl, uint64_t now,
 			(cl->restored ? COORD_REJOIN_LEASES * lease : lease);
 	coord_again(again, cl->away_until);
 	if (now >= cl->away_until)
-		coord_fence_begin(c, cl);
+		coord_fence_begin(c, cl, COORD_UNHEARD);
 }
 
 int coord_nodefence_step(struct coord *c, uint64_t now, uint64_t *again)

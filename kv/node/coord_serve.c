@@ -173,7 +173,7 @@ static void serve_join(struct ask *a)
 		fab_reply(a->rq, -EACCES, NULL, 0);
 		return;
 	}
-	if (c->forming || !coord_is_sure(c) || is_full(c)) {
+	if (!coord_is_open(c) || is_full(c)) {
 		fab_reply(a->rq, is_full(c) ? -EUSERS : -EAGAIN, NULL, 0);
 		return;
 	}
@@ -223,7 +223,7 @@ static void serve_rejoin(struct ask *a)
 		fab_reply(a->rq, -EPERM, NULL, 0);
 	else if (a->who->client != NULL)
 		fab_reply(a->rq, -EALREADY, NULL, 0);
-	else if (a->c->forming || !coord_is_sure(a->c) ||
+	else if ((a->c->forming && !a->c->anew) || !coord_is_sure(a->c) ||
 		 rq->epoch > coord_told(a->c)->epoch)
 		fab_reply(a->rq, -EAGAIN, NULL, 0);
 	else if (cl == NULL || cl->fenced)
@@ -251,9 +251,9 @@ static void serve_lives(struct ask *a)
 	struct proto_lived out = {.lives = lives,
 				  .swept = !lives &&
 					   coord_sweep_over(a->c, rq->client)};
-	int rc = a->who->client == NULL			 ? -EPERM
-		 : a->c->forming || !coord_is_sure(a->c) ? -EAGAIN
-							 : 0;
+	int rc = a->who->client == NULL ? -EPERM
+		 : !coord_is_open(a->c) ? -EAGAIN
+					: 0;
 
 	fab_reply(a->rq, rc, &out, rc == 0 ? sizeof(out) : 0);
 }

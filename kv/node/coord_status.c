@@ -52,7 +52,7 @@ static const char *redundancy(const struct coord *c)
 	unsigned away = nodes_away(c);
 	bool full = away == 0;
 
-	if (c->forming)
+	if (c->forming || c->anew)
 		return "forming";
 	for (s = 0; s < v->nodes; s++) {
 		if (v->shard[s] == VIEW_SHARD_LOST)
@@ -65,11 +65,31 @@ static const char *redundancy(const struct coord *c)
 	return full ? "full" : "degraded";
 }
 
+/* While it forms: nodes that have not reported. When it is lost: those that may
+ * have their memory still, and do not answer. */
+static bool is_waited_for(const struct coord *c, uint32_t id)
+{
+	if (c->forming || c->anew)
+		return !c->node[id].came;
+	return view_up(&c->view) >> id & 1 && nodes_away(c) > c->view.m &&
+	       coord_node_silent(c, id, fab_now(c->fab));
+}
+
+static json_t *waited_for_json(const struct coord *c)
+{
+	json_t *list = json_array();
+
+	for (uint32_t id = 0; id < c->view.nodes; id++)
+		if (is_waited_for(c, id))
+			json_array_append_new(list, json_integer(id));
+	return list;
+}
+
 /* --- nodes, shards, clients ----------------------------------------------- */
 
 static const char *node_state(const struct coord *c, uint32_t id)
 {
-	if (c->forming && c->node[id].came)
+	if ((c->forming || c->anew) && c->node[id].came)
 		return "coming";
 	switch (c->view.node[id]) {
 	case VIEW_NODE_UP:
@@ -300,6 +320,7 @@ static char *status_json(const struct coord *c)
 	json_object_set_new(o, "leads", json_boolean(coord_is_sure(c)));
 	put_int(o, "index_version", c->view.index_version);
 	json_object_set_new(o, "recovery", coord_recovery_json(c));
+	json_object_set_new(o, "waits_for", waited_for_json(c));
 	json_object_set_new(o, "nodes", nodes);
 	json_object_set_new(o, "returned",
 			    json_pack("{s:I, s:I}", "passes",

@@ -230,6 +230,11 @@ bool coord_is_sure(const struct coord *c)
 	       (!c->store.deposed && viewstore_sure(c->store.vs));
 }
 
+bool coord_is_open(const struct coord *c)
+{
+	return !c->forming && !c->anew && coord_is_sure(c);
+}
+
 /* --- going on from what is stored ----------------------------------------- */
 
 static int client_restore(struct coord *c, const struct viewstate_client *sc)
@@ -243,7 +248,7 @@ static int client_restore(struct coord *c, const struct viewstate_client *sc)
 	cl->restored = true;
 	TAILQ_INSERT_TAIL(&c->clients, cl, link);
 	if (sc->fenced)
-		coord_fence_begin(c, cl);
+		coord_fence_begin(c, cl, "was fenced before");
 	return 0;
 }
 

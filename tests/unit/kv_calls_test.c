@@ -273,6 +273,44 @@ static void another_process_waits_or_replaces(struct cluster *c, void *arg)
 	peer_close(&p);
 }
 
+static int join_as(struct cluster *c, struct peer *p)
+{
+	struct proto_join rq = {.what = "a client"};
+	static struct proto_joined out;
+
+	return peer_call(p, PROTO_JOIN, &rq, sizeof(rq), &out, sizeof(out));
+}
+
+/* All were replaced: the pool begins again, with nothing and nobody of before.
+ */
+static void what_was_before_is_not_let_in(struct cluster *c, void *arg)
+{
+	char place[16];
+	struct proto_come rq;
+	struct peer p, client;
+
+	peer_open(c, &p, cluster_address(c), PROTO_NODE, 2);
+	for (uint32_t id = 0; id < 5; id++) {
+		snprintf(place, sizeof(place), "sim:n%u", id);
+		rq = come_of(c, id, place);
+		assert_int_equal(come(&p, &rq), PROTO_CAME_WAITS);
+	}
+	cluster_sleep(c, UINT64_C(100000000));
+	assert_int_equal(down(c), 5);
+	rq = come_of(c, 2, "sim:n2");
+	rq.former = 1; /* it has blocks of before */
+	assert_int_equal(come(&p, &rq), -ESTALE);
+	rq.former = 0;
+	rq.epoch = 1; /* it was in a view */
+	assert_int_equal(come(&p, &rq), -ESTALE);
+	rq.epoch = 0;
+	assert_int_equal(come(&p, &rq), PROTO_CAME_WAITS);
+	peer_open(c, &client, cluster_address(c), PROTO_CLIENT, 0);
+	assert_int_equal(join_as(c, &client), -EAGAIN);
+	peer_close(&client);
+	peer_close(&p);
+}
+
 static void run(void **state)
 {
 	static const struct cluster_opts opts = {
@@ -296,6 +334,7 @@ int main(void)
 		TEST(what_comes_is_checked),
 		TEST(only_nodes_come),
 		TEST(another_process_waits_or_replaces),
+		TEST(what_was_before_is_not_let_in),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
