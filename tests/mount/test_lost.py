@@ -82,6 +82,9 @@ def test_recovery_ends_when_a_third_dies(alive_pool):
     assert now["redundancy"] == "lost"
     assert 0 < lost <= 60 * 2000000 * 2
     assert lost == sum(n["recovery"]["lost"] for n in now["nodes"] if "recovery" in n)
+    # so `restored` has no `lost`: who lacks something is not up
+    assert all(("recovery" in n) == (n["state"] == "coming") and
+               ("restored" not in n or n["state"] == "up") for n in now["nodes"])
     assert now["recovery"]["done"] == now["recovery"]["total"]
     text = aceso("-p", pool.name, "status", check=False).stdout
     assert "cannot be brought back" in text, text
