@@ -237,35 +237,26 @@ static int check_persist(struct mount *m)
 	return -EINVAL;
 }
 
-static int open_store(struct mount *m)
+static void say_what_was_joined(const struct mount *m, const struct start *s)
 {
-	struct start s = {.place = &m->place,
-			  .pool = &m->conf.pool,
-			  .kv = &m->conf.kv,
-			  .named = m->named,
-			  .boot = m->conf.netdev,
-			  .foreground = m->conf.foreground,
-			  .error = m->error,
-			  .cap = sizeof(m->error)};
-	int rc = start_pool(&s, &m->kv);
-
-	if (rc < 0)
-		return rc;
-	if (!s.made && m->conf.pool.dir[0] != '\0' && !kv_is_persistent(m->kv))
+	if (!s->made && m->conf.pool.dir[0] != '\0' && !kv_is_persistent(m->kv))
 		say_err("pool %s was made without a directory: nothing of it "
 			"is kept in %s",
 			m->place.name, m->conf.pool.dir);
-	if (s.made && m->conf.pool.readers != 0 && geteuid() != 0)
+	if (s->made && m->conf.pool.readers != 0 && geteuid() != 0)
 		say_err("pool %s has no readers: readers= is for root's pools, "
 			"as nobody else could end a reader that is late",
 			m->place.name);
-	if (!s.made && m->conf.pool.shaped)
+	if (!s->made && m->conf.pool.shaped)
 		say_info("pool %s is there already: its size, code and nodes "
 			 "stay as they are",
 			 m->place.name);
-	rc = check_persist(m);
-	if (rc < 0)
-		goto err_kv;
+}
+
+static int open_fs(struct mount *m)
+{
+	int rc;
+
 	/* A reader's key: there is nothing that it could tidy up. */
 	m->conf.fs.check = kv_is_read_only(m->kv);
 	m->conf.fs.far = m->place.hosts;
@@ -279,13 +270,42 @@ static int open_store(struct mount *m)
 				       : "the file system in pool %s cannot be "
 					 "opened: %s",
 			 m->place.name, strerror(-rc));
-		goto err_kv;
 	}
-	return 0;
+	return rc;
+}
 
-err_kv:
-	kv_close(m->kv);
-	m->kv = NULL;
+static int open_once(struct mount *m, struct start *s)
+{
+	int rc = start_pool(s, &m->kv);
+
+	if (rc < 0)
+		return rc;
+	say_what_was_joined(m, s);
+	rc = check_persist(m);
+	if (rc == 0)
+		rc = open_fs(m);
+	if (rc < 0) {
+		kv_close(m->kv);
+		m->kv = NULL;
+	}
+	return rc;
+}
+
+static int open_store(struct mount *m)
+{
+	struct start s = {.place = &m->place,
+			  .pool = &m->conf.pool,
+			  .kv = &m->conf.kv,
+			  .named = m->named,
+			  .boot = m->conf.netdev,
+			  .foreground = m->conf.foreground,
+			  .error = m->error,
+			  .cap = sizeof(m->error)};
+	int rc;
+
+	do
+		rc = open_once(m, &s);
+	while (rc < 0 && start_again(&s, rc));
 	return rc;
 }
 

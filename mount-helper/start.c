@@ -189,22 +189,31 @@ static bool may_come(const struct start *s, int rc)
 	case -EHOSTDOWN:
 	case -EIO: /* its nodes are not all there */
 	case -ETIMEDOUT:
+	case -ESTALE: /* it was shut out: the pool began again just then */
 		return s->boot;
 	default:
 		return false;
 	}
 }
 
+bool start_again(const struct start *s, int rc)
+{
+	if (!s->place->hosts || !may_come(s, rc) || now_ms() >= s->until)
+		return false;
+	sleep_ms(HOSTS_RETRY_MS);
+	return true;
+}
+
 /* At a boot all hosts begin at once: the pool may be whole in a moment. */
 static int join_hosts(struct start *s, struct kv **out)
 {
-	int64_t end = now_ms() + (s->boot ? BOOT_MS : HOSTS_MS);
-	int rc = join(s, out);
+	int rc;
 
-	while (may_come(s, rc) && now_ms() < end) {
-		sleep_ms(HOSTS_RETRY_MS);
+	if (s->until == 0)
+		s->until = now_ms() + (s->boot ? BOOT_MS : HOSTS_MS);
+	do
 		rc = join(s, out);
-	}
+	while (rc < 0 && start_again(s, rc));
 	return rc;
 }
 
