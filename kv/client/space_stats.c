@@ -1,5 +1,6 @@
 /* kv/client/space_stats.c - how much room the pool has: ask each node, add. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kv/client/client.h"
@@ -26,27 +27,52 @@ static uint64_t most(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-static int ask_all(struct kv *kv, struct kv_thread *t, struct kv_space *out)
+struct asked {
+	struct fab_op op[FAB_NODES_MAX];
+	struct proto_stats stats[FAB_NODES_MAX];
+};
+
+/* All at once: those that do not answer are waited for together. */
+static int ask(struct kv *kv, struct kv_thread *t, struct asked *a, uint32_t *n)
 {
-	uint64_t up = member_up(kv->member), reserve, dead = 0, kept = 0;
-	struct proto_stats s;
-	uint32_t len;
-	int rc, bad = 0;
+	uint64_t up = member_up(kv->member);
+	struct fab_batch b = {.ops = a->op,
+			      .deadline_ns = fab_now(t->fab) + SPACE_CALL_NS};
+
+	for (uint32_t i = 0; i < kv->layout.group.nodes; i++)
+		if (up >> i & 1) {
+			fab_call(&a->op[b.n], (uint8_t)i, PROTO_STATS, NULL, 0,
+				 &a->stats[b.n], sizeof(a->stats[0]));
+			b.n++;
+		}
+	*n = b.n;
+	return b.n > 0 ? fab_run(t->fab, &b) : 0;
+}
+
+/* Whether node's numbers can be had, and make sense. */
+static int answer(const struct fab_op *op, const struct proto_stats *s)
+{
+	if (op->status != 0)
+		return op->status;
+	return op->reply_len == sizeof(*s) && s->data_free <= s->data_total
+		       ? 0
+		       : -EPROTO;
+}
+
+static int add_all(const struct asked *a, uint32_t n, struct kv_space *out)
+{
+	uint64_t reserve, dead = 0, kept = 0;
 	unsigned heard = 0;
+	int rc, bad = 0;
 
 	memset(out, 0, sizeof(*out));
-	for (uint32_t i = 0; i < kv->layout.group.nodes; i++) {
-		if (!(up >> i & 1))
-			continue;
-		len = 0;
-		rc = fab_call_run(t->fab, (uint8_t)i, PROTO_STATS, NULL, 0, &s,
-				  sizeof(s), &len, SPACE_CALL_NS);
-		if (rc == 0 && len == sizeof(s) &&
-		    s.data_free <= s.data_total) {
-			add_node(out, &s, &dead, &kept);
+	for (uint32_t i = 0; i < n; i++) {
+		rc = answer(&a->op[i], &a->stats[i]);
+		if (rc == 0) {
+			add_node(out, &a->stats[i], &dead, &kept);
 			heard++;
 		} else {
-			bad = rc != 0 ? rc : -EPROTO;
+			bad = rc;
 		}
 	}
 	if (heard == 0)
@@ -56,6 +82,21 @@ static int ask_all(struct kv *kv, struct kv_thread *t, struct kv_space *out)
 	if (out->capacity > out->used + reserve)
 		out->available = out->capacity - out->used - reserve;
 	return 0;
+}
+
+static int ask_all(struct kv *kv, struct kv_thread *t, struct kv_space *out)
+{
+	struct asked *a = malloc(sizeof(*a));
+	uint32_t n;
+	int rc;
+
+	if (a == NULL)
+		return -ENOMEM;
+	rc = ask(kv, t, a, &n);
+	if (rc == 0)
+		rc = add_all(a, n, out);
+	free(a);
+	return rc;
 }
 
 int kv_space(struct kv *kv, struct kv_space *out)

@@ -1,6 +1,7 @@
 """Three of five hosts are switched off and nobody can tell that from a cable that was pulled: so
 none is given up, but the status says what is the matter, and a mount ends all the same."""
 import os
+import signal
 import subprocess
 import time
 
@@ -43,3 +44,20 @@ def test_three_hosts_of_five_are_gone(hosts):
         assert time.monotonic() - begin < LINGERS * SLOW
         said.seek(0)
         print(said.read())
+
+
+def test_who_is_silent_is_waited_for_at_once(hosts):
+    """What asks all nodes (df, and umount, which does so first) does not wait for one after
+    another."""
+    pids = [node["pid"] for node in hosts.status()["nodes"][:3]]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        begin = time.monotonic()
+        assert os.statvfs(hosts.dir).f_blocks > 0  # of the others
+        took = time.monotonic() - begin
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    print(f"{took:.1f} s")
+    assert 1 < took < 4  # 2 s each: who is silent was asked
