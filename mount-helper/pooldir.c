@@ -110,20 +110,32 @@ static int say_bad(const struct pooldir *d, int rc, uint32_t version,
 	return rc;
 }
 
-/* Regions of nodes that were replaced, and then all ended before a cut of them
- * was durable. */
-static void drop_unborn(struct pooldir *d)
+/* False: it is not there. */
+static bool drop_region(const struct pooldir *d, uint32_t id, uint32_t g)
 {
 	char name[64];
+
+	snprintf(name, sizeof(name), "node-%u/region.%u", id, g);
+	return unlinkat(d->dirfd, name, 0) == 0;
+}
+
+/* Regions of nodes that were replaced: all ended before a cut of the new one
+ * was durable, or when it was, and the old ones had not been removed yet. For
+ * these the pool file that was read must be on the disk. */
+static int drop_stray(struct pooldir *d)
+{
 	uint32_t g;
 
+	if (fsync(d->dirfd) != 0)
+		return -errno;
 	for (uint32_t id = 0; id < d->file.super.layout.group.nodes; id++) {
-		g = d->file.region[id];
-		do
-			snprintf(name, sizeof(name), "node-%u/region.%u", id,
-				 ++g);
-		while (unlinkat(d->dirfd, name, 0) == 0);
+		for (g = d->file.region[id] + 1; drop_region(d, id, g);)
+			g++;
+		for (g = d->file.region[id];
+		     g > 0 && drop_region(d, id, g - 1);)
+			g--;
 	}
+	return 0;
 }
 
 static int read_pool(struct pooldir *d, char *error)
@@ -147,9 +159,9 @@ static int read_pool(struct pooldir *d, char *error)
 		return say_bad(d, rc == -EFBIG ? -ENOTUNIQ : rc, version,
 			       error);
 	memcpy(d->kept, d->file.region, sizeof(d->kept));
-	drop_unborn(d);
 	d->has_pool = d->file.at.durable != 0;
-	return 0;
+	rc = drop_stray(d);
+	return rc != 0 ? say_bad(d, rc, version, error) : 0;
 }
 
 /* What was asked for by name must be what is there. */
@@ -305,14 +317,9 @@ int pooldir_renew(struct pooldir *d, uint32_t id)
 /* Regions that no durable cut is about any more. */
 static void drop_old(struct pooldir *d)
 {
-	char name[64];
-
 	for (uint32_t id = 0; id < d->file.super.layout.group.nodes; id++)
-		for (; d->kept[id] < d->cut[id]; d->kept[id]++) {
-			snprintf(name, sizeof(name), "node-%u/region.%u", id,
-				 d->kept[id]);
-			unlinkat(d->dirfd, name, 0);
-		}
+		for (; d->kept[id] < d->cut[id]; d->kept[id]++)
+			drop_region(d, id, d->kept[id]);
 }
 
 static int write_pool(struct pooldir *d, const struct poolfile *f)

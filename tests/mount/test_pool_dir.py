@@ -277,7 +277,11 @@ def test_a_node_that_is_replaced(seed):
     here = os.path.join(kept.keep, "node-1")
     assert sorted(os.listdir(here)) == ["meta-0", "meta-1", "region.1"]
     kept.kill_all()
+    # as if that had been before the old one was removed
+    with open(os.path.join(here, "region.0"), "wb") as f:
+        f.truncate(os.path.getsize(os.path.join(here, "region.1")))
     kept.again("respawn=yes")
+    assert "region.0" not in os.listdir(here)
     same(made)
     os.kill(kept.status()["nodes"][2]["pid"], signal.SIGKILL)
     time.sleep(rng.random() / 5)  # replaced, or not yet
