@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "kv/node/disk.h"
+#include "mount-helper/pooldir_lock.h"
 #include "mount-helper/say.h"
 #include "mount-helper/size.h"
 
@@ -20,6 +20,7 @@
 
 struct pooldir {
 	char dir[CONF_DIR_BYTES_MAX];
+	char name[CONF_POOL_BYTES_MAX + 1];
 	int dirfd;
 	int lock_fd;
 	bool has_pool;
@@ -56,40 +57,19 @@ static int open_dir(struct pooldir *d, char *error)
 	return rc;
 }
 
-/* Who has it, as its lock file says. */
-static void say_busy(const struct pooldir *d, char *error)
+static int lock_dir(struct pooldir *d, char *error)
 {
-	char who[CONF_POOL_BYTES_MAX + 32] = "another pool";
-	ssize_t n = pread(d->lock_fd, who, sizeof(who) - 1, 0);
+	char who[POOLDIR_WHO_BYTES];
+	int rc = pooldir_lock(d->dirfd, d->name, &d->lock_fd, who);
 
-	if (n > 0)
-		who[n] = '\0';
-	who[strcspn(who, "\n")] = '\0';
-	SAY("%s is in use by %s: mount that with -o pool=NAME, or unmount it "
-	    "first",
-	    d->dir, who);
-}
-
-static int lock_dir(struct pooldir *d, const char *name, char *error)
-{
-	int rc;
-
-	d->lock_fd =
-		openat(d->dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (d->lock_fd < 0) {
-		rc = -errno;
+	if (rc == -EBUSY)
+		SAY("%s is in use by %s: mount that with -o pool=NAME, or "
+		    "unmount it first",
+		    d->dir, who);
+	else if (rc != 0)
 		SAY("%s: nothing can be written there: %s", d->dir,
 		    strerror(-rc));
-		return rc;
-	}
-	if (flock(d->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-		rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
-		say_busy(d, error);
-		return rc;
-	}
-	if (ftruncate(d->lock_fd, 0) == 0)
-		dprintf(d->lock_fd, "pool %s (pid %d)\n", name, getpid());
-	return 0;
+	return rc;
 }
 
 /* --- what is in it -------------------------------------------------------- */
@@ -200,10 +180,11 @@ int pooldir_open(const struct conf_pool *pool, struct pooldir **out,
 		return -ENOMEM;
 	d->dirfd = d->lock_fd = -1;
 	strcpy(d->dir, pool->dir);
+	snprintf(d->name, sizeof(d->name), "%s", pool->name);
 	pthread_mutex_init(&d->lock, NULL);
 	rc = open_dir(d, error);
 	if (rc == 0)
-		rc = lock_dir(d, pool->name, error);
+		rc = lock_dir(d, error);
 	if (rc == 0)
 		rc = read_pool(d, error);
 	if (rc == 0)
@@ -225,6 +206,11 @@ void pooldir_close(struct pooldir *d)
 		close(d->dirfd);
 	pthread_mutex_destroy(&d->lock);
 	free(d);
+}
+
+void pooldir_ending(const struct pooldir *d, bool ending)
+{
+	pooldir_lock_say(d->lock_fd, d->name, ending);
 }
 
 bool pooldir_has_pool(const struct pooldir *d)

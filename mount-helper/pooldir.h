@@ -19,12 +19,15 @@ struct pooldir;
 
 /* Take @pool->dir (made if it is not there) for pool @pool->name. Errors, with
  * a line for people in @error (CONF_ERROR_BYTES_MAX): -EBUSY another pool uses
- * it; -EINVAL it holds a pool of another shape than was asked for; -EPROTO of
- * another version; -EBADMSG damaged; -ENOTEMPTY something else is in it; those
- * of open(2). */
+ * it (waits for one that is ending: pooldir_lock.h); -EINVAL it holds a pool of
+ * another shape than was asked for; -EPROTO of another version; -EBADMSG
+ * damaged; -ENOTEMPTY something else is in it; those of open(2). */
 int pooldir_open(const struct conf_pool *pool, struct pooldir **out,
 		 char *error);
 void pooldir_close(struct pooldir *d); /* NULL is fine */
+
+/* Let others who want it know that the pool is about to end, or is not. */
+void pooldir_ending(const struct pooldir *d, bool ending);
 
 /* There is a pool in it to go on from. */
 bool pooldir_has_pool(const struct pooldir *d);

@@ -593,9 +593,12 @@ static bool settle(struct super *s)
 
 	if (s->is.dir == NULL)
 		return true;
+	pooldir_ending(s->is.dir, true);
 	rc = persist(s, &p);
-	if (is_wanted(s))
+	if (is_wanted(s)) {
+		pooldir_ending(s->is.dir, false);
 		return false;
+	}
 	if (rc != 0)
 		persist_say_lost(&p, rc);
 	return true;

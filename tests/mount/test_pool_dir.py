@@ -107,6 +107,24 @@ def test_unmount_and_mount_again(kept, seed):
     same(made)
 
 
+def test_mount_elsewhere_at_once(kept, seed):
+    """umount returns before the pool has ended: who wants the directory for a pool of
+    another name waits for that, and is not told that it is in use."""
+    other = os.path.join(kept.base, "other")
+    os.mkdir(other)
+    made = fill(kept.dir, random.Random(seed))
+    subprocess.run(["umount", kept.dir], check=True)
+    done = subprocess.run([os.path.join(BIN, "aceso-fuse"), "-o",
+                           f"pool={kept.name}-b,pool-dir={kept.keep}", other], text=True,
+                          capture_output=True, timeout=60 * SLOW)
+    assert done.returncode == 0, done.stderr
+    try:
+        same({path.replace(kept.dir, other): data for path, data in made.items()})
+    finally:
+        subprocess.run(["umount", other], check=True)
+        assert wait_for(lambda: not of_pool(kept.name), 30)
+
+
 def test_kill_everything(kept, seed):
     rng = random.Random(seed)
     made = fill(kept.dir, rng)
