@@ -42,6 +42,10 @@
  * A7. With those, too: before a role of a ROWS stripe leaves, all data nodes
  *     call it PAGES. So cuts in which some roles are ROWS and others are FREE
  *     are of stripes that were wholly obsolete, or not written yet.
+ * A8. A member that is on its way finds its leader, a new one, at rest with a
+ *     later life: that was opened by who never came to open this one (A2: the
+ *     leader of then did not, either), and was closed since. All were ZEROED
+ *     before, and nobody has written: it comes to rest with that life.
  *
  * One at a time per leader; which kinds are wanted follows from what is asked
  * for when free blocks are few. ROWS stripes become single PAGES blocks when
@@ -129,6 +133,11 @@ void again_clear(struct alloc *a);
  * none is up: nobody is left to open them, or to bring them to rest, and those
  * that come wait for that (rebuild.h). So it is done here. */
 void again_leaderless(struct alloc *a);
+
+/* The next block from *@at on (0 at first) that is on its way by another's lead
+ * (A8). -ENOENT: no more. */
+int again_stray(struct alloc *a, uint32_t *at, uint64_t *stripe, uint32_t *role,
+		uint32_t *life);
 
 /* Give up: RETIRING becomes SEALED with life @life (FOLDED where no byte has
  * left). What has a higher life or is not RETIRING stays as it is. Errors:

@@ -266,6 +266,12 @@ static bool has_leader(const struct alloc *a, uint64_t stripe, uint64_t up)
 	return any;
 }
 
+static bool is_on_its_way(const struct block_rec *rec)
+{
+	return rec->state == BLOCK_RETIRING &&
+	       (rec->flags & (BLOCK_F_AGAIN | BLOCK_F_READY)) != 0;
+}
+
 void again_leaderless(struct alloc *a)
 {
 	uint64_t up = __atomic_load_n(&a->up, __ATOMIC_RELAXED);
@@ -278,12 +284,46 @@ void again_leaderless(struct alloc *a)
 			continue; /* a parity block */
 		alloc_at_block(a, b, b % a->w, &at);
 		block_load(at.rec, &rec);
-		if (rec.state == BLOCK_RETIRING &&
-		    (rec.flags & (BLOCK_F_AGAIN | BLOCK_F_READY)) != 0 &&
-		    !has_leader(a, at.stripe, up))
+		if (is_on_its_way(&rec) && !has_leader(a, at.stripe, up))
 			back(a, &at, &rec, rec.life);
 	}
 	pthread_mutex_unlock(&a->lock);
+}
+
+/* Record @i of those that this node keeps: k of each of its parity blocks, one
+ * of its data blocks. */
+static bool stray_at(struct alloc *a, uint32_t i, struct alloc_at *at,
+		     struct block_rec *rec)
+{
+	uint32_t block = i / a->k, role = i % a->k, mine = block % a->w;
+
+	if (mine < a->k && mine != role)
+		return false;
+	alloc_at_block(a, block, role, at);
+	if (at->parity >= 0 && a->row[at->parity].led)
+		return false;
+	block_load(at->rec, rec);
+	return is_on_its_way(rec);
+}
+
+int again_stray(struct alloc *a, uint32_t *at, uint64_t *stripe, uint32_t *role,
+		uint32_t *life)
+{
+	uint32_t end = a->o.group->blocks * a->k;
+	bool found = false;
+	struct block_rec rec;
+	struct alloc_at where;
+
+	pthread_mutex_lock(&a->lock);
+	for (; !found && *at < end; ++*at)
+		found = stray_at(a, *at, &where, &rec);
+	pthread_mutex_unlock(&a->lock);
+	if (!found)
+		return -ENOENT;
+	*stripe = where.stripe;
+	*role = where.role;
+	*life = rec.life;
+	return 0;
 }
 
 int again_resume(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life)

@@ -116,6 +116,7 @@ int node_work(struct node *n, uint64_t *again_ns)
 		did |= fold_slice(n, &again);
 		did |= retire_work(n, &again);
 		did |= again_work(n, &again);
+		did |= stray_work(n, &again);
 		did |= sweep_work(n, &again);
 		did |= leftover_work(n, &again);
 		did |= check_work(n);

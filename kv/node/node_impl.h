@@ -54,7 +54,14 @@ struct retire {
 	uint64_t members;  /* who is to be asked */
 	uint64_t again_ns; /* when to ask the others again */
 	uint32_t asked;	   /* how often */
-	uint64_t swept_up; /* what others left here was looked for under it */
+};
+
+/* What leaders that died left here, under which set of nodes it was looked for
+ * last, and whether that has come to its end: stray.c. */
+struct stray {
+	uint64_t up;
+	bool freed, opened;
+	uint64_t again_ns;
 };
 
 /* The one block on its way to be opened again, or back: again.c. */
@@ -130,6 +137,7 @@ struct node {
 	uint64_t relink_ns; /* ...and not tried before this... */
 	uint32_t relink_id; /* ...beginning with this one */
 	struct retire retire;
+	struct stray stray;
 	struct again again;
 	uint64_t fold_again_ns;
 	uint64_t moves; /* of blocks, when last looked; quiet until: */
@@ -198,6 +206,7 @@ int fold_slice(struct node *n, uint64_t *again);
 int cool_slice(struct node *n, uint64_t *again);
 int retire_work(struct node *n, uint64_t *again);
 int again_work(struct node *n, uint64_t *again);
+int stray_work(struct node *n, uint64_t *again);
 int recover_work(struct node *n, uint64_t *again);
 int sweep_work(struct node *n, uint64_t *again);
 int check_work(struct node *n);

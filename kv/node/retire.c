@@ -153,60 +153,6 @@ static bool retire_pick(struct node *n)
 	return true;
 }
 
-/* Has the stripe's leader freed it? 1, 0, or it could not be asked. */
-static int leader_freed(struct node *n, uint64_t up, uint64_t stripe,
-			uint32_t role, uint32_t life)
-{
-	const struct group *g = node_group(n);
-	int leader = node_leader(g, stripe, up);
-	uint32_t i, node, block;
-	struct block_rec rec;
-	struct fab_op op;
-	struct fab_batch b = {.ops = &op, .n = 1};
-	int rc;
-
-	if (leader < 0 || leader == (int)n->id)
-		return 0;
-	for (i = g->k; i < group_width(g); i++) {
-		group_member(g, stripe, i, &node, &block);
-		if (node == (uint32_t)leader)
-			break;
-	}
-	fab_read(&op, (uint8_t)node, group_rec_off(g, block, role), &rec,
-		 sizeof(rec));
-	rc = fab_run(n->fab, &b);
-	rc = rc != 0 ? rc : op.status;
-	if (rc != 0)
-		return rc;
-	if (rec.seq % 2 != 0)
-		return -EAGAIN;
-	return rec.state == BLOCK_FREE && rec.life >= life;
-}
-
-/* What a leader left half freed when another took over (fold_stray()): once
- * with each set of nodes. 0, or what was in the way. */
-static int retire_strays(struct node *n)
-{
-	uint64_t stripe, up = node_view_up(n, NULL);
-	uint32_t at = 0, role, life;
-	int rc;
-
-	if (n->retire.swept_up == up || !(up >> n->id & 1))
-		return 0;
-	while (fold_stray(n->alloc, &at, &stripe, &role, &life) == 0) {
-		rc = leader_freed(n, up, stripe, role, life);
-		if (rc < 0)
-			return rc;
-		if (rc == 0)
-			continue;
-		pthread_mutex_lock(&n->lock);
-		fold_free(n->alloc, stripe, role, life);
-		pthread_mutex_unlock(&n->lock);
-	}
-	n->retire.swept_up = up;
-	return 0;
-}
-
 static void retire_later(struct node *n)
 {
 	struct retire *r = &n->retire;
@@ -227,8 +173,6 @@ int retire_work(struct node *n, uint64_t *again)
 	if (r->active && (r->up != node_view_up(n, NULL) ||
 			  r->members != node_view_members(n)))
 		r->active = false;
-	if (retire_strays(n) != 0)
-		node_again(again, fab_now(n->fab) + NODE_RETRY_NS);
 	if (!r->active && !retire_pick(n))
 		return 0;
 	if (fab_now(n->fab) < r->again_ns) {
