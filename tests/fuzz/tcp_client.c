@@ -11,11 +11,7 @@
 #include "tests/fuzz/wire.h"
 #include "tests/lib/fuzz.h"
 
-#define OPS	 6u
-#define BUF	 40u
-#define REPLY	 24u
-#define REGION	 4096u
-#define DEADLINE UINT64_C(2000000000)
+#define REGION 4096u
 
 static int listener = -1, primary;
 static struct fab_net *net;
@@ -55,58 +51,26 @@ static void set_up(void)
 	pthread_join(t, NULL);
 }
 
-struct batch {
-	struct fab_batch b;
-	struct fab_op op[OPS];
-	void *buf[OPS];
-};
-
-static void batch_open(struct batch *x, struct fab *f)
-{
-	memset(x, 0, sizeof(*x));
-	for (unsigned i = 0; i < OPS; i++) {
-		x->buf[i] = calloc(1, i == 5 ? REPLY : BUF);
-		must(x->buf[i] != NULL);
-	}
-	fab_read(&x->op[0], 0, 0, x->buf[0], BUF);
-	fab_write(&x->op[1], 0, 64, x->buf[1], BUF);
-	fab_cas(&x->op[2], 0, 8, 1, 2);
-	fab_faa(&x->op[3], 0, 16, 1);
-	fab_write(&x->op[4], 0, 128, x->buf[4], BUF);
-	fab_call(&x->op[5], 0, 1, x->buf[4], BUF, x->buf[5], REPLY);
-	x->b.ops = x->op;
-	x->b.n = OPS;
-	x->b.deadline_ns = fab_now(f) + DEADLINE;
-}
-
-static void batch_close(struct batch *x)
-{
-	for (unsigned i = 0; i < OPS; i++) {
-		must(x->op[i].status <= 0 && !x->op[i].under_way);
-		free(x->buf[i]);
-	}
-}
-
 /* To post begins to connect; what we say then is there before it is asked. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fab_batch *done;
-	struct batch x;
+	struct wire_batch x;
 	struct fab *f;
 	int s;
 
 	if (net == NULL)
 		set_up();
 	must(fab_open(net, &f) == 0);
-	batch_open(&x, f);
+	wire_batch_open(&x, f);
 	must(fab_post(f, &x.b) == 0);
 	s = accept(listener, NULL, NULL);
 	must(s >= 0);
 	send(s, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 	shutdown(s, SHUT_WR);
 	while (x.b.left > 0)
-		must(fab_poll(f, &done, 1, DEADLINE + DEADLINE) == 1);
-	batch_close(&x);
+		must(fab_poll(f, &done, 1, 2 * WIRE_DEADLINE) == 1);
+	wire_batch_close(&x);
 	fab_close(f);
 	close(s);
 	return 0;
@@ -132,18 +96,18 @@ void fuzz_seeds(void)
 	uint8_t all[1024];
 	size_t n = 0;
 
-	n += put(all + n, TCP_DONE, 0, 0, BUF);
+	n += put(all + n, TCP_DONE, 0, 0, WIRE_BUF);
 	n += put(all + n, TCP_DONE, 2, 0, 0);
 	n += put(all + n, TCP_DONE, 3, 0, 0);
 	n += put(all + n, TCP_DONE, 4, 0, 0);
-	n += put(all + n, TCP_ANSWER, 5, 0, REPLY);
+	n += put(all + n, TCP_ANSWER, 5, 0, WIRE_REPLY);
 	fuzz_seed(all, n);
 	fuzz_seed(all, put(all, TCP_DONE, 0, -EREMOTEIO, 0));
-	n = put(all, TCP_ANSWER, 5, 0, REPLY + 9);
-	n += put(all + n, TCP_DONE, 0, 0, BUF);
+	n = put(all, TCP_ANSWER, 5, 0, WIRE_REPLY + 9);
+	n += put(all + n, TCP_DONE, 0, 0, WIRE_BUF);
 	n += put(all + n, TCP_DONE, 2, -EREMOTEIO, 0);
 	fuzz_seed(all, n);
 	n = put(all, TCP_ANSWER, 5, -ENOENT, 0);
-	n += put(all + n, TCP_DONE, 0, 0, BUF);
+	n += put(all + n, TCP_DONE, 0, 0, WIRE_BUF);
 	fuzz_seed(all, n);
 }

@@ -1,6 +1,6 @@
 /* tests/fuzz/wire.h - what the targets of the transports share: a node whose
  * region lies between two fences of memory that nobody may touch, and bytes
- * written to a socket that may be closed at any time. */
+ * written to a socket that may be closed at any time; and a client's batch. */
 #ifndef ACESO_TESTS_FUZZ_WIRE_H
 #define ACESO_TESTS_FUZZ_WIRE_H
 #include <errno.h>
@@ -14,7 +14,11 @@
 
 #include "rdma/fabric.h"
 
-#define WIRE_REGION (64u << 10)
+#define WIRE_REGION   (64u << 10)
+#define WIRE_OPS      6u
+#define WIRE_BUF      40u
+#define WIRE_REPLY    24u
+#define WIRE_DEADLINE UINT64_C(2000000000)
 
 static inline void must(bool truth)
 {
@@ -39,6 +43,40 @@ static inline void *wire_region(void)
 	must(mprotect(all + WIRE_REGION, WIRE_REGION, PROT_READ | PROT_WRITE) ==
 	     0);
 	return all + WIRE_REGION;
+}
+
+/* One operation of each kind to node 0, the last one a CALL. Buffers are of
+ * exactly their size. */
+struct wire_batch {
+	struct fab_batch b;
+	struct fab_op op[WIRE_OPS];
+	void *buf[WIRE_OPS];
+};
+
+static inline void wire_batch_open(struct wire_batch *x, struct fab *f)
+{
+	memset(x, 0, sizeof(*x));
+	for (unsigned i = 0; i < WIRE_OPS; i++) {
+		x->buf[i] = calloc(1, i == 5 ? WIRE_REPLY : WIRE_BUF);
+		must(x->buf[i] != NULL);
+	}
+	fab_read(&x->op[0], 0, 0, x->buf[0], WIRE_BUF);
+	fab_write(&x->op[1], 0, 64, x->buf[1], WIRE_BUF);
+	fab_cas(&x->op[2], 0, 8, 1, 2);
+	fab_faa(&x->op[3], 0, 16, 1);
+	fab_write(&x->op[4], 0, 128, x->buf[4], WIRE_BUF);
+	fab_call(&x->op[5], 0, 1, x->buf[4], WIRE_BUF, x->buf[5], WIRE_REPLY);
+	x->b.ops = x->op;
+	x->b.n = WIRE_OPS;
+	x->b.deadline_ns = fab_now(f) + WIRE_DEADLINE;
+}
+
+static inline void wire_batch_close(struct wire_batch *x)
+{
+	for (unsigned i = 0; i < WIRE_OPS; i++) {
+		must(x->op[i].status <= 0 && !x->op[i].under_way);
+		free(x->buf[i]);
+	}
 }
 
 /* The messages of an input: each its length (2), then so many bytes; the last

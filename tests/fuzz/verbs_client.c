@@ -1,0 +1,469 @@
+/* tests/fuzz/verbs_client.c - what a node says to its client over RDMA: the
+ * private data that it accepts with, its WELCOME, and answers to CALLs. The
+ * adapter is played here; the client's side is the real one. Whatever comes,
+ * every operation ends, and nothing is written but where the batch says: each
+ * buffer has exactly its size.
+ *
+ * Input: which of these (1); ACCEPT: the private data, then messages; else
+ * messages: each with its length (2) before it. */
+#include <malloc.h>
+#include <sys/eventfd.h>
+
+#include "rdma/verbs_conn.h"
+#include "tests/fuzz/wire.h"
+#include "tests/lib/fuzz.h"
+
+enum { ACCEPT, GREETING, ANSWERS, KINDS };
+
+#define REGION 4096u
+#define QUEUED (2 * VERBS_SENDS)
+#define OTHER  1 /* the node of ACCEPT and GREETING; 0 has been attached */
+
+static struct fab_net *net;
+
+/* What the node says next; the rest of the input. */
+static struct {
+	const uint8_t *accept; /* NULL: as it should */
+	size_t accept_len;
+	const uint8_t *data;
+	size_t size;
+	bool greets; /* its WELCOME is in data, too */
+} script;
+
+/* --- an adapter ----------------------------------------------------------- */
+
+static struct ibv_context adapter;
+
+/* A connection's own. What is posted has completed; what completes waits in
+ * wc[], what is to be received in slot[]. */
+struct pair {
+	struct rdma_cm_id id;
+	struct ibv_qp qp;
+	struct ibv_cq cq;
+	struct ibv_comp_channel comp;
+	struct rdma_cm_event event;
+	struct verbs_accept accept;
+	struct ibv_wc wc[QUEUED];
+	unsigned first, n;
+	uint64_t recv[VERBS_RECVS]; /* posted, oldest first */
+	uint8_t *at[VERBS_RECVS];
+	unsigned recvs;
+	uint8_t kind; /* as it said when it connected */
+};
+
+static struct pair *of_cq(struct ibv_cq *cq)
+{
+	return (struct pair *)((char *)cq - offsetof(struct pair, cq));
+}
+
+static void complete(struct pair *p, struct ibv_wc wc)
+{
+	must(p->n < QUEUED);
+	p->wc[(p->first + p->n++) % QUEUED] = wc;
+}
+
+static int poll_cq(struct ibv_cq *cq, int n, struct ibv_wc *wc)
+{
+	struct pair *p = of_cq(cq);
+
+	if (p->n == 0 || n < 1)
+		return 0;
+	*wc = p->wc[p->first++ % QUEUED];
+	p->n--;
+	return 1;
+}
+
+static int req_notify_cq(struct ibv_cq *cq, int solicited)
+{
+	return 0;
+}
+
+static int post_recv(struct ibv_qp *qp, struct ibv_recv_wr *wr,
+		     struct ibv_recv_wr **bad)
+{
+	struct pair *p = of_cq(qp->recv_cq);
+
+	must(p->recvs < VERBS_RECVS && wr->sg_list->length == VERBS_MSG_MAX);
+	p->recv[p->recvs] = wr->wr_id;
+	p->at[p->recvs++] = (uint8_t *)(uintptr_t)wr->sg_list->addr;
+	return 0;
+}
+
+_Static_assert(UINT16_MAX <= VERBS_MSG_MAX, "any message has room");
+
+/* The node says these bytes. */
+static void say(struct pair *p, const void *bytes, size_t len)
+{
+	memcpy(p->at[0], bytes, len);
+	complete(p, (struct ibv_wc){.wr_id = p->recv[0],
+				    .opcode = IBV_WC_RECV,
+				    .byte_len = (uint32_t)len});
+	p->recvs--;
+	memmove(p->recv, p->recv + 1, p->recvs * sizeof(p->recv[0]));
+	memmove(p->at, p->at + 1, p->recvs * sizeof(p->at[0]));
+}
+
+/* The next message of the input. False: that was all, or more than is asked
+ * for; then the connection breaks. */
+static bool say_next(struct pair *p)
+{
+	const uint8_t *message;
+	uint16_t len;
+
+	if (p->recvs > 0 &&
+	    wire_next(&script.data, &script.size, &message, &len)) {
+		say(p, message, len);
+		return true;
+	}
+	complete(p, (struct ibv_wc){.status = IBV_WC_WR_FLUSH_ERR});
+	return false;
+}
+
+static void welcome(struct pair *p)
+{
+	struct {
+		struct verbs_msg m;
+		struct verbs_welcome w;
+	} x = {.m = {.type = VERBS_WELCOME, .len = sizeof(x.w)},
+	       .w = {.addr = 4096, .size = REGION, .rkey = 7}};
+
+	say(p, &x, sizeof(x));
+}
+
+static void hear(struct pair *p, const struct ibv_send_wr *wr)
+{
+	const struct verbs_msg *m = (void *)(uintptr_t)wr->sg_list->addr;
+
+	if (m->type == VERBS_AUTH && !script.greets)
+		welcome(p);
+	else if (m->type != VERBS_CALL)
+		say_next(p);
+}
+
+static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
+		     struct ibv_send_wr **bad)
+{
+	struct pair *p = of_cq(qp->send_cq);
+
+	for (; wr != NULL; wr = wr->next) {
+		if (wr->opcode == IBV_WR_RDMA_READ)
+			memset((void *)(uintptr_t)wr->sg_list->addr, 7,
+			       wr->sg_list->length);
+		if (wr->send_flags & IBV_SEND_SIGNALED)
+			complete(p, (struct ibv_wc){.wr_id = wr->wr_id,
+						    .opcode = IBV_WC_SEND});
+		if (wr->opcode == IBV_WR_SEND)
+			hear(p, wr);
+	}
+	return 0;
+}
+
+struct ibv_comp_channel *ibv_create_comp_channel(struct ibv_context *c)
+{
+	struct pair *p = (struct pair *)c;
+
+	p->comp.fd = eventfd(0, EFD_CLOEXEC);
+	return &p->comp;
+}
+
+int ibv_destroy_comp_channel(struct ibv_comp_channel *comp)
+{
+	return close(comp->fd);
+}
+
+struct ibv_cq *ibv_create_cq(struct ibv_context *c, int n, void *arg,
+			     struct ibv_comp_channel *channel, int vector)
+{
+	return &((struct pair *)c)->cq;
+}
+
+int ibv_destroy_cq(struct ibv_cq *cq)
+{
+	return 0;
+}
+
+int ibv_get_cq_event(struct ibv_comp_channel *channel, struct ibv_cq **cq,
+		     void **ctx)
+{
+	return -1; /* nobody has to be woken */
+}
+
+#undef ibv_reg_mr
+struct ibv_mr *ibv_reg_mr(struct ibv_pd *pd, void *at, size_t len, int access)
+{
+	return calloc(1, sizeof(struct ibv_mr));
+}
+
+int ibv_dereg_mr(struct ibv_mr *mr)
+{
+	free(mr);
+	return 0;
+}
+
+int ibv_modify_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask)
+{
+	return 0;
+}
+
+/* --- its connections ------------------------------------------------------ */
+
+struct rdma_event_channel *rdma_create_event_channel(void)
+{
+	struct rdma_event_channel *c = calloc(1, sizeof(*c));
+
+	must(c != NULL);
+	c->fd = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+	return c;
+}
+
+void rdma_destroy_event_channel(struct rdma_event_channel *c)
+{
+	close(c->fd);
+	free(c);
+}
+
+int rdma_create_id(struct rdma_event_channel *channel, struct rdma_cm_id **id,
+		   void *context, enum rdma_port_space ps)
+{
+	struct pair *p = calloc(1, sizeof(*p));
+
+	must(p != NULL);
+	p->id.verbs = (struct ibv_context *)p;
+	p->id.channel = channel;
+	p->cq.context = p->qp.context = &adapter;
+	*id = &p->id;
+	return 0;
+}
+
+int rdma_destroy_id(struct rdma_cm_id *id)
+{
+	free(id);
+	return 0;
+}
+
+int rdma_getaddrinfo(const char *node, const char *service,
+		     const struct rdma_addrinfo *hints,
+		     struct rdma_addrinfo **res)
+{
+	*res = calloc(1, sizeof(**res));
+	return 0;
+}
+
+void rdma_freeaddrinfo(struct rdma_addrinfo *res)
+{
+	free(res);
+}
+
+/* One connection at a time is made. */
+static struct pair *connecting;
+
+static int happen(struct rdma_cm_id *id, enum rdma_cm_event_type what)
+{
+	connecting = (struct pair *)id;
+	connecting->event.event = what;
+	return eventfd_write(id->channel->fd, 1);
+}
+
+int rdma_resolve_addr(struct rdma_cm_id *id, struct sockaddr *src,
+		      struct sockaddr *dst, int ms)
+{
+	return happen(id, RDMA_CM_EVENT_ADDR_RESOLVED);
+}
+
+int rdma_resolve_route(struct rdma_cm_id *id, int ms)
+{
+	return happen(id, RDMA_CM_EVENT_ROUTE_RESOLVED);
+}
+
+int rdma_set_option(struct rdma_cm_id *id, int level, int name, void *val,
+		    size_t len)
+{
+	return 0;
+}
+
+int rdma_connect(struct rdma_cm_id *id, struct rdma_conn_param *cp)
+{
+	struct pair *p = (struct pair *)id;
+	struct rdma_conn_param *got = &p->event.param.conn;
+
+	p->accept = (struct verbs_accept){.magic = VERBS_MAGIC,
+					  .version = VERBS_VERSION};
+	got->private_data = &p->accept;
+	got->private_data_len = sizeof(p->accept);
+	if (script.accept != NULL) {
+		got->private_data = script.accept;
+		got->private_data_len = (uint8_t)script.accept_len;
+	}
+	return happen(id, RDMA_CM_EVENT_ESTABLISHED);
+}
+
+int rdma_get_cm_event(struct rdma_event_channel *channel,
+		      struct rdma_cm_event **event)
+{
+	eventfd_t n;
+
+	must(eventfd_read(channel->fd, &n) == 0);
+	must(channel == connecting->id.channel);
+	*event = &connecting->event;
+	return 0;
+}
+
+int rdma_ack_cm_event(struct rdma_cm_event *event)
+{
+	return 0;
+}
+
+int rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd,
+		   struct ibv_qp_init_attr *attr)
+{
+	id->qp = &((struct pair *)id)->qp;
+	id->qp->send_cq = attr->send_cq;
+	id->qp->recv_cq = attr->recv_cq;
+	return 0;
+}
+
+void rdma_destroy_qp(struct rdma_cm_id *id)
+{
+	id->qp = NULL;
+}
+
+int rdma_disconnect(struct rdma_cm_id *id)
+{
+	return 0;
+}
+
+/* --- a client ------------------------------------------------------------- */
+
+static void set_up(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 32 << 20); /* or each ring is new memory */
+	mallopt(M_TRIM_THRESHOLD, 32 << 20);
+	adapter.ops.poll_cq = poll_cq;
+	adapter.ops.req_notify_cq = req_notify_cq;
+	adapter.ops.post_recv = post_recv;
+	adapter.ops.post_send = post_send;
+	must(fab_verbs_open(NULL, &net) == 0);
+	must(fab_net_attach(net, 0, "verbs:node:1", "", 0) == 0);
+}
+
+/* A node that is let in is cut off at once: it is asked to fence. */
+static void attach(void)
+{
+	int rc = fab_net_attach(net, OTHER, "verbs:node:2", "", 0);
+
+	must(rc <= 0);
+	if (rc == 0)
+		fab_net_cut(net, OTHER);
+}
+
+/* Posting connects; then all that the node says is there at once. */
+static void converse(void)
+{
+	struct fab_batch *done;
+	struct wire_batch x;
+	struct fab *f;
+
+	must(fab_open(net, &f) == 0);
+	wire_batch_open(&x, f);
+	must(fab_post(f, &x.b) == 0);
+	while (say_next(connecting))
+		;
+	while (x.b.left > 0)
+		must(fab_poll(f, &done, 1, 2 * WIRE_DEADLINE) == 1);
+	wire_batch_close(&x);
+	fab_close(f);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	uint8_t kind;
+
+	if (net == NULL)
+		set_up();
+	if (size < 1 + sizeof(struct verbs_accept))
+		return 0;
+	kind = data[0] % KINDS;
+	memset(&script, 0, sizeof(script));
+	script.data = data + 1;
+	script.size = size - 1;
+	if (kind == ACCEPT) {
+		script.accept = script.data;
+		script.accept_len = sizeof(struct verbs_accept);
+		script.data += script.accept_len;
+		script.size -= script.accept_len;
+	}
+	script.greets = kind == GREETING;
+	if (kind == ANSWERS)
+		converse();
+	else
+		attach();
+	memset(&script, 0, sizeof(script));
+	return 0;
+}
+
+/* --- right ones ----------------------------------------------------------- */
+
+static size_t put(uint8_t *at, const void *m, uint16_t len)
+{
+	memcpy(at, &len, sizeof(len));
+	memcpy(at + sizeof(len), m, len);
+	return sizeof(len) + len;
+}
+
+/* @len bytes of a message, of which its head counts @says. */
+static size_t put_msg(uint8_t *at, uint8_t type, uint64_t id, int status,
+		      uint32_t len, uint32_t says)
+{
+	struct {
+		struct verbs_msg m;
+		uint8_t bytes[256];
+	} x = {.m = {.type = type, .status = status, .len = says, .id = id}};
+
+	return put(at, &x, (uint16_t)(sizeof(x.m) + len));
+}
+
+static void seed_accept(uint32_t version)
+{
+	struct verbs_accept a = {.magic = VERBS_MAGIC, .version = version};
+	uint8_t all[512] = {ACCEPT};
+	size_t n = 1 + sizeof(a);
+
+	memcpy(all + 1, &a, sizeof(a));
+	n += put_msg(all + n, VERBS_FENCED, 0, 0, 0, 0);
+	fuzz_seed(all, n);
+}
+
+static void seed_greeting(int status, uint32_t len)
+{
+	uint8_t all[512] = {GREETING};
+	size_t n = 1;
+
+	n += put_msg(all + n, VERBS_WELCOME, 0, status, len, len);
+	n += put_msg(all + n, VERBS_FENCED, 0, 0, 0, 0);
+	fuzz_seed(all, n);
+}
+
+/* The first CALL of a lane has slot 0 and serial 1. */
+static void seed_answer(uint64_t id, int status, uint32_t len, uint32_t says)
+{
+	uint8_t all[512] = {ANSWERS};
+	size_t n = 1;
+
+	n += put_msg(all + n, VERBS_ANSWER, id, status, len, says);
+	n += put_msg(all + n, VERBS_ANSWER, id, status, len, says);
+	fuzz_seed(all, n);
+}
+
+void fuzz_seeds(void)
+{
+	seed_accept(VERBS_VERSION);
+	seed_accept(VERBS_VERSION + 1);
+	seed_greeting(0, sizeof(struct verbs_welcome));
+	seed_greeting(0, 8);
+	seed_greeting(-EACCES, 0);
+	seed_answer(VERBS_RECVS, 0, WIRE_REPLY, WIRE_REPLY);
+	seed_answer(VERBS_RECVS, -ENOENT, 0, 0);
+	seed_answer(VERBS_RECVS, 0, WIRE_REPLY + 9, WIRE_REPLY + 9);
+	seed_answer(VERBS_RECVS, 0, 8, 200);
+	seed_answer(3 * VERBS_RECVS, 0, 8, 8);
+}
