@@ -11,6 +11,7 @@
 
 #include "kv/node/disk.h"
 #include "kv/node/restart.h"
+#include "mount-helper/clock.h"
 #include "mount-helper/pooldir.h"
 #include "mount-helper/say.h"
 
@@ -36,14 +37,6 @@ static void say_node(uint32_t id, const char *dir, const char *name,
 		 "needs the files of all its nodes: put them back from a "
 		 "copy, or make a new pool in another directory",
 		 dir, name, id, why);
-}
-
-static time_t now_s(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
 }
 
 static int load_region(struct load *l, uint32_t id, const char *dir,

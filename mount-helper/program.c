@@ -11,9 +11,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "mount-helper/clock.h"
 #include "mount-helper/program.h"
 
 #define FILES_MIN 65536u /* what root gives itself if the limit is lower */
@@ -120,14 +120,6 @@ err_kill:
 err_close:
 	close(pair[0]);
 	return rc;
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
 }
 
 /* Wait for @fd to be readable or hung up. */

@@ -12,11 +12,11 @@
 #include <sys/socket.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "kv/log.h"
 #include "kv/node/coord.h"
+#include "mount-helper/clock.h"
 #include "mount-helper/exitcode.h"
 #include "mount-helper/lay_out.h"
 #include "mount-helper/persist.h"
@@ -371,14 +371,6 @@ static int start(struct super *s, char *error)
 }
 
 /* --- nodes that died are started again ------------------------------ */
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static void node_died(struct super *s, uint32_t id)
 {

@@ -8,6 +8,7 @@
 
 #include "kv/kv.h"
 #include "kv/proto.h"
+#include "mount-helper/clock.h"
 #include "mount-helper/tell.h"
 #include "rdma/fabric.h"
 
@@ -19,14 +20,6 @@ struct tell {
 	char sock[POOL_PATH_BYTES];
 	time_t since;
 };
-
-static time_t now_s(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
-}
 
 static json_t *number(uint64_t n)
 {

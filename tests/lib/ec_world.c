@@ -254,6 +254,11 @@ int world_rebuild_one(struct world *w)
 	return rc;
 }
 
+void world_count_stop(struct world *w)
+{
+	w->restarts++;
+}
+
 /* It waits for something that others do. */
 void world_let_others(struct world *w, int why)
 {

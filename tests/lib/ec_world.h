@@ -59,6 +59,8 @@ void world_replace(struct world *w, uint32_t node);
 
 void world_rebuild_begin(struct world *w, uint32_t node);
 int world_rebuild_one(struct world *w);
+/* A @stop that has whoever drives the rebuild end it there. */
+void world_count_stop(struct world *w);
 /* It waits for something that others do. */
 void world_let_others(struct world *w, int why);
 void world_rebuild_all(struct world *w);

@@ -139,11 +139,6 @@ static void it_does_while_all_others_go_on(void **state)
 	assert_true(sum.lates > 100);
 }
 
-static void stop_node(struct world *w)
-{
-	w->restarts++;
-}
-
 /* Whenever the new node dies, the next one begins with zeros and is done. */
 static void it_may_die_at_any_operation(void **state)
 {
@@ -152,7 +147,7 @@ static void it_may_die_at_any_operation(void **state)
 
 	world_begin(&w, 5, 3, 2, 7);
 	world_die(&w, 1);
-	w.stop = stop_node;
+	w.stop = world_count_stop;
 	do {
 		unsigned before = w.restarts;
 		int rc = 1;

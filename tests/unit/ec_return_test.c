@@ -121,11 +121,6 @@ static void what_others_have_freed_stays_free(void **state)
 		live(3, 1, 2, seed);
 }
 
-static void stop_node(struct world *w)
-{
-	w->restarts++;
-}
-
 /* Half-way it is given up again, and comes back with what it has by then. */
 static void it_may_be_given_up_at_any_operation(void **state)
 {
@@ -134,7 +129,7 @@ static void it_may_be_given_up_at_any_operation(void **state)
 
 	world_begin(&w, 5, 3, 2, 7);
 	world_die(&w, 1);
-	w.stop = stop_node;
+	w.stop = world_count_stop;
 	do {
 		unsigned before = w.restarts;
 		int rc = 1;
