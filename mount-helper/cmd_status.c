@@ -68,6 +68,9 @@ static void print_durable(const json_t *o)
 		printf("all but the last %.1f s",
 		       (double)cmd_number(d, "age_ms") / 1000);
 	printf(", in %s\n", cmd_text(d, "dir"));
+	if (json_is_string(json_object_get(d, "trouble")))
+		printf("            no more can be written: %s\n",
+		       cmd_text(d, "trouble"));
 }
 
 /* Only while something is brought back. */

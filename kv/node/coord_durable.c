@@ -19,13 +19,18 @@
  * to be whole within FREEZE_NS of the moment before the view was told. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "kv/log.h"
 #include "kv/node/coord_impl.h"
 #include "kv/node/rounds.h"
 
 #define FREEZE_NS (700 * COORD_MS)
 #define RETRY_NS  (200 * COORD_MS)
-#define ASKED_NS  (2 * COORD_MS) /* between two that are waited for */
+/* A disk in trouble is tried less and less often: each time clients hold still.
+ */
+#define TROUBLES_MAX 5u
+#define ASKED_NS     (2 * COORD_MS) /* between two that are waited for */
 /* What was given out after the last cut is not known after a crash. */
 #define EPOCH_JUMP  (UINT64_C(1) << 20)
 #define INDEX_JUMP  UINT64_C(64) /* has 24 bits in all: kv/client/insert.c */
@@ -42,6 +47,24 @@ static bool is_whole(const struct coord *c)
 
 /* --- CALLs to all nodes --------------------------------------------------- */
 
+/* Said once; then it is in the status until one is durable again. */
+static void note_trouble(struct coord *c, uint32_t at, int status)
+{
+	struct coord_durable *d = &c->durable;
+
+	if (d->trouble == 0 && at == DURABLE_POOLFILE)
+		LOG(LOG_ERROR,
+		    "no durable checkpoint can be made: the pool file: %s",
+		    strerror(-status));
+	else if (d->trouble == 0)
+		LOG(LOG_ERROR,
+		    "no durable checkpoint can be made: memory node %u: %s", at,
+		    strerror(-status));
+	d->trouble = status;
+	d->trouble_at = at;
+	d->troubles++;
+}
+
 static void round_end(struct coord *c, struct coord_call *call, int status)
 {
 	struct coord_durable *d = &c->durable;
@@ -51,6 +74,8 @@ static void round_end(struct coord *c, struct coord_call *call, int status)
 	d->out &= ~(UINT64_C(1) << call->node);
 	if (status != 0) {
 		d->failed = true;
+		if (d->state == DURABLE_STORE)
+			note_trouble(c, call->node, status);
 		if (status == -ETIMEDOUT || status == -EHOSTDOWN)
 			c->suspect |= UINT64_C(1) << call->node;
 	}
@@ -98,6 +123,7 @@ static void freeze(struct coord *c, uint64_t now)
 	d->state = DURABLE_FREEZE;
 	d->up = view_up(&c->view);
 	d->changed = false;
+	d->hurried = d->hurry;
 	d->hurry = false;
 	d->begun_ns = now;
 	c->view.cut++;
@@ -115,8 +141,11 @@ static void give_up(struct coord *c, uint64_t now)
 	d->round++;
 	d->out = 0;
 	d->changed = true;
+	d->hurry |= d->hurried; /* who asked may not ask again */
 	d->last.failed++;
-	d->next_ns = now + RETRY_NS;
+	d->next_ns =
+		now + (RETRY_NS << (d->troubles < TROUBLES_MAX ? d->troubles
+							       : TROUBLES_MAX));
 	d->state = DURABLE_IDLE;
 }
 
@@ -211,10 +240,13 @@ static int commit_end(struct coord *c, uint64_t now)
 	d->threaded = false;
 	d->committed = false;
 	if (d->status != 0) {
+		note_trouble(c, DURABLE_POOLFILE, d->status);
 		d->last.failed++;
 		d->next_ns = now + RETRY_NS;
 		return 1;
 	}
+	d->trouble = 0;
+	d->troubles = 0;
 	d->at = counters_of(c);
 	d->last_cut_ns = d->cut_ns;
 	d->last = (struct coord_durable_stats){

@@ -218,6 +218,7 @@ struct coord_durable {
 	struct coord_waiters waiters;
 	bool changed;	/* since the last cut, a client said */
 	bool hurry;	/* now, whenever the last one was */
+	bool hurried;	/* the one under way was asked for so */
 	uint64_t up;	/* under which it began; another: it fails */
 	uint64_t epoch; /* of the frozen view */
 	uint64_t out;	/* bit n: node n has not answered */
@@ -230,8 +231,14 @@ struct coord_durable {
 	bool threaded;
 	bool committed; /* it has ended, with: */
 	int status;
+	/* Why the last one that was made did not become durable; 0: it did. The
+	 * node that could not write, or DURABLE_POOLFILE. */
+	int trouble;
+	uint32_t trouble_at;
+	uint32_t troubles; /* in a row */
 	struct coord_durable_stats last;
 };
+#define DURABLE_POOLFILE UINT32_MAX
 
 struct coord_store {		    /* of coord_store.c */
 	struct viewstore *vs;	    /* NULL: there is none */

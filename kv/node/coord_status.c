@@ -273,6 +273,17 @@ static void put_sums(json_t *o, const struct sums *sum)
 	put_int(o, "dead", sum->dead);
 }
 
+/* Who could not write the last one, and why; null: nobody. */
+static json_t *trouble_json(const struct coord_durable *d)
+{
+	if (d->trouble == 0)
+		return json_null();
+	if (d->trouble_at == DURABLE_POOLFILE)
+		return json_sprintf("the pool file: %s", strerror(-d->trouble));
+	return json_sprintf("memory node %u: %s", d->trouble_at,
+			    strerror(-d->trouble));
+}
+
 /* null: the pool is in memory only. */
 static json_t *durable_json(const struct coord *c)
 {
@@ -293,6 +304,7 @@ static json_t *durable_json(const struct coord *c)
 	put_int(o, "took_ms", s->took_ns / COORD_MS);
 	put_int(o, "done", s->done);
 	put_int(o, "failed", s->failed);
+	json_object_set_new(o, "trouble", trouble_json(d));
 	json_object_set_new(o, "current",
 			    json_boolean(!d->changed &&
 					 d->state == DURABLE_IDLE &&

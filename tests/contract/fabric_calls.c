@@ -456,6 +456,9 @@ static void an_answer_after_the_asker_has_gone_is_fine(void **state)
 	assert_int_equal(contract->net_open(&net), 0);
 	assert_int_equal(fab_net_attach(net, 0, x->node[0].address, "", 0), 0);
 	assert_int_equal(fab_open(net, &f), 0);
+	/* Connected: what comes next is on its way at once. */
+	assert_int_equal(
+		fab_call_run(f, 0, CALL_ECHO, NULL, 0, NULL, 0, NULL, 0), 0);
 	assert_int_equal(
 		fab_call_run(f, 0, CALL_HOLD, NULL, 0, NULL, 0, NULL, 10 * MS),
 		-ETIMEDOUT);
@@ -481,6 +484,9 @@ static void an_answer_after_the_server_has_closed_is_fine(void **state)
 	assert_int_equal(contract->net_open(&net), 0);
 	assert_int_equal(fab_net_attach(net, 3, n.address, "", 0), 0);
 	assert_int_equal(fab_open(net, &f), 0);
+	/* Connected: what comes next is on its way at once. */
+	assert_int_equal(
+		fab_call_run(f, 3, CALL_ECHO, NULL, 0, NULL, 0, NULL, 0), 0);
 	assert_int_equal(
 		fab_call_run(f, 3, CALL_HOLD, NULL, 0, NULL, 0, NULL, 10 * MS),
 		-ETIMEDOUT);

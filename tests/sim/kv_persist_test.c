@@ -12,6 +12,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "kv/node/disk.h"
 #include "tests/lib/cluster.h"
 #include "tests/lib/disk_model.h"
 #include "tests/lib/sim.h"
@@ -29,8 +30,25 @@ struct world {
 	struct cluster_opts of_disk; /* what it filled in */
 	uint64_t bytes;
 	uint32_t commits;
-	bool no_room; /* on the disk: nothing is committed */
+	bool no_room;		   /* on the disk: nothing is committed */
+	bool io_error;		   /* of node 2's disk, from now on */
+	const struct disk *second; /* it, and what stands before it */
+	struct disk frail;
 };
+
+static int frail_sync(void *arg)
+{
+	struct world *w = arg;
+
+	return w->io_error ? -EIO : w->second->sync(w->second->arg);
+}
+
+static int frail_write(void *arg, const char *name, const void *buf, size_t len)
+{
+	struct world *w = arg;
+
+	return w->second->write(w->second->arg, name, buf, len);
+}
 
 static const struct disk *give_disk(void *arg, uint32_t id, void **region)
 {
@@ -38,7 +56,14 @@ static const struct disk *give_disk(void *arg, uint32_t id, void **region)
 	const struct disk *d = w->of_disk.disk(w->of_disk.disk_arg, id, region);
 
 	memset(*region, 0, w->bytes); /* a replaced node has lost it */
-	return d;
+	if (id != 2)
+		return d;
+	w->second = d;
+	w->frail = *d;
+	w->frail.arg = w;
+	w->frail.sync = frail_sync;
+	w->frail.write = frail_write;
+	return &w->frail;
 }
 
 static int slow_commit(void *arg, const struct coord_counters *at)
@@ -74,22 +99,40 @@ static void write_some(struct world *w)
 	cluster_client_close(w->c, kv);
 }
 
-/* Does the status say that all there is would survive? */
-static bool is_current(struct world *w)
+/* What the status says of it; json_decref() it. */
+static json_t *durable_of(struct world *w, const char *name)
 {
-	const json_t *durable;
-	bool current;
+	json_t *o, *one;
 	char *text;
-	json_t *o;
 
 	assert_int_equal(coord_status(cluster_coord(w->c), &text), 0);
 	o = json_loads(text, 0, NULL);
 	assert_non_null(o);
-	durable = json_object_get(o, "durable");
-	current = json_is_true(json_object_get(durable, "current"));
+	one = json_incref(json_object_get(json_object_get(o, "durable"), name));
 	json_decref(o);
 	free(text);
-	return current;
+	return one;
+}
+
+/* Does the status say that all there is would survive? */
+static bool is_current(struct world *w)
+{
+	json_t *current = durable_of(w, "current");
+	bool is = json_is_true(current);
+
+	json_decref(current);
+	return is;
+}
+
+static void expect_trouble(struct world *w, const char *want)
+{
+	json_t *said = durable_of(w, "trouble");
+
+	if (want == NULL)
+		assert_true(json_is_null(said));
+	else
+		assert_string_equal(json_string_value(said), want);
+	json_decref(said);
 }
 
 /* --- the tests ------------------------------------------------------------ */
@@ -141,6 +184,28 @@ static void a_dead_node_is_waited_for(struct cluster *c, void *arg)
 	coord_durable_stats(cluster_coord(c), &st);
 	assert_false(st.under_way);
 	assert_int_equal(st.restored, 0); /* of those that come: none */
+}
+
+/* What a disk may have dropped it may say nothing of later: its node writes no
+ * more, until another process is in its place. */
+static void a_disk_that_fails_is_named(struct cluster *c, void *arg)
+{
+	struct world *w = arg;
+	uint64_t number;
+
+	w->c = c;
+	write_some(w);
+	w->io_error = true;
+	number = coord_persist(cluster_coord(c));
+	assert_int_equal(wait_pieces(w, number, 100), -ETIMEDOUT);
+	w->io_error = false;
+	assert_int_equal(wait_pieces(w, number, 100), -ETIMEDOUT);
+	expect_trouble(w, "memory node 2: Input/output error");
+	assert_false(is_current(w));
+	cluster_kill_node(c, 2);
+	cluster_replace_node(c, 2);
+	assert_int_equal(wait_pieces(w, number, 1000), 0);
+	expect_trouble(w, NULL);
 }
 
 /* Nobody else asks whether it answers, when there are no clients. */
@@ -223,9 +288,11 @@ static void a_disk_that_is_full_is_told(struct cluster *c, void *arg)
 	since = sim_now(cluster_sim(c));
 	assert_int_equal(write_pages(kv, page, 1), 0);
 	assert_true(sim_now(cluster_sim(c)) - since < UINT64_C(2000000000));
+	expect_trouble(w, "the pool file: No space left on device");
 	w->no_room = false;
 	assert_int_equal(wait_pieces(w, coord_persist(cluster_coord(c)), 1000),
 			 0);
+	expect_trouble(w, NULL);
 	assert_int_equal(write_pages(kv, page, n / 4), n / 4);
 	cluster_client_close(c, kv);
 }
@@ -273,6 +340,7 @@ T(a_dead_node_is_waited_for)
 T(a_hung_node_is_found_out)
 T(too_many_are_not_waited_for)
 T(a_disk_that_is_full_is_told)
+T(a_disk_that_fails_is_named)
 
 int main(void)
 {
@@ -283,6 +351,7 @@ int main(void)
 		cmocka_unit_test(a_hung_node_is_found_out_),
 		cmocka_unit_test(too_many_are_not_waited_for_),
 		cmocka_unit_test(a_disk_that_is_full_is_told_),
+		cmocka_unit_test(a_disk_that_fails_is_named_),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
