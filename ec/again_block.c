@@ -290,40 +290,17 @@ void again_leaderless(struct alloc *a)
 	pthread_mutex_unlock(&a->lock);
 }
 
-/* Record @i of those that this node keeps: k of each of its parity blocks, one
- * of its data blocks. */
-static bool stray_at(struct alloc *a, uint32_t i, struct alloc_at *at,
-		     struct block_rec *rec)
+static bool is_anothers(const struct alloc *a, const struct alloc_at *at,
+			const struct block_rec *rec)
 {
-	uint32_t block = i / a->k, role = i % a->k, mine = block % a->w;
-
-	if (mine < a->k && mine != role)
-		return false;
-	alloc_at_block(a, block, role, at);
-	if (at->parity >= 0 && a->row[at->parity].led)
-		return false;
-	block_load(at->rec, rec);
-	return is_on_its_way(rec);
+	return (at->parity < 0 || !a->row[at->parity].led) &&
+	       is_on_its_way(rec);
 }
 
 int again_stray(struct alloc *a, uint32_t *at, uint64_t *stripe, uint32_t *role,
 		uint32_t *life)
 {
-	uint32_t end = a->o.group->blocks * a->k;
-	bool found = false;
-	struct block_rec rec;
-	struct alloc_at where;
-
-	pthread_mutex_lock(&a->lock);
-	for (; !found && *at < end; ++*at)
-		found = stray_at(a, *at, &where, &rec);
-	pthread_mutex_unlock(&a->lock);
-	if (!found)
-		return -ENOENT;
-	*stripe = where.stripe;
-	*role = where.role;
-	*life = rec.life;
-	return 0;
+	return alloc_look(a, at, is_anothers, stripe, role, life);
 }
 
 int again_resume(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life)

@@ -170,6 +170,14 @@ uint32_t alloc_span(const struct alloc *a, struct alloc_at *at, uint8_t kind);
 /* From a record to that of the next role. */
 void alloc_next(struct alloc_at *at);
 
+/* Of the records that this node keeps (k of each of its parity blocks, one of
+ * its data blocks) the next, from *@i on (0 at first), that @is. Not locked.
+ * -ENOENT: no more. */
+int alloc_look(struct alloc *a, uint32_t *i,
+	       bool (*is)(const struct alloc *a, const struct alloc_at *at,
+			  const struct block_rec *rec),
+	       uint64_t *stripe, uint32_t *role, uint32_t *life);
+
 /* Publish @rec and follow with the counts and sets. The one place where a
  * block changes its state. Lock held. */
 void alloc_move(struct alloc *a, const struct alloc_at *at,

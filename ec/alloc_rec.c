@@ -75,6 +75,43 @@ void alloc_next(struct alloc_at *at)
 	at->rec++;
 }
 
+/* Record @i; false: there is no such one here. */
+static bool record_at(const struct alloc *a, uint32_t i, struct alloc_at *at)
+{
+	uint32_t block = i / a->k, role = i % a->k, mine = block % a->w;
+
+	if (mine < a->k && mine != role)
+		return false;
+	alloc_at_block(a, block, role, at);
+	return true;
+}
+
+int alloc_look(struct alloc *a, uint32_t *i,
+	       bool (*is)(const struct alloc *a, const struct alloc_at *at,
+			  const struct block_rec *rec),
+	       uint64_t *stripe, uint32_t *role, uint32_t *life)
+{
+	uint32_t end = a->o.group->blocks * a->k;
+	bool found = false;
+	struct block_rec rec;
+	struct alloc_at at;
+
+	pthread_mutex_lock(&a->lock);
+	for (; !found && *i < end; ++*i) {
+		if (!record_at(a, *i, &at))
+			continue;
+		block_load(at.rec, &rec);
+		found = is(a, &at, &rec);
+	}
+	pthread_mutex_unlock(&a->lock);
+	if (!found)
+		return -ENOENT;
+	*stripe = at.stripe;
+	*role = at.role;
+	*life = rec.life;
+	return 0;
+}
+
 uint64_t *alloc_map_at(const struct alloc *a, const struct alloc_at *at)
 {
 	return alloc_region_at(a,

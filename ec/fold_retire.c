@@ -167,36 +167,17 @@ int fold_victim(struct alloc *a, uint64_t *stripe, uint32_t *role,
 	return 0;
 }
 
-static bool is_stray(struct alloc *a, const struct alloc_at *at,
-		     struct block_rec *rec)
+static bool is_half_freed(const struct alloc *a, const struct alloc_at *at,
+			  const struct block_rec *rec)
 {
-	if (at->parity < 0 || a->row[at->parity].led)
-		return false;
-	block_load(at->rec, rec);
-	return alloc_is_out(at, rec);
+	return at->parity >= 0 && !a->row[at->parity].led &&
+	       alloc_is_out(at, rec);
 }
 
 int fold_stray(struct alloc *a, uint32_t *at, uint64_t *stripe, uint32_t *role,
 	       uint32_t *life)
 {
-	uint32_t end = a->o.group->blocks * a->k;
-	bool found = false;
-	struct block_rec rec;
-	struct alloc_at where;
-
-	pthread_mutex_lock(&a->lock);
-	while (!found && *at < end) {
-		alloc_at_block(a, *at / a->k, *at % a->k, &where);
-		found = is_stray(a, &where, &rec);
-		++*at;
-	}
-	pthread_mutex_unlock(&a->lock);
-	if (!found)
-		return -ENOENT;
-	*stripe = where.stripe;
-	*role = where.role;
-	*life = rec.life;
-	return 0;
+	return alloc_look(a, at, is_half_freed, stripe, role, life);
 }
 
 /* On the data node no more than "nobody writes" is asked for. */

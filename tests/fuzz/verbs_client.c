@@ -35,7 +35,7 @@ static struct {
 static struct ibv_context adapter;
 
 /* A connection's own. What is posted has completed; what completes waits in
- * wc[], what is to be received in slot[]. */
+ * wc[], room for what comes in at[]. */
 struct pair {
 	struct rdma_cm_id id;
 	struct ibv_qp qp;
@@ -48,7 +48,6 @@ struct pair {
 	uint64_t recv[VERBS_RECVS]; /* posted, oldest first */
 	uint8_t *at[VERBS_RECVS];
 	unsigned recvs;
-	uint8_t kind; /* as it said when it connected */
 };
 
 static struct pair *of_cq(struct ibv_cq *cq)
