@@ -18,6 +18,7 @@ import xml.etree.ElementTree as ET
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOGS = os.path.join(ROOT, "build", "check")
 sys.path.insert(0, os.path.join(ROOT, "tests", "mount"))
+from stalls import Stalls  # noqa: E402
 import over  # noqa: E402  (which tests make sense over each transport)
 
 SUITES = ("unit", "contract", "golden", "crash", "sim", "fsmodel")
@@ -44,6 +45,7 @@ class Tally:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
         self.reasons = []
+        self.stalls, self.all_of_it = Stalls(), Stalls()  # of a suite, of the run
         self.ends = []  # of the failed: (name, last lines), told again before the summary
 
     def add(self, passed, failed, skipped):
@@ -55,7 +57,7 @@ class Tally:
 def telling(text):
     """The few lines of a failed suite's log that say most about it."""
     lines = [l for l in text.splitlines() if re.search(
-        r"FAILED|^E  |Error:|ERROR:|WARNING: ThreadSan|seed|killed after", l)]
+        r"FAILED|^E  |Error:|ERROR:|WARNING: ThreadSan|seed|^run.py:", l)]
     return (lines or text.splitlines())[-12:]
 
 
@@ -70,11 +72,15 @@ def run(name, argv, tally, timeout, count, env=None):
             rc = subprocess.run(argv, cwd=ROOT, stdout=out, timeout=timeout, env=full,
                                 stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL).returncode
         except subprocess.TimeoutExpired:
-            rc = -1
+            rc = -9
             out.write(f"\nrun.py: killed after {timeout} s\n".encode())
         except OSError as e:
             rc = 127
             out.write(f"run.py: cannot run it: {e}\n".encode())
+        if rc != 0:
+            ended = f"signal {-rc}" if rc < 0 else f"exit code {rc}"
+            out.write(f"run.py: {ended}; {tally.stalls.told()}\n".encode())
+    tally.stalls.told()
     text = open(log, errors="replace").read()
     passed, failed, skipped = count(text, rc)
     if rc != 0 and failed == 0:
@@ -270,6 +276,7 @@ def main():
         STAGES[name](tally)
     for failed, lines in tally.ends:
         print(f"FAILED: {failed}\n    " + "\n    ".join(lines))
+    print(f"the machine: {tally.all_of_it.told()}")
     for reason in tally.reasons:
         print(f"skipped: {reason}")
     print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped")

@@ -4,14 +4,9 @@
 
 #include "mount-helper/conf.h"
 #include "tests/lib/fuzz.h"
+#include "tests/lib/must.h"
 
 #define WORDS_MAX 16
-
-static void must(bool truth)
-{
-	if (!truth)
-		abort();
-}
 
 void fuzz_seeds(void)
 {

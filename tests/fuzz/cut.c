@@ -11,16 +11,11 @@
 #include "kv/node/poolfile.h"
 #include "kv/slot.h"
 #include "tests/lib/fuzz.h"
+#include "tests/lib/must.h"
 
 enum { CUT_FILE, CUT_BODY, POOL_FILE, KINDS };
 
 #define NUMBER UINT64_C(7)
-
-static void must(bool truth)
-{
-	if (!truth)
-		abort();
-}
 
 static struct layout_super super_of(void)
 {

@@ -8,12 +8,7 @@
 #include "checkpoint/piece.h"
 #include "ec/crc.h"
 #include "tests/lib/fuzz.h"
-
-static void must(bool truth)
-{
-	if (!truth)
-		abort();
-}
+#include "tests/lib/must.h"
 
 static void mend_diff(uint8_t *msg, size_t size)
 {

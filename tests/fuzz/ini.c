@@ -9,15 +9,10 @@
 #include "mount-helper/conf.h"
 #include "mount-helper/inifile.h"
 #include "tests/lib/fuzz.h"
+#include "tests/lib/must.h"
 
 static char path[64];
 static int file = -1;
-
-static void must(bool truth)
-{
-	if (!truth)
-		abort();
-}
 
 static int each(void *arg, const struct inifile_entry *e, char *why, size_t cap)
 {

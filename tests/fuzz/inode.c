@@ -8,12 +8,7 @@
 #include "fs/inode.h"
 #include "fs/xattr.h"
 #include "tests/lib/fuzz.h"
-
-static void must(bool truth)
-{
-	if (!truth)
-		abort();
-}
+#include "tests/lib/must.h"
 
 static void use_xattrs(struct fs_inode *in)
 {

@@ -5,12 +5,7 @@
 
 #include "fs/leaf.h"
 #include "tests/lib/fuzz.h"
-
-static void must(bool truth)
-{
-	if (!truth)
-		abort();
-}
+#include "tests/lib/must.h"
 
 static void edit(struct fs_node *n, struct fs_dentry d)
 {

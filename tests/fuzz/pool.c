@@ -8,15 +8,10 @@
 #include "kv/layout.h"
 #include "kv/view.h"
 #include "tests/lib/fuzz.h"
+#include "tests/lib/must.h"
 
 #define SUPER_BYTES  4096u
 #define SUPER_CRC_AT 128u /* kv/FORMAT.md */
-
-static void must(bool truth)
-{
-	if (!truth)
-		abort();
-}
 
 static void look_super(const uint8_t *data, size_t size)
 {

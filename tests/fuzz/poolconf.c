@@ -10,17 +10,12 @@
 #include "kv/layout.h"
 #include "mount-helper/poolconf.h"
 #include "tests/lib/fuzz.h"
+#include "tests/lib/must.h"
 
 static char dir[] = "/tmp/aceso-fuzz-XXXXXX";
 static char path[64];
 static int file = -1;
 static unsigned taken; /* files that were */
-
-static void must(bool truth)
-{
-	if (!truth)
-		abort();
-}
 
 static void tidy(void)
 {

@@ -7,15 +7,10 @@
 #include "kv/client/txn.h"
 #include "kv/object.h"
 #include "tests/lib/fuzz.h"
+#include "tests/lib/must.h"
 
 #define SECRET UINT64_C(0x5ec2e7)
 #define ADDR   UINT64_C(0x10000)
-
-static void must(bool truth)
-{
-	if (!truth)
-		abort();
-}
 
 static void use(const void *at, size_t n, const uint8_t *data, size_t size)
 {

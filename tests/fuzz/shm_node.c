@@ -50,7 +50,7 @@ static void set_up(void)
 	     0);
 	must(fab_server_open(&o, &server) == 0);
 	must(fab_shm_open(&net) == 0);
-	must(fab_net_attach(net, 0, path, "", 0) == 0);
+	wire_attach(net, path);
 	must(fab_open(net, &queue) == 0);
 	primary = dial();
 	greet(primary, SHM_HELLO, 1);

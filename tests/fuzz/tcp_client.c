@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	send(s, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 	shutdown(s, SHUT_WR);
 	while (x.b.left > 0)
-		must(fab_poll(f, &done, 1, 2 * WIRE_DEADLINE) == 1);
+		must(fab_poll(f, &done, 1, WIRE_PATIENCE_NS) == 1);
 	wire_batch_close(&x);
 	fab_close(f);
 	close(s);

@@ -83,7 +83,7 @@ static void set_up(void)
 		 ntohs(node_at.sin_port));
 	must(fab_server_open(&o, &server) == 0);
 	must(fab_tcp_open(NULL, &net) == 0);
-	must(fab_net_attach(net, 0, address, "", 0) == 0);
+	wire_attach(net, address);
 	must(fab_open(net, &queue) == 0);
 	primary = dial();
 	greet(primary, TCP_HELLO, 1);

@@ -368,7 +368,7 @@ static void converse(void)
 	while (say_next(connecting))
 		;
 	while (x.b.left > 0)
-		must(fab_poll(f, &done, 1, 2 * WIRE_DEADLINE) == 1);
+		must(fab_poll(f, &done, 1, WIRE_PATIENCE_NS) == 1);
 	wire_batch_close(&x);
 	fab_close(f);
 }

@@ -211,6 +211,7 @@ void fuzz_run(unsigned rounds)
 	}
 	state = number("FUZZ_SEED", 1);
 	printf("FUZZ_SEED=%" PRIu64 " FUZZ_ROUNDS=%" PRIu64 "\n", state, more);
+	fflush(stdout); /* an abort() leaves it unsaid */
 	fuzz_seeds();
 	for (size_t i = 0; i < n_seeds; i++)
 		give(seeds[i].data, seeds[i].size);

@@ -175,6 +175,15 @@ def of_pool(name):
     return found
 
 
+def open_files(pid):
+    """What the process has open: {fd: where it leads}."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # it has just been closed
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+    return found
+
+
 def server_of(where):
     """pid of the process that serves the mount at @where."""
     found = []

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from conftest import BIN, SLOW, need_fuse, of_pool, wait_for
+from conftest import BIN, SLOW, need_fuse, of_pool, open_files, wait_for
 
 JAR = "/usr/share/java/zookeeper.jar"
 NODES = 5
@@ -123,7 +123,7 @@ class Hosts:
             words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
             if b"aceso-coordinator" not in words[0]:
                 continue
-            links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            links = open_files(pid).values()
             if any(f"socket:[{inode}]" in links for inode in self.listening()):
                 found.append(pid)
         return found[0] if found else None

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from conftest import server_of, wait_for
+from conftest import open_files, server_of, wait_for
 from test_cluster import cluster, served  # noqa: F401  (fixtures)
 from test_failover import Work
 
@@ -19,11 +19,8 @@ def connections(pid):
     libc = ctypes.CDLL(None, use_errno=True)
     pidfd = os.pidfd_open(pid)
     found = []
-    for fd in map(int, os.listdir(f"/proc/{pid}/fd")):
-        try:
-            if not os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:"):
-                continue
-        except OSError:
+    for fd, leads_to in open_files(pid).items():
+        if not leads_to.startswith("socket:"):
             continue
         copy = libc.syscall(PIDFD_GETFD, pidfd, fd, 0)
         if copy < 0:
