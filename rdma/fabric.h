@@ -7,6 +7,10 @@
  * What is promised, by every transport (tests/contract runs the same on all):
  *  - CAS and FAA are atomic on 8 aligned bytes against each other, and reads
  *    and writes of aligned 8 bytes are never torn. Nothing else is atomic.
+ *  - Of a *loose* READ (fab_read_loose) not even that: beside a concurrent
+ *    writer any byte may be old or new, an aligned word torn. Its reader checks
+ *    a sum of all it uses before it believes a byte. All else holds for it as
+ *    for any READ, also the order in its batch.
  *  - Operations of one batch to one node take effect in the order given; there
  *    is no other order, not between nodes and not between batches in flight.
  *  - A WRITE that completed with 0 is seen by every later READ of anyone.
@@ -57,7 +61,8 @@ struct fab_op {
 	uint32_t reply_cap; /* CALL: room at reply */
 	void *reply;	    /* CALL: the answer's bytes */
 	uint32_t reply_len; /* CALL: out */
-	uint32_t under_way; /* the transport's, from post to its end */
+	uint16_t under_way; /* the transport's, from post to its end */
+	bool loose;	    /* READ: words may be torn, see above */
 	uint64_t expect;    /* CAS */
 	uint64_t arg;	    /* CAS: the new value; FAA: what is added */
 	uint64_t old;	    /* CAS, FAA: out, what was there before */
@@ -86,6 +91,15 @@ static inline void fab_read(struct fab_op *op, uint8_t node, uint64_t offset,
 			      .offset = offset,
 			      .buf = buf,
 			      .len = len};
+}
+
+/* As fab_read(), for bytes whose sum is checked before they are used: words of
+ * them may be torn by a writer. Cheaper where a node's processor sends them. */
+static inline void fab_read_loose(struct fab_op *op, uint8_t node,
+				  uint64_t offset, void *buf, uint32_t len)
+{
+	fab_read(op, node, offset, buf, len);
+	op->loose = true;
 }
 
 static inline void fab_write(struct fab_op *op, uint8_t node, uint64_t offset,

@@ -6,6 +6,8 @@
 #include "rdma/shm_copy.h"
 #include "rdma/tcp_serve_impl.h"
 
+#define LEND_BYTES 32768u
+
 static bool within(const struct tcp_conn *c, uint64_t len)
 {
 	uint64_t size = c->c.server->opts.size;
@@ -88,6 +90,17 @@ static int put_read(struct tcp_conn *c, size_t len)
 	return 0;
 }
 
+/* Or it is sent from the region itself; what follows waits for that too. The
+ * system's copy promises nothing of words. */
+static int lend_read(struct tcp_conn *c, size_t len)
+{
+	int rc = -EAGAIN;
+
+	if ((c->in.flags & TCP_F_LOOSE) != 0 && len >= LEND_BYTES)
+		rc = tcp_conn_lend(c, at(c), len);
+	return rc == -EAGAIN ? put_read(c, len) : rc;
+}
+
 static int answer(struct tcp_conn *c, const struct tcp_frame *fr)
 {
 	int rc;
@@ -96,7 +109,7 @@ static int answer(struct tcp_conn *c, const struct tcp_frame *fr)
 	pthread_mutex_lock(&c->lock);
 	rc = tcp_conn_put_frame(c, fr, NULL);
 	if (rc == 0 && fr->len > 0) /* or it may lie nowhere */
-		rc = put_read(c, fr->len);
+		rc = lend_read(c, fr->len);
 	pthread_mutex_unlock(&c->lock);
 	return rc;
 }

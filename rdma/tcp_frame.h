@@ -31,7 +31,9 @@ enum tcp_type {
 };
 
 enum {
-	TCP_F_ACK = 1, /* answer it even if it is a WRITE that went well */
+	TCP_F_ACK = 1,	 /* answer it even if it is a WRITE that went well */
+	TCP_F_LOOSE = 2, /* of a READ: words need not be kept whole. A node
+			  * that does not know it keeps them */
 };
 
 struct tcp_frame {

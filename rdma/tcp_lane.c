@@ -91,6 +91,16 @@ static int lane_advance(struct queue *q, struct tcp_lane *l)
 
 /* --- sending -------------------------------------------------------------- */
 
+static uint8_t flags_of(const struct part *part, uint32_t i)
+{
+	const struct fab_op *op = &part->batch->ops[i];
+	int flags = i == part->ack ? TCP_F_ACK : 0;
+
+	if (op->opcode == FAB_READ && op->loose)
+		flags |= TCP_F_LOOSE;
+	return (uint8_t)flags;
+}
+
 static void fill(struct tcp_lane *l, const struct part *part, uint32_t i)
 {
 	static const uint8_t type[] = {[FAB_READ] = TCP_READ,
@@ -102,7 +112,7 @@ static void fill(struct tcp_lane *l, const struct part *part, uint32_t i)
 	bool bytes = op->opcode == FAB_WRITE || op->opcode == FAB_CALL;
 
 	l->out = (struct tcp_frame){.type = type[op->opcode],
-				    .flags = i == part->ack ? TCP_F_ACK : 0,
+				    .flags = flags_of(part, i),
 				    .call = op->call,
 				    .len = bytes ? op->len : 0,
 				    .batch = part->number,

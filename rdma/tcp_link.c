@@ -12,6 +12,7 @@
 #include "rdma/tcp_impl.h"
 
 #define RECORD_BYTES 16384u /* of TLS, at most */
+#define ALONE_BYTES  32768u
 
 /* Small pieces gather in @stage, so that a frame is no packet or record of its
  * own; what is there has been taken and goes out before anything else. */
@@ -233,6 +234,13 @@ int tcp_link_flush(struct tcp_link *l)
 	return write_stage(l, false);
 }
 
+/* In TLS what is staged would be a record of its own; a socket joins it to what
+ * follows for the price of a call, which is less than to copy a stage full. */
+static bool goes_alone(const struct tcp_link *l, size_t len)
+{
+	return l->ssl == NULL && l->staged > 0 && len >= ALONE_BYTES;
+}
+
 /* Into the stage, or, if it is long and nothing is there, at once. The head of
  * a frame so shares a record, and a packet, with what follows it. */
 ssize_t tcp_link_write(struct tcp_link *l, const void *buf, size_t len,
@@ -241,7 +249,7 @@ ssize_t tcp_link_write(struct tcp_link *l, const void *buf, size_t len,
 	size_t room;
 	int rc;
 
-	if (l->staged == sizeof(l->stage)) {
+	if (l->staged == sizeof(l->stage) || goes_alone(l, len)) {
 		rc = write_stage(l, true);
 		if (rc != 0)
 			return rc;

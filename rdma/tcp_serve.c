@@ -72,7 +72,7 @@ static void set_events(struct tcp_conn *c)
 {
 	uint32_t events = 0;
 
-	if (tcp_conn_waiting(c) < TCP_OUT_HIGH) {
+	if (tcp_conn_takes(c)) {
 		events |= EPOLLIN;
 		if (c->more)
 			tcp_conn_ready(c);

@@ -173,9 +173,9 @@ struct hammer {
 static void *hammer(void *arg)
 {
 	struct hammer *h = arg;
-	uint8_t *buf = malloc(2 * HAMMER_BYTES);
-	struct fab_op op[3];
-	struct fab_batch b = {.ops = op, .n = h->calls ? 3 : 2};
+	uint8_t *buf = malloc(3 * HAMMER_BYTES);
+	struct fab_op op[4];
+	struct fab_batch b = {.ops = op, .n = h->calls ? 4 : 3};
 	unsigned round = 0;
 	struct fab *f;
 
@@ -187,7 +187,9 @@ static void *hammer(void *arg)
 		fab_write(&op[0], 4, 4096, buf + ++round % 2 * HAMMER_BYTES,
 			  HAMMER_BYTES);
 		fab_faa(&op[1], 4, 8, 1);
-		fab_call(&op[2], 4, CALL_ECHO, NULL, 0, NULL, 0);
+		fab_read_loose(&op[2], 4, 4096, buf + 2 * HAMMER_BYTES,
+			       64u << 10);
+		fab_call(&op[3], 4, CALL_ECHO, NULL, 0, NULL, 0);
 		h->bad |= fab_run(f, &b) != 0 || b.left != 0;
 		for (uint32_t i = 0; i < b.n; i++)
 			h->bad |= op[i].status != 0 &&

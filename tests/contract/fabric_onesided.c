@@ -9,6 +9,7 @@
 #include "tests/contract/fabric_contract.h"
 
 #define THREADS 4
+#define LONG	(1u << 20)
 
 static void put_word(struct fab *f, uint8_t node, uint64_t offset, uint64_t v)
 {
@@ -84,6 +85,35 @@ static void the_largest_operation_works(void **state)
 	free(dst);
 }
 
+/* Of all lengths about where they are sent in another way. */
+static void loose_reads_return_the_same(void **state)
+{
+	static const uint32_t len[] = {
+		0,     1,     8,      1000,   4096,	32767,		 32768,
+		32769, 65536, 100001, 500003, 1u << 20, FAB_OP_BYTES_MAX};
+	struct fixture *x = *state;
+	uint8_t *got = malloc(FAB_OP_BYTES_MAX + 8);
+	uint8_t *region = x->node[0].region;
+	struct fab_op op[2];
+
+	for (uint32_t i = 0; i < CONTRACT_REGION; i++)
+		region[i] = (uint8_t)(i * 7 + (i >> 8) + (i >> 16));
+	for (size_t i = 0; i < sizeof(len) / sizeof(len[0]); i++) {
+		for (uint64_t off = 4096; off < 4096 + 9; off++) {
+			memset(got, 0, FAB_OP_BYTES_MAX + 8);
+			fab_read_loose(&op[0], 0, off, got + off % 3, len[i]);
+			fab_read(&op[1], 0, off, got + off % 3, 0);
+			contract_ops(x->f, op, 2);
+			assert_int_equal(op[0].status, 0);
+			assert_int_equal(op[1].status, 0);
+			assert_memory_equal(got + off % 3, region + off,
+					    len[i]);
+			assert_int_equal(got[off % 3 + len[i]], 0);
+		}
+	}
+	free(got);
+}
+
 static void the_net_knows_sizes_and_states(void **state)
 {
 	struct fixture *x = *state;
@@ -114,17 +144,24 @@ static void outside_the_region_is_refused(void **state)
 		{UINT64_MAX, 1, -EREMOTEIO},
 	};
 	struct fixture *x = *state;
-	uint8_t buf[8] = {0};
+	uint8_t buf[8] = {0}, *large = malloc(LONG);
 	struct fab_op op;
 
 	for (size_t i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
 		fab_read(&op, 0, c[i].offset, buf, c[i].len);
 		contract_ops(x->f, &op, 1);
 		assert_int_equal(op.status, c[i].status);
+		fab_read_loose(&op, 0, c[i].offset, buf, c[i].len);
+		contract_ops(x->f, &op, 1);
+		assert_int_equal(op.status, c[i].status);
 		fab_write(&op, 0, c[i].offset, buf, c[i].len);
 		contract_ops(x->f, &op, 1);
 		assert_int_equal(op.status, c[i].status);
 	}
+	fab_read_loose(&op, 0, CONTRACT_REGION - LONG + 1, large, LONG);
+	contract_ops(x->f, &op, 1);
+	assert_int_equal(op.status, -EREMOTEIO);
+	free(large);
 	fab_cas(&op, 0, CONTRACT_REGION, 0, 1);
 	contract_ops(x->f, &op, 1);
 	assert_int_equal(op.status, -EREMOTEIO);
@@ -461,6 +498,27 @@ static void *read_patterns(void *arg)
 	return NULL;
 }
 
+/* Of a loose READ the bytes count, each by itself. */
+static void *read_loose_patterns(void *arg)
+{
+	struct worker *w = arg;
+	struct fab *f = worker_fab(w);
+	uint8_t *buf = malloc(TORN_BYTES_MAX + 8);
+	struct fab_op op;
+	struct fab_batch b = {.ops = &op, .n = 1};
+
+	for (int i = 0; i < w->rounds; i++) {
+		memset(buf, 0xee, TORN_BYTES_MAX + 8);
+		fab_read_loose(&op, 0, w->at, buf + i % 8, w->len);
+		w->bad |= fab_run(f, &b) != 0 || op.status != 0;
+		for (size_t k = 0; k < w->len; k++)
+			w->bad |= buf[i % 8 + k] != 0 && buf[i % 8 + k] != 0xff;
+	}
+	fab_close(f);
+	free(buf);
+	return NULL;
+}
+
 static void tear(struct fixture *x, int rounds, uint32_t at, uint32_t len)
 {
 	struct worker wr[2], rd[2];
@@ -492,6 +550,22 @@ static void aligned_words_of_long_operations_are_never_torn(void **state)
 	     TORN_BYTES_MAX);
 }
 
+static void bytes_of_loose_reads_are_old_or_new(void **state)
+{
+	struct fixture *x = *state;
+	int rounds = contract->slow < 100 ? 100 : 10;
+	struct worker wr[1], rd[3];
+
+	pthread_barrier_init(&together, NULL, 4);
+	start_at(wr, 1, x->net, rounds, long_start(), TORN_BYTES_MAX,
+		 write_patterns);
+	start_at(rd, 3, x->net, rounds, long_start(), TORN_BYTES_MAX,
+		 read_loose_patterns);
+	join(wr, 1);
+	join(rd, 3);
+	pthread_barrier_destroy(&together);
+}
+
 /* The node's own threads, and processes of its host, write there as well. */
 struct local {
 	uint64_t *words;
@@ -512,9 +586,9 @@ static void *write_at_the_node(void *arg)
 	return NULL;
 }
 
-static void words_that_the_node_writes_are_not_torn(void **state)
+static void read_beside_the_node(struct fixture *x, int rounds,
+				 void *(*fn)(void *))
 {
-	struct fixture *x = *state;
 	struct local l = {.words = (uint64_t *)(x->node[0].region + 4096),
 			  .n = TORN_BYTES_MAX / 8};
 	struct worker rd[1];
@@ -523,12 +597,22 @@ static void words_that_the_node_writes_are_not_torn(void **state)
 	assert_int_equal(pthread_create(&local, NULL, write_at_the_node, &l),
 			 0);
 	pthread_barrier_init(&together, NULL, 1);
-	start_at(rd, 1, x->net, contract->slow < 100 ? 3000 : 10, long_start(),
-		 TORN_BYTES_MAX - 8, read_patterns);
+	start_at(rd, 1, x->net, contract->slow < 100 ? rounds : 10,
+		 long_start(), TORN_BYTES_MAX - 8, fn);
 	join(rd, 1);
 	__atomic_store_n(&l.stop, true, __ATOMIC_RELAXED);
 	pthread_join(local, NULL);
 	pthread_barrier_destroy(&together);
+}
+
+static void words_that_the_node_writes_are_not_torn(void **state)
+{
+	read_beside_the_node(*state, 3000, read_patterns);
+}
+
+static void the_node_may_write_beside_loose_reads(void **state)
+{
+	read_beside_the_node(*state, 100, read_loose_patterns);
 }
 
 /* --- order within a batch ------------------------------------------------- */
@@ -659,9 +743,8 @@ static void a_read_does_not_pass_a_write(void **state)
 
 /* What a long READ returns was there before the WRITE behind it, whatever the
  * wire takes at a time. */
-static void a_write_does_not_pass_a_read(void **state)
+static void write_behind_read(struct fixture *x, bool loose)
 {
-	struct fixture *x = *state;
 	uint32_t len = FAB_OP_BYTES_MAX, half = 64;
 	uint8_t *old = malloc(len), *new = malloc(len), *got = malloc(len);
 	struct fab_op op[3];
@@ -670,6 +753,7 @@ static void a_write_does_not_pass_a_read(void **state)
 	memset(new, 'n', len);
 	memcpy(x->node[0].region, old, len);
 	fab_read(&op[0], 0, 0, got, len);
+	op[0].loose = loose;
 	fab_write(&op[1], 0, 0, new, len);
 	fab_read(&op[2], 0, len - half, old, half);
 	contract_ops(x->f, op, 3);
@@ -681,6 +765,12 @@ static void a_write_does_not_pass_a_read(void **state)
 	free(old);
 	free(new);
 	free(got);
+}
+
+static void a_write_does_not_pass_a_read(void **state)
+{
+	write_behind_read(*state, false);
+	write_behind_read(*state, true);
 }
 
 /* --- memory -------------------------------------------------------------- */
@@ -728,6 +818,7 @@ int contract_run_onesided(void)
 	const struct CMUnitTest tests[] = {
 		T(read_returns_what_write_wrote),
 		T(the_largest_operation_works),
+		T(loose_reads_return_the_same),
 		T(the_net_knows_sizes_and_states),
 		T(outside_the_region_is_refused),
 		T(misaligned_atomics_are_refused),
@@ -742,7 +833,9 @@ int contract_run_onesided(void)
 		T(no_increment_is_lost_between_threads),
 		T(aligned_words_are_never_torn),
 		T(aligned_words_of_long_operations_are_never_torn),
+		T(bytes_of_loose_reads_are_old_or_new),
 		T(words_that_the_node_writes_are_not_torn),
+		T(the_node_may_write_beside_loose_reads),
 		T(operations_of_a_batch_take_effect_in_order),
 		T(a_read_does_not_pass_a_write),
 		T(a_write_does_not_pass_a_read),

@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -259,6 +260,133 @@ static void a_write_over_a_primary_connection_leaves_no_byte(void **state)
 		assert_int_equal(region[i], 0xee);
 }
 
+/* --- READs that nobody takes ---------------------------------------------- */
+
+#define READS	   12u
+#define READ_BYTES (4u << 20) /* more in all than sockets hold */
+
+/* A CALL that is answered late, READs, a WRITE on the same bytes: all at once,
+ * and nothing is taken for now. */
+static void ask_much(struct writer *w, struct fixture *x)
+{
+	struct {
+		struct tcp_frame call, read[READS], write;
+		uint8_t bytes[sizeof(w->bytes)];
+	} m;
+
+	memset(&m, 0, sizeof(m));
+	memset(x->node[0].region, 'o', READ_BYTES);
+	writer_open(w, x);
+	m.call.type = TCP_CALL;
+	m.call.call = CALL_LATER;
+	for (uint32_t i = 0; i < READS; i++) {
+		m.read[i].type = TCP_READ;
+		m.read[i].flags = TCP_F_LOOSE;
+		m.read[i].op = i + 1;
+		m.read[i].want = READ_BYTES;
+	}
+	m.write = w->fr;
+	m.write.batch = 0;
+	memset(m.bytes, 'n', sizeof(m.bytes));
+	assert_int_equal(send(w->s, &m, sizeof(m), MSG_NOSIGNAL), sizeof(m));
+	usleep(100000); /* it sends what goes */
+}
+
+static void take_read(struct writer *w, uint32_t op)
+{
+	uint8_t *got = malloc(READ_BYTES);
+	struct tcp_frame fr;
+
+	do { /* the CALL's answer comes between, wherever that is */
+		assert_int_equal(recv(w->s, &fr, sizeof(fr), MSG_WAITALL),
+				 sizeof(fr));
+		assert_int_equal(fr.status, 0);
+	} while (fr.type == TCP_ANSWER);
+	assert_int_equal(fr.type, TCP_DONE);
+	assert_int_equal(fr.op, op);
+	assert_int_equal(fr.len, READ_BYTES);
+	assert_int_equal(recv(w->s, got, fr.len, MSG_WAITALL), fr.len);
+	for (uint32_t i = 0; i < fr.len; i++)
+		if (got[i] != 'o')
+			fail_msg("byte %u of READ %u is another", i, op);
+	free(got);
+}
+
+static void what_follows_a_read_waits_until_it_is_taken(void **state)
+{
+	struct fixture *x = *state;
+	uint8_t *region = x->node[0].region;
+	struct writer w;
+
+	ask_much(&w, x);
+	assert_int_equal(__atomic_load_n(region, __ATOMIC_RELAXED), 'o');
+	assert_int_equal(
+		fab_call_run(x->f, 0, CALL_ECHO, NULL, 0, NULL, 0, NULL, 0), 0);
+	for (uint32_t i = 0; i < READS; i++)
+		take_read(&w, i + 1);
+	assert_int_equal(write_answer(&w), 0);
+	assert_int_equal(__atomic_load_n(region, __ATOMIC_RELAXED), 'n');
+	writer_close(&w);
+}
+
+/* Neither does its end harm anyone, nor is the rest done. */
+static void a_read_that_is_not_taken_ends_with_its_asker(void **state)
+{
+	struct fixture *x = *state;
+	struct writer w;
+
+	ask_much(&w, x);
+	take_read(&w, 1);
+	writer_close(&w);
+	contract_wait(&x->node[0].gones, 1);
+	assert_int_equal(x->node[0].region[0], 'o');
+	assert_int_equal(
+		fab_call_run(x->f, 0, CALL_ECHO, NULL, 0, NULL, 0, NULL, 0), 0);
+}
+
+static void a_fence_ends_a_read_that_is_not_taken(void **state)
+{
+	struct tcp_frame fence = {.type = TCP_FENCE};
+	struct fixture *x = *state;
+	struct writer w;
+
+	ask_much(&w, x);
+	assert_int_equal(send(w.prim, &fence, sizeof(fence), MSG_NOSIGNAL),
+			 sizeof(fence));
+	assert_int_equal(recv(w.prim, &fence, sizeof(fence), MSG_WAITALL),
+			 sizeof(fence));
+	assert_int_equal(fence.type, TCP_FENCED);
+	contract_tcp_expect_end(w.s);
+	assert_int_equal(x->node[0].region[0], 'o');
+	close(w.prim);
+}
+
+/* Memory that cannot be had (a file cut short, a disk that fails): who asks for
+ * it loses the connection that he asks over, and the node nothing. */
+static void a_read_of_what_is_gone_costs_the_connection(void **state)
+{
+	uint32_t len = 1u << 20;
+	struct test_node n;
+	struct fixture *x = *state;
+	uint8_t *buf = malloc(2 * len);
+	struct fab_op op;
+
+	contract_node_open(&n);
+	assert_int_equal(mprotect(n.region + len, len, PROT_NONE), 0);
+	contract_attach(x->net, 2, n.address);
+	for (int i = 0; i < 2; i++) {
+		fab_read_loose(&op, 2, 0, buf, 2 * len);
+		contract_ops(x->f, &op, 1);
+		assert_int_equal(op.status, -EHOSTDOWN);
+		fab_read_loose(&op, 2, 0, buf, len);
+		contract_ops(x->f, &op, 1);
+		assert_int_equal(op.status, 0);
+	}
+	assert_int_equal(fab_server_malformed(n.server), 0);
+	contract_node_close(&n);
+	free(buf);
+}
+
 #define X(fn)                                                                  \
 	cmocka_unit_test_setup_teardown(fn, contract_setup, contract_teardown)
 
@@ -271,6 +399,10 @@ int main(int argc, char **argv)
 		X(a_write_that_is_refused_leaves_no_byte),
 		X(a_write_that_is_cut_short_harms_nobody),
 		X(a_write_over_a_primary_connection_leaves_no_byte),
+		X(what_follows_a_read_waits_until_it_is_taken),
+		X(a_read_that_is_not_taken_ends_with_its_asker),
+		X(a_fence_ends_a_read_that_is_not_taken),
+		X(a_read_of_what_is_gone_costs_the_connection),
 	};
 	int failed;
 

@@ -130,7 +130,7 @@ static void seed(uint8_t who, const void *bytes, size_t len)
 	fuzz_seed(all, 1 + len);
 }
 
-static void seed_frame(uint8_t type, uint32_t want, uint32_t len)
+static void seed_frame(uint8_t type, uint8_t flags, uint32_t want, uint32_t len)
 {
 	struct {
 		struct tcp_frame fr;
@@ -139,7 +139,7 @@ static void seed_frame(uint8_t type, uint32_t want, uint32_t len)
 			  .len = len,
 			  .batch = 1,
 			  .want = want,
-			  .flags = TCP_F_ACK,
+			  .flags = flags,
 			  .offset = 128,
 			  .arg = 5}}};
 
@@ -159,9 +159,10 @@ void fuzz_seeds(void)
 	g.fr.type = TCP_HELLO_QUEUE;
 	seed(STRANGER, &g, sizeof(g));
 	seed(PRIMARY, &fence, sizeof(fence));
-	seed_frame(TCP_READ, 64, 0);
-	seed_frame(TCP_WRITE, 0, 64);
-	seed_frame(TCP_CAS, 0, 0);
-	seed_frame(TCP_FAA, 0, 0);
-	seed_frame(TCP_CALL, 0, 64);
+	seed_frame(TCP_READ, TCP_F_ACK, 64, 0);
+	seed_frame(TCP_READ, TCP_F_ACK | TCP_F_LOOSE, WIRE_REGION - 128, 0);
+	seed_frame(TCP_WRITE, TCP_F_ACK, 0, 64);
+	seed_frame(TCP_CAS, TCP_F_ACK, 0, 0);
+	seed_frame(TCP_FAA, TCP_F_ACK, 0, 0);
+	seed_frame(TCP_CALL, TCP_F_ACK, 0, 64);
 }
