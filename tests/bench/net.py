@@ -2,7 +2,8 @@
 """net.py - the fabric beside the raw speed of its transports, in one run: a
 plain socket loop for TCP, a plain OpenSSL loop for TLS, memcpy for shared
 memory (netbench), perftest for RDMA; then the store over each, with round trips
-counted (netkv). Prints tables, writes build/bench-net.json.
+counted (netkv). "words" is a READ that keeps words whole, which the file
+system's of 1 MiB is not ("read"). Prints tables, writes build/bench-net.json.
 
 Ends with 1 if a counted round trip is not what it should be. Rates are read as
 ratios of one run: medians of rounds that alternate between both.
@@ -77,7 +78,8 @@ def show_fabric(table):
         if "ratio" in r:
             raw_cpu = f"{r['raw_cpu_us']:8.1f}" if "raw_cpu_us" in r else " " * 8
             line += f"{r['raw_per_second']:10.0f} {raw_cpu} {r['ratio']:6.2f}"
-            if size == 2**20 and r["transport"] != "shm" and r["ratio"] < TARGET:
+            target = size == 2**20 and r["transport"] != "shm" and r["op"] != "words"
+            if target and r["ratio"] < TARGET:
                 line += f"  below {TARGET}"
         print(line)
 
