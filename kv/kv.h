@@ -202,9 +202,12 @@ void kv_on_shut_out(struct kv *kv, void (*fn)(void *arg), void *arg);
 
 /* What comes now is the last, up to kv_close(): while more nodes than the code
  * bears do not answer this client, no operation of its waits for them beyond
- * KV_LEAVE_MS from now, under way or to come (-ETIMEDOUT). Else nothing
- * changes. */
-#define KV_LEAVE_MS 5000u
+ * KV_LEAVE_MS from now, under way or to come (-ETIMEDOUT). Nor if for
+ * KV_LEAVE_LEASE_MS neither a coordinator nor all nodes have said that this
+ * client is a member; another coordinator may take its place within that. Else
+ * nothing changes. */
+#define KV_LEAVE_MS	  5000u
+#define KV_LEAVE_LEASE_MS 10000u
 void kv_leaving(struct kv *kv);
 
 /* Leave it: seals what is open, waits for acknowledgements. NULL is fine. */

@@ -31,6 +31,7 @@ struct lease {
 	struct fab *fab; /* work()'s */
 	uint64_t ns;	 /* an answer is good for so long */
 	_Atomic uint64_t until, used;
+	_Atomic uint64_t vain; /* since when it is asked for in vain; or 0 */
 	_Atomic bool dead;
 	struct asked coord, nodes;
 	struct proto_beaten beaten;
@@ -140,6 +141,20 @@ static void extend(struct lease *l, uint64_t asked_at)
 
 	if (until > atomic_load(&l->until))
 		atomic_store(&l->until, until);
+	atomic_store(&l->vain, 0);
+}
+
+static void in_vain(struct lease *l, uint64_t at)
+{
+	if (atomic_load(&l->vain) == 0)
+		atomic_store(&l->vain, at);
+}
+
+bool lease_is_in_vain(const struct lease *l, uint64_t ns, uint64_t now)
+{
+	uint64_t since = l != NULL ? atomic_load(&l->vain) : 0;
+
+	return since != 0 && now >= since + ns;
 }
 
 static void post(struct lease *l, struct asked *a, uint32_t n, uint64_t now)
@@ -182,10 +197,12 @@ static void coord_answered(struct lease *l, uint64_t now)
 	}
 	l->unheard = op->status != 0 || op->reply_len != sizeof(l->beaten) ||
 		     l->beaten.sure != 1;
-	if (!l->unheard)
+	if (!l->unheard) {
 		extend(l, l->coord.at);
-	else
+	} else {
+		in_vain(l, l->coord.at);
 		l->coord.again = now + AGAIN_NS;
+	}
 }
 
 static void nodes_answered(struct lease *l, uint64_t now)
@@ -339,7 +356,7 @@ int lease_hold(struct lease *l, struct kv_thread *t, uint64_t deadline_ns)
 		note_use(l, now);
 		if (now < atomic_load(&l->until))
 			return 0;
-		if (now >= deadline_ns)
+		if (now >= deadline_ns || member_gives_up(l->kv->member, now))
 			return -ETIMEDOUT;
 		if (l->threaded && ns == HOLD_FIRST)
 			wake(l);

@@ -32,13 +32,16 @@ int lease_start(struct lease *l); /* its thread. -EAGAIN */
 void lease_stop(struct lease *l);
 void lease_close(struct lease *l); /* NULL is fine, here and below */
 
-/* Wait until it is a member for certain, but not beyond @deadline_ns.
+/* Wait until it is a member for certain, but not beyond @deadline_ns, nor
+ * kv_leaving()'s.
  * Errors: -ENOTCONN it is dead; -ETIMEDOUT. */
 int lease_hold(struct lease *l, struct kv_thread *t, uint64_t deadline_ns);
 
 /* It was told that it is fenced: says so, once. */
 void lease_die(struct lease *l);
 bool lease_is_dead(const struct lease *l);
+/* For @ns at least nobody has answered that it is a member. */
+bool lease_is_in_vain(const struct lease *l, uint64_t ns, uint64_t now);
 
 /* As kv_on_shut_out(). */
 void lease_on_death(struct lease *l, void (*fn)(void *arg), void *arg);

@@ -160,8 +160,13 @@ bool member_gives_up(struct member *m, uint64_t now)
 {
 	uint64_t leave_by = atomic_load(&m->kv->leave_by);
 
-	return lease_is_dead(m->kv->lease) ||
-	       (leave_by != 0 && now >= leave_by && member_out_of_reach(m));
+	if (lease_is_dead(m->kv->lease))
+		return true;
+	if (leave_by == 0 || now < leave_by)
+		return false;
+	return member_out_of_reach(m) ||
+	       lease_is_in_vain(m->kv->lease,
+				KV_LEAVE_LEASE_MS * UINT64_C(1000000), now);
 }
 
 uint64_t member_index_version(struct member *m)

@@ -237,12 +237,23 @@ int op_end(struct op *op, int status)
 	return OP_DONE;
 }
 
+/* Who leaves a pool that does not answer asks once more, and briefly. */
+static uint64_t batch_deadline(struct op *op)
+{
+	uint64_t now;
+
+	if (atomic_load_explicit(&op->kv->leave_by, memory_order_relaxed) == 0)
+		return 0;
+	now = fab_now(op->t->fab);
+	return member_gives_up(op->kv->member, now) ? now + OP_SLICE_NS : 0;
+}
+
 int op_post(struct op *op, uint32_t n, op_state *next)
 {
 	assert(n <= OP_OPS_MAX);
 	op->batch.ops = op->ops;
 	op->batch.n = n;
-	op->batch.deadline_ns = 0;
+	op->batch.deadline_ns = batch_deadline(op);
 	op->batch.user = op;
 	op->batch.soon = 0;
 	op->state = next;

@@ -12,7 +12,7 @@ import tempfile
 
 import pytest
 
-from conftest import BIN, SLOW, alive, need_fuse, of_pool, wait_for
+from conftest import BIN, SLOW, alive, need_fuse, of_pool, server_of, wait_for
 
 NODES = 5
 
@@ -216,6 +216,19 @@ def test_sigterm_ends_all_of_it(served):
     assert len(pids) == NODES + 2
     assert served.stop() == 0
     assert not any(alive(pid) for pid in pids)
+
+
+def test_a_mount_that_leaves_a_pool_that_ends(served):
+    """What is left to say when nobody listens any more is not said for minutes."""
+    where, done = served.mount()
+    assert done.returncode == 0, done.stderr
+    for i in range(1000):  # their times are settled at the end
+        with open(os.path.join(where, f"f{i}"), "wb") as f:
+            f.write(b"x" * 100)
+    pid = server_of(where)
+    subprocess.run(["umount", served.mounts.pop()], check=True, timeout=60 * SLOW)
+    served.stop()
+    assert wait_for(lambda: not alive(pid), 25), served.serve_log()
 
 
 def test_the_server_s_death_ends_its_part(served):

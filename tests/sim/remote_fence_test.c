@@ -135,6 +135,33 @@ static void test_leave_what_is_gone(void **state)
 	run(leave_what_is_gone, NULL, 1, 30000);
 }
 
+/* The same if nobody says any more that this client is a member. */
+static void leave_from_afar(struct cluster *c, void *arg)
+{
+	struct kv *a = cluster_client(c);
+	unsigned lost = 0;
+	uint64_t begin;
+
+	side(c, arg);
+	put_all(a, "1");
+	cut.on = true;
+	kv_leaving(a);
+	begin = sim_now(cluster_sim(c));
+	for (char key = 'a'; key <= 'z'; key++)
+		lost += put(a, key, "2") != 0;
+	assert_true(lost > 0); /* while the lease lasts, some go well */
+	cluster_client_close(c, a);
+	assert_true(sim_now(cluster_sim(c)) - begin <
+		    (KV_LEAVE_MS + KV_LEAVE_LEASE_MS + 5000) * MS);
+	cut.on = false;
+}
+
+static void test_leave_from_afar(void **state)
+{
+	run(leave_from_afar, "kv1 ", 1, 30000); /* everybody is out of reach */
+	run(leave_from_afar, "coord sim:pool node0 sim:n0 ", 1, 30000);
+}
+
 /* --- a client that is cut off from everybody -------------------------------
  */
 
@@ -343,6 +370,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_leave_what_is_gone),
+		cmocka_unit_test(test_leave_from_afar),
 		cmocka_unit_test(test_cut_client),
 		cmocka_unit_test(test_stopped_client),
 		cmocka_unit_test(test_cut_together),
