@@ -14,17 +14,23 @@ if [ -z "$pool" ]; then
 	exit 0
 fi
 "$bin/aceso" umount "$full"
-# The pool ends by itself, unless it is mounted elsewhere too.
-state() { # "mounted", "ending", or nothing
+# The pool ends by itself, unless it is mounted elsewhere too. What has been
+# unmounted may answer still, while it ends: so this host's mounts are asked.
+mounted() {
+	awk -v p="$pool" '$3 == "fuse.aceso" && $1 == p { n = 1 }
+		END { exit !n }' /proc/mounts
+}
+state() { # "mounted" by somebody, "ending", or nothing
 	"$bin/aceso" pools | awk -v p="$pool" \
 		'$1 == p { print (NF > 4 ? "mounted" : "ending") }'
 }
 tries=100
-while [ "$tries" -gt 0 ] && [ "$(state)" = ending ]; do
+while [ "$tries" -gt 0 ] && ! mounted && [ -n "$(state)" ]; do
 	sleep 0.1
 	tries=$((tries - 1))
 done
-case $(state) in
+mounted && state=mounted || state=$(state)
+case $state in
 mounted) echo "Unmounted $full. Pool $pool goes on: it has other mounts." ;;
 ending) echo "Unmounted $full, but pool $pool does not end: see" \
 	"$bin/aceso pools" >&2; exit 1 ;;
