@@ -20,17 +20,16 @@ mounted() {
 	awk -v p="$pool" '$3 == "fuse.aceso" && $1 == p { n = 1 }
 		END { exit !n }' /proc/mounts
 }
-state() { # "mounted" by somebody, "ending", or nothing
+listed() { # "mounted" by somebody, "ending", or nothing
 	"$bin/aceso" pools | awk -v p="$pool" \
 		'$1 == p { print (NF > 4 ? "mounted" : "ending") }'
 }
 tries=100
-while [ "$tries" -gt 0 ] && ! mounted && [ -n "$(state)" ]; do
+while [ "$tries" -gt 0 ] && ! mounted && [ -n "$(listed)" ]; do
 	sleep 0.1
 	tries=$((tries - 1))
 done
-mounted && state=mounted || state=$(state)
-case $state in
+case $(mounted && echo mounted || listed) in
 mounted) echo "Unmounted $full. Pool $pool goes on: it has other mounts." ;;
 ending) echo "Unmounted $full, but pool $pool does not end: see" \
 	"$bin/aceso pools" >&2; exit 1 ;;

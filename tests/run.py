@@ -15,10 +15,11 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 
+from stalls import Stalls
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOGS = os.path.join(ROOT, "build", "check")
 sys.path.insert(0, os.path.join(ROOT, "tests", "mount"))
-from stalls import Stalls  # noqa: E402
 import over  # noqa: E402  (which tests make sense over each transport)
 
 SUITES = ("unit", "contract", "golden", "crash", "sim", "fsmodel")

@@ -9,7 +9,7 @@ NAP = 0.1
 
 
 def stolen():
-    """(seconds that the hypervisor gave to others, seconds in all), of all CPUs."""
+    """(ticks that the hypervisor gave to others, ticks in all), of all CPUs."""
     with open("/proc/stat", encoding="ascii") as f:
         ticks = [int(n) for n in f.readline().split()[1:9]]
     return ticks[7], sum(ticks)

@@ -476,32 +476,31 @@ static void *write_patterns(void *arg)
 	return NULL;
 }
 
-static void *read_patterns(void *arg)
+static bool words_are_whole(const struct worker *w, const uint8_t *got)
 {
-	struct worker *w = arg;
-	struct fab *f = worker_fab(w);
-	uint8_t *buf = malloc(TORN_BYTES_MAX + 8);
-	struct fab_op op;
-	struct fab_batch b = {.ops = &op, .n = 1};
 	uint64_t word;
+	bool whole = true;
 
-	for (int i = 0; i < w->rounds; i++) {
-		fab_read(&op, 0, w->at, buf + i % 8, w->len);
-		w->bad |= fab_run(f, &b) != 0 || op.status != 0;
-		for (size_t k = -w->at % 8; k + 8 <= w->len; k += 8) {
-			memcpy(&word, buf + i % 8 + k, 8);
-			w->bad |= word != 0 && word != UINT64_MAX;
-		}
+	for (size_t k = -w->at % 8; k + 8 <= w->len; k += 8) {
+		memcpy(&word, got + k, 8);
+		whole &= word == 0 || word == UINT64_MAX;
 	}
-	fab_close(f);
-	free(buf);
-	return NULL;
+	return whole;
 }
 
 /* Of a loose READ the bytes count, each by itself. */
-static void *read_loose_patterns(void *arg)
+static bool bytes_were_written(const struct worker *w, const uint8_t *got)
 {
-	struct worker *w = arg;
+	bool written = true;
+
+	for (size_t k = 0; k < w->len; k++)
+		written &= got[k] == 0 || got[k] == 0xff;
+	return written;
+}
+
+static void read_over(struct worker *w, bool loose,
+		      bool (*good)(const struct worker *, const uint8_t *))
+{
 	struct fab *f = worker_fab(w);
 	uint8_t *buf = malloc(TORN_BYTES_MAX + 8);
 	struct fab_op op;
@@ -509,13 +508,24 @@ static void *read_loose_patterns(void *arg)
 
 	for (int i = 0; i < w->rounds; i++) {
 		memset(buf, 0xee, TORN_BYTES_MAX + 8);
-		fab_read_loose(&op, 0, w->at, buf + i % 8, w->len);
+		fab_read(&op, 0, w->at, buf + i % 8, w->len);
+		op.loose = loose;
 		w->bad |= fab_run(f, &b) != 0 || op.status != 0;
-		for (size_t k = 0; k < w->len; k++)
-			w->bad |= buf[i % 8 + k] != 0 && buf[i % 8 + k] != 0xff;
+		w->bad |= !good(w, buf + i % 8);
 	}
 	fab_close(f);
 	free(buf);
+}
+
+static void *read_patterns(void *arg)
+{
+	read_over(arg, false, words_are_whole);
+	return NULL;
+}
+
+static void *read_loose_patterns(void *arg)
+{
+	read_over(arg, true, bytes_were_written);
 	return NULL;
 }
 
