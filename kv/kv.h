@@ -201,11 +201,11 @@ int kv_open(const struct kv_opts *opts, struct kv **out);
 void kv_on_shut_out(struct kv *kv, void (*fn)(void *arg), void *arg);
 
 /* What comes now is the last, up to kv_close(): while more nodes than the code
- * bears do not answer this client, no operation of its waits for them beyond
- * KV_LEAVE_MS from now, under way or to come (-ETIMEDOUT). Nor if for
- * KV_LEAVE_LEASE_MS neither a coordinator nor all nodes have said that this
- * client is a member; another coordinator may take its place within that. Else
- * nothing changes. */
+ * bears are cut off from this client, or have not answered it for KV_LEAVE_MS,
+ * no operation of its waits for them beyond that time from now, under way or to
+ * come (-ETIMEDOUT). Nor if for KV_LEAVE_LEASE_MS neither a coordinator nor all
+ * nodes have said that this client is a member; another coordinator may take
+ * its place within that. Else nothing changes. */
 #define KV_LEAVE_MS	  5000u
 #define KV_LEAVE_LEASE_MS 10000u
 void kv_leaving(struct kv *kv);

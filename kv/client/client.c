@@ -417,9 +417,11 @@ void kv_leaving(struct kv *kv)
 {
 	struct kv_thread *t = kv_thread(kv);
 
-	if (t != NULL)
-		atomic_store(&kv->leave_by,
-			     fab_now(t->fab) + KV_LEAVE_MS * UINT64_C(1000000));
+	if (t == NULL)
+		return;
+	atomic_store(&kv->leave_by,
+		     fab_now(t->fab) + KV_LEAVE_MS * UINT64_C(1000000));
+	lease_leave(kv->lease);
 }
 
 /* State keys without a transaction: nobody asks for them again. */

@@ -32,7 +32,9 @@ struct lease {
 	uint64_t ns;	 /* an answer is good for so long */
 	_Atomic uint64_t until, used;
 	_Atomic uint64_t vain; /* since when it is asked for in vain; or 0 */
-	_Atomic bool dead;
+	/* And since when each node does not answer. */
+	_Atomic uint64_t silent[FAB_NODES_MAX];
+	_Atomic bool dead, leaving;
 	struct asked coord, nodes;
 	struct proto_beaten beaten;
 	bool unheard; /* the coordinator did not answer the last one */
@@ -144,17 +146,29 @@ static void extend(struct lease *l, uint64_t asked_at)
 	atomic_store(&l->vain, 0);
 }
 
-static void in_vain(struct lease *l, uint64_t at)
+/* @since: the first of all questions to which there was no answer; or 0. */
+static void unanswered(_Atomic uint64_t *since, uint64_t asked_at)
 {
-	if (atomic_load(&l->vain) == 0)
-		atomic_store(&l->vain, at);
+	if (atomic_load(since) == 0)
+		atomic_store(since, asked_at);
+}
+
+static bool is_long(const _Atomic uint64_t *since, uint64_t ns, uint64_t now)
+{
+	uint64_t at = atomic_load(since);
+
+	return at != 0 && now >= at + ns;
 }
 
 bool lease_is_in_vain(const struct lease *l, uint64_t ns, uint64_t now)
 {
-	uint64_t since = l != NULL ? atomic_load(&l->vain) : 0;
+	return l != NULL && is_long(&l->vain, ns, now);
+}
 
-	return since != 0 && now >= since + ns;
+bool lease_is_silent(const struct lease *l, uint32_t node, uint64_t ns,
+		     uint64_t now)
+{
+	return l != NULL && is_long(&l->silent[node], ns, now);
 }
 
 static void post(struct lease *l, struct asked *a, uint32_t n, uint64_t now)
@@ -200,19 +214,29 @@ static void coord_answered(struct lease *l, uint64_t now)
 	if (!l->unheard) {
 		extend(l, l->coord.at);
 	} else {
-		in_vain(l, l->coord.at);
+		unanswered(&l->vain, l->coord.at);
 		l->coord.again = now + AGAIN_NS;
 	}
 }
 
 static void nodes_answered(struct lease *l, uint64_t now)
 {
-	for (uint32_t i = 0; i < l->nodes.batch.n; i++)
-		if (l->nodes.op[i].status != 0) {
-			l->nodes.again = now + AGAIN_NS;
-			return;
+	bool all = true;
+
+	for (uint32_t i = 0; i < l->nodes.batch.n; i++) {
+		const struct fab_op *op = &l->nodes.op[i];
+
+		if (op->status == 0) {
+			atomic_store(&l->silent[op->node], 0);
+			continue;
 		}
-	extend(l, l->nodes.at);
+		unanswered(&l->silent[op->node], l->nodes.at);
+		all = false;
+	}
+	if (all)
+		extend(l, l->nodes.at);
+	else
+		l->nodes.again = now + AGAIN_NS;
 }
 
 static void answered(struct lease *l, struct asked *a, uint64_t now)
@@ -226,16 +250,24 @@ static void answered(struct lease *l, struct asked *a, uint64_t now)
 
 static bool is_used(const struct lease *l, uint64_t now)
 {
-	return now < atomic_load(&l->used) + l->ns && !lease_is_dead(l);
+	bool used = now < atomic_load(&l->used) + l->ns;
+
+	return (used || atomic_load(&l->leaving)) && !lease_is_dead(l);
 }
 
-/* The nodes are asked only when the coordinator does not answer, or not soon.
- */
+/* The nodes are asked only when the coordinator does not answer, or not soon;
+ * and by who leaves, for lease_is_silent(). */
+static bool asks_nodes(const struct lease *l)
+{
+	return l->unheard || atomic_load(&l->leaving);
+}
+
 static bool nodes_due(const struct lease *l, uint64_t now)
 {
 	bool late = l->coord.out && now >= l->coord.at + l->ns / 8;
 
-	return !l->nodes.out && now >= l->nodes.again && (l->unheard || late);
+	return !l->nodes.out && now >= l->nodes.again &&
+	       (asks_nodes(l) || late);
 }
 
 static int work(struct lease *l, uint64_t wait_ns)
@@ -273,7 +305,7 @@ static uint64_t until_due(const struct lease *l, uint64_t now)
 
 	if (!l->coord.out && l->coord.again < at)
 		at = l->coord.again;
-	if (!l->nodes.out && l->unheard && l->nodes.again < at)
+	if (!l->nodes.out && asks_nodes(l) && l->nodes.again < at)
 		at = l->nodes.again;
 	return at > now ? at - now : 0;
 }
@@ -331,6 +363,14 @@ static void wake(struct lease *l)
 	l->kicked = true;
 	pthread_cond_signal(&l->kick);
 	pthread_mutex_unlock(&l->lock);
+}
+
+void lease_leave(struct lease *l)
+{
+	if (l == NULL)
+		return;
+	atomic_store(&l->leaving, true);
+	wake(l);
 }
 
 /* --- holding -------------------------------------------------------------- */

@@ -15,8 +15,8 @@
  *     is found by whoever takes over.
  *
  * Questions are asked by a thread of its own, only while operations are under
- * way. A client that is told that it is none any more is dead, for good.
- * Threads: any; work() one at a time. */
+ * way, or it leaves. A client that is told that it is none any more is dead,
+ * for good. Threads: any; work() one at a time. */
 #ifndef ACESO_KV_CLIENT_LEASE_H
 #define ACESO_KV_CLIENT_LEASE_H
 #include <stdbool.h>
@@ -42,6 +42,12 @@ void lease_die(struct lease *l);
 bool lease_is_dead(const struct lease *l);
 /* For @ns at least nobody has answered that it is a member. */
 bool lease_is_in_vain(const struct lease *l, uint64_t ns, uint64_t now);
+
+/* kv_leaving(): from now on all nodes are asked, all the time. */
+void lease_leave(struct lease *l);
+/* For @ns at least @node has not answered, though it was asked. */
+bool lease_is_silent(const struct lease *l, uint32_t node, uint64_t ns,
+		     uint64_t now);
 
 /* As kv_on_shut_out(). */
 void lease_on_death(struct lease *l, void (*fn)(void *arg), void *arg);

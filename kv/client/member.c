@@ -30,6 +30,7 @@
 #include "kv/hello.h"
 #include "kv/proto.h"
 
+#define MS		 UINT64_C(1000000)
 #define SETTLE_POLL_NS	 UINT64_C(50000)
 #define WAIT_FIRST_NS	 UINT64_C(20000)
 #define WAIT_LAST_NS	 UINT64_C(1000000)
@@ -140,14 +141,22 @@ bool member_holds(struct member *m, uint32_t node, uint64_t epoch)
 	       atomic_load(&m->born[node]) <= epoch;
 }
 
-bool member_out_of_reach(struct member *m)
+/* In this client's eyes, who leaves. */
+static bool is_away(struct member *m, uint32_t node, uint64_t now)
+{
+	return !(member_up(m) >> node & 1) ||
+	       !fab_net_up(m->kv->net, (uint8_t)node) ||
+	       lease_is_silent(m->kv->lease, node, KV_LEAVE_MS * MS, now);
+}
+
+/* More nodes than the code bears. */
+static bool too_many_away(struct member *m, uint64_t now)
 {
 	const struct group *g = &m->kv->layout.group;
-	uint64_t up = member_up(m);
 	uint32_t away = 0;
 
 	for (uint32_t i = 0; i < g->nodes; i++)
-		away += !(up >> i & 1) || !fab_net_up(m->kv->net, (uint8_t)i);
+		away += is_away(m, i, now);
 	return away > g->m;
 }
 
@@ -164,9 +173,8 @@ bool member_gives_up(struct member *m, uint64_t now)
 		return true;
 	if (leave_by == 0 || now < leave_by)
 		return false;
-	return member_out_of_reach(m) ||
-	       lease_is_in_vain(m->kv->lease,
-				KV_LEAVE_LEASE_MS * UINT64_C(1000000), now);
+	return too_many_away(m, now) ||
+	       lease_is_in_vain(m->kv->lease, KV_LEAVE_LEASE_MS * MS, now);
 }
 
 uint64_t member_index_version(struct member *m)

@@ -34,8 +34,6 @@ uint64_t member_index_version(struct member *m);
 /* How many views were adopted in which a shard was elsewhere, or otherwise,
  * than in the one before: while that stays, so do the slots of keys. */
 uint64_t member_moves(struct member *m);
-/* More nodes than the code bears are away, or not to be reached from here. */
-bool member_out_of_reach(struct member *m);
 /* Nothing is to be waited for: it is shut out, or was to be gone by now and
  * what it needs is out of reach (kv_leaving()). */
 bool member_gives_up(struct member *m, uint64_t now);

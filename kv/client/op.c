@@ -15,6 +15,8 @@
 
 #define SLEEP_FIRST_NS UINT64_C(2000)
 #define SLEEP_LAST_NS  UINT64_C(2000000)
+#define LEAVE_LOOK_NS  UINT64_C(1000000000)
+#define LEAVE_ASK_NS   UINT64_C(20000000)
 
 /* --- the pool ------------------------------------------------------------- */
 
@@ -237,15 +239,19 @@ int op_end(struct op *op, int status)
 	return OP_DONE;
 }
 
-/* Who leaves a pool that does not answer asks once more, and briefly. */
+/* Who leaves looks again soon after it was to be gone; a pool that does not
+ * answer is asked once more, and briefly. */
 static uint64_t batch_deadline(struct op *op)
 {
-	uint64_t now;
+	uint64_t by, now;
 
-	if (atomic_load_explicit(&op->kv->leave_by, memory_order_relaxed) == 0)
+	by = atomic_load_explicit(&op->kv->leave_by, memory_order_relaxed);
+	if (by == 0)
 		return 0;
 	now = fab_now(op->t->fab);
-	return member_gives_up(op->kv->member, now) ? now + OP_SLICE_NS : 0;
+	if (now < by)
+		return by + LEAVE_LOOK_NS;
+	return member_gives_up(op->kv->member, now) ? now + LEAVE_ASK_NS : 0;
 }
 
 int op_post(struct op *op, uint32_t n, op_state *next)

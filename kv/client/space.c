@@ -313,13 +313,15 @@ static bool all_done(struct space *sp)
 
 void space_leave(struct space *sp, struct kv_thread *t)
 {
-	uint64_t until = fab_now(t->fab) + CLOSE_NS;
+	uint64_t until = fab_now(t->fab) + CLOSE_NS, now;
 
 	close_open(sp);
 	for (;;) {
 		space_seal_all(sp, t);
 		space_marks_round(sp, t, true);
-		if (all_done(sp) || fab_now(t->fab) >= until)
+		now = fab_now(t->fab);
+		if (all_done(sp) || now >= until ||
+		    member_gives_up(sp->kv->member, now))
 			break;
 		fab_sleep(t->fab, CLOSE_NAP_NS);
 	}

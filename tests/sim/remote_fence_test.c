@@ -160,6 +160,54 @@ static void test_leave_from_afar(void **state)
 {
 	run(leave_from_afar, "kv1 ", 1, 30000); /* everybody is out of reach */
 	run(leave_from_afar, "coord sim:pool node0 sim:n0 ", 1, 30000);
+	/* The coordinator answers, three nodes stand still. */
+	run(leave_from_afar, "node0 sim:n0 node1 sim:n1 node2 sim:n2 ", 1,
+	    30000);
+}
+
+/* As many as the code bears may be gone: all is said, as ever. */
+static void leave_without_two(struct cluster *c, void *arg)
+{
+	struct kv *a = cluster_client(c), *b;
+
+	side(c, arg);
+	put_all(a, "1");
+	cut.on = true;
+	kv_leaving(a);
+	cluster_sleep(c, 2 * KV_LEAVE_MS * MS);
+	put_all(a, "2");
+	cluster_client_close(c, a);
+	b = cluster_client(c);
+	all_are(b, "2");
+	cut.on = false;
+}
+
+static void test_leave_without_two(void **state)
+{
+	run(leave_without_two, "node1 sim:n1 node2 sim:n2 ", 1, 30000);
+}
+
+/* They come again before it has gone: so it is as if nothing had been. */
+static void leave_when_they_are_back(struct cluster *c, void *arg)
+{
+	struct kv *a = cluster_client(c);
+
+	side(c, arg);
+	put_all(a, "1");
+	cut.on = true;
+	kv_leaving(a);
+	cluster_sleep(c, (KV_LEAVE_MS + 2000) * MS);
+	assert_int_equal(put(a, 'a', "2"), -ETIMEDOUT);
+	cut.on = false;
+	cluster_sleep(c, 2 * LEASE * MS);
+	put_all(a, "3");
+	cluster_client_close(c, a);
+}
+
+static void test_leave_when_they_are_back(void **state)
+{
+	run(leave_when_they_are_back, "node0 sim:n0 node1 sim:n1 node2 sim:n2 ",
+	    1, 30000);
 }
 
 /* --- a client that is cut off from everybody -------------------------------
@@ -371,6 +419,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_leave_what_is_gone),
 		cmocka_unit_test(test_leave_from_afar),
+		cmocka_unit_test(test_leave_without_two),
+		cmocka_unit_test(test_leave_when_they_are_back),
 		cmocka_unit_test(test_cut_client),
 		cmocka_unit_test(test_stopped_client),
 		cmocka_unit_test(test_cut_together),
