@@ -10,9 +10,11 @@
 #include <unistd.h>
 
 #include "mount-helper/clock.h"
+#include "mount-helper/mnt.h"
 
 #define ENDING	       ", which is ending"
 #define WAIT_MS	       3000   /* its last mount may be leaving */
+#define WAIT_MOUNT_MS  1000   /* or died: its pool hears of it in 500 */
 #define WAIT_ENDING_MS 300000 /* it writes its last checkpoint */
 #define RETRY_MS       50
 
@@ -44,6 +46,23 @@ static bool is_ending(const char *who)
 	return n > end && strcmp(who + n - end, ENDING) == 0;
 }
 
+static int is_of(void *who, const char *dir, const char *source)
+{
+	char line[POOLDIR_WHO_BYTES];
+	int len = snprintf(line, sizeof(line), "pool %.99s (", source);
+
+	return strncmp(who, line, (size_t)len) == 0;
+}
+
+/* Who says that it is ending is waited for; who is mounted will hardly say so;
+ * and umount(8) takes a mount from the table before it leaves. */
+static int64_t patience_ms(char *who)
+{
+	if (is_ending(who))
+		return WAIT_ENDING_MS;
+	return mnt_each(is_of, who) == 1 ? WAIT_MOUNT_MS : WAIT_MS;
+}
+
 static int wait_for(int fd, char who[POOLDIR_WHO_BYTES])
 {
 	const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000l};
@@ -53,8 +72,7 @@ static int wait_for(int fd, char who[POOLDIR_WHO_BYTES])
 		if (errno != EWOULDBLOCK)
 			return -errno;
 		read_who(fd, who);
-		if (now_ms() - begun >=
-		    (is_ending(who) ? WAIT_ENDING_MS : WAIT_MS))
+		if (now_ms() - begun >= patience_ms(who))
 			return -EBUSY;
 		nanosleep(&pause, NULL);
 	}

@@ -8,8 +8,8 @@ import threading
 import time
 
 import pytest
-from conftest import (BIN, SLOW, Pool, aceso, fill, need_fuse, of_pool, pattern, same, sh,
-                      wait_for)
+from conftest import (BIN, SLOW, Pool, aceso, fill, need_fuse, of_pool, pattern, same, server_of,
+                      sh, wait_for)
 
 
 class DirPool(Pool):
@@ -390,14 +390,35 @@ def test_mount_while_the_pool_ends(kept, seed):
     same(made)
 
 
-def test_messages(kept):
-    # Somebody else wants it.
+def test_mount_elsewhere_when_the_mount_has_died(kept, seed):
+    """It is in the table of mounts still, and yet its pool ends: that is waited for."""
     other = os.path.join(kept.base, "other")
     os.mkdir(other)
+    made = fill(kept.dir, random.Random(seed))
+    kept.all_durable()
+    os.kill(server_of(kept.dir), signal.SIGKILL)
+    done = subprocess.run([os.path.join(BIN, "aceso-fuse"), "-o",
+                           f"pool={kept.name}-b,pool-dir={kept.keep}", other], text=True,
+                          capture_output=True, timeout=60 * SLOW)
+    subprocess.run(["umount", "-l", kept.dir], check=True)
+    assert done.returncode == 0, done.stderr
+    try:
+        same({path.replace(kept.dir, other): data for path, data in made.items()})
+    finally:
+        subprocess.run(["umount", other], check=True)
+        assert wait_for(lambda: not of_pool(kept.name), 30)
+
+
+def test_messages(kept):
+    # Somebody else wants it: that is told soon.
+    other = os.path.join(kept.base, "other")
+    os.mkdir(other)
+    begun = time.monotonic()
     done = subprocess.run([os.path.join(BIN, "aceso-fuse"), "-o",
                            f"pool-dir={kept.keep}", other], text=True, capture_output=True,
                           timeout=60 * SLOW)
     assert done.returncode != 0 and kept.name in done.stderr and "in use" in done.stderr
+    assert time.monotonic() - begun < 2 * SLOW
     assert len(done.stderr.strip().splitlines()) == 1
     kept.unmount()
     # Of another shape.
