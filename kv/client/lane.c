@@ -365,6 +365,24 @@ static int wait_durable(struct space *sp, struct kv_thread *t, int rc)
 	return cuts_come(sp, t) ? -EAGAIN : -ENOSPC;
 }
 
+/* What is obsolete in a stripe cannot be had again while one of its nodes is
+ * away; mostly it is replaced in a moment. That takes views, for which nobody
+ * waits in here. */
+static bool is_moving(struct space *sp, struct kv_thread *t)
+{
+	uint64_t at = atomic_load(&sp->moved_ns);
+
+	return at != 0 && fab_now(t->fab) - at < SPACE_AWAY_NS;
+}
+
+/* What @rc means that was the last word of all nodes. */
+static int refused(struct space *sp, struct kv_thread *t, int rc)
+{
+	if (rc == -ENOSPC && is_moving(sp, t))
+		return -EAGAIN;
+	return wait_durable(sp, t, rc);
+}
+
 int lane_take(struct space *sp, struct kv_thread *t, unsigned class,
 	      uint32_t min, uint32_t want, bool urgent, uint64_t deadline_ns,
 	      struct space_spot *out)
@@ -380,7 +398,7 @@ int lane_take(struct space *sp, struct kv_thread *t, unsigned class,
 				   out))
 			return 0;
 		rc = -ENOSPC;
-		if (!urgent || !full_lately(sp, t))
+		if (!full_lately(sp, t) || !(urgent || is_moving(sp, t)))
 			rc = lane_grow(sp, t, lane_no, class, min, false,
 				       deadline_ns);
 		if (rc == 0)
@@ -391,12 +409,11 @@ int lane_take(struct space *sp, struct kv_thread *t, unsigned class,
 		if (take_anywhere(sp, class, min, want, out))
 			return 0;
 		if (urgent && !is_page_class(class))
-			return wait_durable(
+			return refused(
 				sp, t,
 				take_reserve(sp, t, min, deadline_ns, out));
-		if (rc == -EINPROGRESS)
-			return wait_durable(sp, t, rc);
-		if (!grace(sp, t, &tries))
-			return -ENOSPC;
+		if (rc == -EINPROGRESS || is_moving(sp, t) ||
+		    !grace(sp, t, &tries))
+			return refused(sp, t, rc);
 	}
 }

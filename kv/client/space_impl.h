@@ -42,6 +42,7 @@
 #define SPACE_GRACE_TRIES  40u
 #define SPACE_GRACE_NAP_NS UINT64_C(20000000)
 #define SPACE_MARKS_SEND   1024u /* marks that wait go when they are so many */
+#define SPACE_AWAY_NS	   UINT64_C(10000000000) /* a node may come back in */
 #define SPACE_SEAL_TRIES   1000u /* then a node that refuses is passed over */
 
 enum space_state {
@@ -115,6 +116,7 @@ struct space {
 	_Atomic uint64_t full_ns;      /* when all nodes said so; 0: not */
 	_Atomic uint64_t rows_full_ns; /* the same, for ROWS */
 	_Atomic uint64_t marks_ns;     /* when marks were last sent */
+	_Atomic uint64_t moved_ns;     /* when a node went or came; 0: none */
 	_Atomic uint64_t held_ns; /* since when all that is free waits for a
 				   * cut, and none came; 0: it does not */
 	struct doubt *doubt;

@@ -12,7 +12,7 @@ void space_new_view(struct space *sp, struct kv_thread *t)
 {
 	uint32_t high = atomic_load(&sp->high);
 
-	(void)t;
+	atomic_store(&sp->moved_ns, fab_now(t->fab));
 	for (uint32_t i = 0; i < high; i++) {
 		struct space_lane *lane = space_lock_if(sp, i, SPACE_OPEN);
 

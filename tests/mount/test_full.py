@@ -5,9 +5,10 @@ ACESO_FULL_SECONDS=n (make fullsoak SECONDS=n) goes on for longer, with ACESO_SE
 import json
 import os
 import subprocess
+import time
 
 import pytest
-from conftest import BIN, SLOW, Pool
+from conftest import BIN, SLOW, Pool, wait_for
 
 SECONDS = int(os.environ.get("ACESO_FULL_SECONDS", 8))
 THREADS = 4
@@ -32,5 +33,27 @@ def test_a_full_pool_goes_on(seed, where, tmp_path):
         # Whoever finds no room waits for what was overwritten: for the nodes that fold it out, and
         # with a directory for the next cut of the disk, before which it must stay as it is.
         assert said["refused_later"] == 0
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize("where", ["memory", "directory"])
+def test_nodes_of_a_full_pool_die(seed, where, tmp_path):
+    """What is obsolete cannot be had again while a node is away: that is waited for, not refused."""
+    options = "respawn=yes" + (f",pool-dir={tmp_path}/d" if where == "directory" else "")
+    pool = Pool(size="256m", options=options)
+    try:
+        room = pool.space()
+        with subprocess.Popen([PROGRAM, pool.dir, str(SECONDS), str(seed), "95", str(THREADS)],
+                              text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+            assert wait_for(lambda: pool.space() < room * 0.08, 60)
+            for which in (1, 3, 0):
+                time.sleep(0.5)
+                pid = pool.shoot(which)
+                assert wait_for(lambda: pool.replaced(which, pid), 30)
+            said, wrong = run.communicate(timeout=300 * SLOW)
+        print(said, wrong)
+        assert run.returncode == 0, wrong
+        assert json.loads(said)["refused_later"] == 0
     finally:
         pool.close()

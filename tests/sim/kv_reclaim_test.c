@@ -37,6 +37,7 @@ struct world {
 	struct kv_page page[THINGS_MAX]; /* of runs: RUN_PAGES each */
 	uint64_t written;		 /* bytes */
 	uint32_t kill;			 /* nodes to kill on the way */
+	uint64_t refused_at;		 /* go_on(): the first time */
 };
 
 static uint32_t dice(struct world *w, uint32_t n)
@@ -311,6 +312,85 @@ static void play(struct cluster *c, const struct kind *k, uint32_t kill)
 	free(w);
 }
 
+/* --- a node is away meanwhile ----------------------------------------------
+ */
+
+static uint64_t now(struct world *w)
+{
+	return sim_now(cluster_sim(w->c));
+}
+
+/* Overwrite for @ns. Returns how many were refused; *@longest is what one call
+ * took. */
+static uint32_t go_on(struct world *w, const struct kind *k, uint64_t ns,
+		      uint64_t *longest)
+{
+	uint64_t end = now(w) + ns, begun, took;
+	uint32_t i, refused = 0;
+	int rc;
+
+	for (*longest = 0; now(w) < end;) {
+		i = dice(w, w->things);
+		begun = now(w);
+		rc = k->write(w, i);
+		took = now(w) - begun;
+		*longest = took > *longest ? took : *longest;
+		assert_true(rc == 0 || rc == -ENOSPC);
+		if (rc != 0 && refused++ == 0)
+			w->refused_at = now(w);
+		k->check(w, i);
+		cluster_sleep(w->c, rc == 0 ? 0 : S / 20);
+	}
+	return refused;
+}
+
+static struct world *full_world(struct cluster *c, const struct kind *k)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	w->c = c;
+	w->kv = cluster_client(c);
+	w->dice = sim_dice(cluster_sim(c), UINT64_MAX);
+	fill_up(w, k);
+	return w;
+}
+
+/* What it leads and keeps is had again when it is back: nobody is refused. */
+static void replaced(struct cluster *c, void *arg)
+{
+	const struct kind *k = arg;
+	struct world *w = full_world(c, k);
+	uint64_t longest;
+
+	for (uint32_t id = 1; id < 5; id += 2) {
+		cluster_kill_node(c, id);
+		assert_int_equal(go_on(w, k, 2 * S, &longest), 0);
+		cluster_replace_node(c, id);
+		assert_int_equal(go_on(w, k, 3 * S, &longest), 0);
+		cluster_settle_at_work(c);
+	}
+	check_all(w, k);
+	free(w);
+}
+
+/* It stays away: that is told after a while, and then soon. */
+static void gone(struct cluster *c, void *arg)
+{
+	const struct kind *k = arg;
+	struct world *w = full_world(c, k);
+	uint64_t killed, longest;
+
+	cluster_kill_node(c, 1);
+	killed = now(w);
+	assert_true(go_on(w, k, 15 * S, &longest) > 0);
+	assert_true(w->refused_at >= killed + 10 * S);
+	assert_true(longest < 11 * S);
+	go_on(w, k, 3 * S, &longest);
+	assert_true(longest < S);
+	check_all(w, k);
+	free(w);
+}
+
 static const struct kind pages = {
 	page_write, page_check, page_drop, 0.95, THINGS_MAX, 32,
 };
@@ -336,7 +416,7 @@ static void play_records(struct cluster *c, void *arg)
 	play(c, &records, *(uint32_t *)arg);
 }
 
-static void each_seed(void (*body)(struct cluster *c, void *arg), uint32_t kill)
+static void each_seed_of(void (*body)(struct cluster *c, void *arg), void *arg)
 {
 	for (uint64_t seed = seeds.first; seed <= seeds.last; seed++) {
 		seeds_tell(seed);
@@ -349,8 +429,13 @@ static void each_seed(void (*body)(struct cluster *c, void *arg), uint32_t kill)
 				.clients = 1,
 				.rest_ms = cluster_rest_ms(seed),
 			},
-			body, &kill);
+			body, arg);
 	}
+}
+
+static void each_seed(void (*body)(struct cluster *c, void *arg), uint32_t kill)
+{
+	each_seed_of(body, &kill);
 }
 
 static void pages_are_overwritten_for_ever(void **state)
@@ -368,12 +453,25 @@ static void records_are_overwritten_for_ever(void **state)
 	each_seed(play_records, 0);
 }
 
+static void a_node_that_comes_back_is_waited_for(void **state)
+{
+	each_seed_of(replaced, (void *)&pages);
+	each_seed_of(replaced, (void *)&records);
+}
+
+static void one_that_stays_away_is_not(void **state)
+{
+	each_seed_of(gone, (void *)&pages);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pages_are_overwritten_for_ever),
 		cmocka_unit_test(runs_are_overwritten_for_ever),
 		cmocka_unit_test(records_are_overwritten_for_ever),
+		cmocka_unit_test(a_node_that_comes_back_is_waited_for),
+		cmocka_unit_test(one_that_stays_away_is_not),
 	};
 
 	seeds = seeds_of(argc, argv, 2);
