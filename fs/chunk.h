@@ -57,10 +57,34 @@ ssize_t fs_file_overwrite(struct fs *fs, uint64_t ino, const void *buf,
 			  size_t size, uint64_t off, bool kill_priv,
 			  struct fs_inode *in);
 
-/* The same into a small file that stays one, by the copy @in that overwrite
- * left, without another look: one put, on condition that it is the newest.
- * Edits @in. Lock: exclusive. Errors: -ESTALE if it is not the newest, -EAGAIN
- * if it is no small file or would be none: fs_file_write() is to do it. */
+struct fs_overwrite {
+	uint64_t ino;
+	uint64_t off;
+	size_t size;
+	const void *buf;
+	bool kill_priv; /* drops set-id bits */
+	ssize_t done;	/* out: of fs_file_overwrite_many() */
+};
+
+#define FS_OVERWRITES_MAX 32u
+
+/* Several overwrites at once, each of whole pages within one chunk, for the
+ * round trips of one and with the rows of large writes (kv_pages_write()). Each
+ * @done becomes its size or -errno, or -EAGAIN if nothing of it was written and
+ * it is to be done alone: as it is not within the file as it is, changes more
+ * of the inode than its times, goes into a hole, or would have to wait for a
+ * lock; or as all together failed. Writers of one chunk have no order among
+ * each other here.
+ * @n <= FS_OVERWRITES_MAX, and no more than KV_PAGES_MAX pages in all. Lock:
+ * none is held; those that it takes, it does not wait for. */
+void fs_file_overwrite_many(struct fs *fs, struct fs_overwrite *write,
+			    size_t n);
+
+/* fs_file_overwrite() into a small file that stays one, by the copy @in that
+ * overwrite left, without another look: one put, on condition that it is the
+ * newest. Edits @in. Lock: exclusive. Errors: -ESTALE if it is not the newest,
+ * -EAGAIN if it is no small file or would be none: fs_file_write() is to do it.
+ */
 ssize_t fs_file_write_small(struct fs *fs, struct fs_inode *in, const void *buf,
 			    size_t size, uint64_t off, bool kill_priv);
 

@@ -101,17 +101,16 @@ static int load_one(const struct kv_req *req, struct fs_cnode *out)
 	return fs_cnode_decode(req->buf, req->len, out);
 }
 
-int fs_cnode_load(struct fs *fs, uint64_t ino, uint64_t first, size_t n,
-		  struct fs_cnode *out)
+void fs_cnode_load_each(struct fs *fs, const struct fs_cnode_at *at, size_t n,
+			struct fs_cnode *out, int *status)
 {
 	struct kv_req req[FS_CNODES_MAX];
 	struct fs_key key[FS_CNODES_MAX];
 	uint8_t val[FS_CNODES_MAX][FS_CNODE_BYTES_MAX];
-	int rc;
 
 	assert(n <= FS_CNODES_MAX);
 	for (size_t i = 0; i < n; i++) {
-		key[i] = fs_key_chunk(ino, 0, first + i);
+		key[i] = fs_key_chunk(at[i].ino, 0, at[i].chunk);
 		req[i] = (struct kv_req){
 			.kind = KV_GET,
 			.klen = key[i].len,
@@ -121,11 +120,29 @@ int fs_cnode_load(struct fs *fs, uint64_t ino, uint64_t first, size_t n,
 		};
 	}
 	kv_run(fs->kv, req, n);
-	for (size_t i = 0; i < n; i++) {
-		rc = load_one(&req[i], &out[i]);
-		if (rc != 0)
-			return rc;
-	}
+	for (size_t i = 0; i < n; i++)
+		status[i] = load_one(&req[i], &out[i]);
+}
+
+static void run_of_chunks(struct fs_cnode_at *at, uint64_t ino, uint64_t first,
+			  size_t n)
+{
+	assert(n <= FS_CNODES_MAX);
+	for (size_t i = 0; i < n; i++)
+		at[i] = (struct fs_cnode_at){ino, first + i};
+}
+
+int fs_cnode_load(struct fs *fs, uint64_t ino, uint64_t first, size_t n,
+		  struct fs_cnode *out)
+{
+	struct fs_cnode_at at[FS_CNODES_MAX] = {0};
+	int status[FS_CNODES_MAX];
+
+	run_of_chunks(at, ino, first, n);
+	fs_cnode_load_each(fs, at, n, out, status);
+	for (size_t i = 0; i < n; i++)
+		if (status[i] != 0)
+			return status[i];
 	return 0;
 }
 
@@ -154,8 +171,8 @@ static int store_done(const struct kv_req *req, struct fs_cnode *node)
 	return req->status;
 }
 
-int fs_cnode_store(struct fs *fs, uint64_t ino, uint64_t first, size_t n,
-		   struct fs_cnode *node, int *status, unsigned flags)
+int fs_cnode_store_each(struct fs *fs, const struct fs_cnode_at *at, size_t n,
+			struct fs_cnode *node, int *status, unsigned flags)
 {
 	struct kv_req req[FS_CNODES_MAX];
 	struct fs_key key[FS_CNODES_MAX];
@@ -170,7 +187,7 @@ int fs_cnode_store(struct fs *fs, uint64_t ino, uint64_t first, size_t n,
 		status[i] = 0;
 		if (node[i].version == 0 && fs_cnode_count(&node[i]) == 0)
 			continue;
-		key[m] = fs_key_chunk(ino, 0, first + i);
+		key[m] = fs_key_chunk(at[i].ino, 0, at[i].chunk);
 		req[m] = (struct kv_req){
 			.klen = key[m].len,
 			.key = key[m].byte,
@@ -187,6 +204,15 @@ int fs_cnode_store(struct fs *fs, uint64_t ino, uint64_t first, size_t n,
 			rc = status[of[r]];
 	}
 	return rc;
+}
+
+int fs_cnode_store(struct fs *fs, uint64_t ino, uint64_t first, size_t n,
+		   struct fs_cnode *node, int *status, unsigned flags)
+{
+	struct fs_cnode_at at[FS_CNODES_MAX] = {0};
+
+	run_of_chunks(at, ino, first, n);
+	return fs_cnode_store_each(fs, at, n, node, status, flags);
 }
 
 int fs_cnode_store_with(struct fs *fs, uint64_t ino, uint64_t chunk,

@@ -30,6 +30,16 @@ int fs_cnode_decode(const void *val, size_t len, struct fs_cnode *out);
 /* How many of its pages are not holes. */
 unsigned fs_cnode_count(const struct fs_cnode *node);
 
+/* A chunk of a file. */
+struct fs_cnode_at {
+	uint64_t ino, chunk;
+};
+
+/* Load the nodes of chunks that may be of different files, @n <= FS_CNODES_MAX,
+ * in one go; each @status as fs_cnode_load() would return it. */
+void fs_cnode_load_each(struct fs *fs, const struct fs_cnode_at *at, size_t n,
+			struct fs_cnode *out, int *status);
+
 /* Load chunks @first .. @first + @n - 1 in one go; absent ones get version 0
  * and no pages. Errors: -EBADMSG, those of kv.h. */
 int fs_cnode_load(struct fs *fs, uint64_t ino, uint64_t first, size_t n,
@@ -42,6 +52,10 @@ int fs_cnode_load(struct fs *fs, uint64_t ino, uint64_t first, size_t n,
  * @flags: KV_URGENT when the change frees space. */
 int fs_cnode_store(struct fs *fs, uint64_t ino, uint64_t first, size_t n,
 		   struct fs_cnode *node, int *status, unsigned flags);
+
+/* The same for chunks that may be of different files. */
+int fs_cnode_store_each(struct fs *fs, const struct fs_cnode_at *at, size_t n,
+			struct fs_cnode *node, int *status, unsigned flags);
 
 /* Store @node, likewise, but only together with @with: a change or a check of
  * another key. Errors: -ESTALE, and nothing was changed: one of the two was not

@@ -88,6 +88,9 @@ int fs_inode_destroy(struct fs *fs, struct fs_inode *in);
  */
 void fs_inode_lock(struct fs *fs, uint64_t ino, bool exclusive);
 void fs_inode_unlock(struct fs *fs, uint64_t ino);
+/* Shared, and only if that needs no waiting: so one thread may have several,
+ * if it waits for no lock while it has them. */
+bool fs_inode_trylock(struct fs *fs, uint64_t ino);
 void fs_inode_lock2(struct fs *fs, uint64_t a, uint64_t b); /* exclusive */
 void fs_inode_unlock2(struct fs *fs, uint64_t a, uint64_t b);
 
@@ -96,6 +99,9 @@ void fs_inode_unlock2(struct fs *fs, uint64_t a, uint64_t b);
  * one range at a time. */
 void fs_range_lock(struct fs *fs, uint64_t ino, uint64_t off, uint64_t size,
 		   bool exclusive);
+/* Exclusive, of bytes in one chunk, and only if that needs no waiting: so one
+ * thread may have several, as above. */
+bool fs_range_trylock(struct fs *fs, uint64_t ino, uint64_t off);
 void fs_range_unlock(struct fs *fs, uint64_t ino, uint64_t off, uint64_t size);
 
 /* Under an inode's shared lock: one of those who change its record at a time.

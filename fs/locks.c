@@ -74,6 +74,11 @@ void fs_inode_lock(struct fs *fs, uint64_t ino, bool exclusive)
 		pthread_rwlock_rdlock(lock_of(fs, ino));
 }
 
+bool fs_inode_trylock(struct fs *fs, uint64_t ino)
+{
+	return pthread_rwlock_tryrdlock(lock_of(fs, ino)) == 0;
+}
+
 void fs_inode_unlock(struct fs *fs, uint64_t ino)
 {
 	pthread_rwlock_unlock(lock_of(fs, ino));
@@ -149,6 +154,13 @@ void fs_range_lock(struct fs *fs, uint64_t ino, uint64_t off, uint64_t size,
 
 	lock_chunks(fs, 0, r.wrapped, exclusive);
 	lock_chunks(fs, r.from, r.n, exclusive);
+}
+
+bool fs_range_trylock(struct fs *fs, uint64_t ino, uint64_t off)
+{
+	struct run r = run_of(ino, off, 1);
+
+	return pthread_rwlock_trywrlock(&fs->locks->chunk[r.from]) == 0;
 }
 
 void fs_range_unlock(struct fs *fs, uint64_t ino, uint64_t off, uint64_t size)

@@ -256,6 +256,55 @@ static int act_write_somewhere(struct fs *fs, struct fs_own_pair *o,
 	return act_write(fs, o, a, off, len, why);
 }
 
+/* New bytes for the first pages of a chunk of @f, if it has some. */
+static bool overwrite_of(struct fs_own_pair *o, struct fs_own_file *f,
+			 uint32_t chunk, struct fs_overwrite *out)
+{
+	uint32_t off = chunk * FS_CHUNK_BYTES;
+	uint32_t pages = f->size > off ? (f->size - off) / FS_PAGE_BYTES : 0;
+
+	if (f->links == 0 || pages == 0)
+		return false;
+	pages = 1 + roll(o, pages < 4 ? pages : 4);
+	for (uint32_t i = 0; i < pages * FS_PAGE_BYTES; i++)
+		f->data[off + i] = (uint8_t)roll(o, 256);
+	*out = (struct fs_overwrite){.ino = f->ino,
+				     .off = off,
+				     .size = pages * FS_PAGE_BYTES,
+				     .buf = f->data + off};
+	return true;
+}
+
+/* What could not be done with the others is done alone, as fs/gather.c does. */
+static ssize_t overwritten(struct fs *fs, const struct fs_overwrite *w)
+{
+	uint64_t off = w->off;
+	ssize_t done = w->done;
+
+	if (done != -EAGAIN)
+		return done;
+	fs_inode_lock(fs, w->ino, true);
+	done = fs_file_write(fs, w->ino, w->buf, w->size, &off, false, false);
+	fs_inode_unlock(fs, w->ino);
+	return done;
+}
+
+static int act_many(struct fs *fs, struct fs_own_pair *o, struct at a,
+		    char why[160])
+{
+	struct fs_overwrite w[FS_OVERWRITES_MAX];
+	uint32_t n = 0;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < 2 * FS_OWN_FILES; i++)
+		n += overwrite_of(o, &o->now.file[i / 2], i % 2, &w[n]);
+	fs_file_overwrite_many(fs, w, n);
+	for (uint32_t i = 0; rc == 0 && i < n; i++)
+		rc = told(why, "write many", a, a, (int)overwritten(fs, &w[i]),
+			  (int)w[i].size);
+	return rc;
+}
+
 static int act_truncate(struct fs *fs, struct fs_own_pair *o, struct at a,
 			uint32_t size, char why[160])
 {
@@ -331,6 +380,8 @@ static bool suits(struct fs_own *w, enum fs_own_kind kind, struct at a,
 		       *cell(w, a) != *cell(w, b);
 	case FS_OWN_CUT:
 		return f != NULL && f->size > 1;
+	case FS_OWN_MANY:
+		return f != NULL && f->size >= FS_PAGE_BYTES;
 	default:
 		return f != NULL;
 	}
@@ -359,6 +410,8 @@ static int do_at(struct fs *fs, struct fs_own_pair *o, enum fs_own_kind kind,
 				    why);
 	case FS_OWN_GROW:
 		return act_truncate(fs, o, a, FS_OWN_BYTES - 1, why);
+	case FS_OWN_MANY:
+		return act_many(fs, o, a, why);
 	case FS_OWN_WRITE:
 		return act_write(fs, o, a, roll(o, 9000), 1 + roll(o, 3000),
 				 why);
