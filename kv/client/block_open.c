@@ -401,9 +401,9 @@ static int open_rounds(struct attempt *at, bool wait, uint64_t deadline_ns)
 	}
 }
 
-/* Rows are written in large pieces, which need no mapping but memory: that is
- * half of what such a write takes. Who waits for the block (@run) takes it as
- * it comes: he may be all that is written to it. */
+/* Rows of large writes are written in large pieces, which need no mapping but
+ * memory: that is half of what such a write takes. Who waits for the block
+ * (@run) takes it as it comes: he may be all that is written to it. */
 static void prepare(struct space *sp, const struct space_block *b, uint32_t run)
 {
 	bool rows = b->kind == BLOCK_ROWS;
@@ -413,7 +413,8 @@ static void prepare(struct space *sp, const struct space_block *b, uint32_t run)
 	for (uint32_t i = 0; i < b->members; i++)
 		fab_net_prepare(sp->kv->net, b->member[i].node,
 				b->member[i].offset,
-				space_group(sp)->block_bytes, !rows);
+				space_group(sp)->block_bytes,
+				!rows || atomic_load(&sp->rows_short));
 }
 
 /* Not worth asking: rows need all members of a stripe, and whole stripes. */

@@ -22,6 +22,8 @@
 
 static const uint8_t zero_page[KV_PAGE_BYTES];
 
+#define ROWS_SHORT 16u /* fewer are written page by page */
+
 struct rows {
 	struct kv *kv;
 	struct kv_thread *t;
@@ -249,6 +251,8 @@ static int take_rows(struct rows *w, const void *const *data, size_t n)
 	uint32_t got;
 	int rc;
 
+	atomic_store_explicit(&sp->rows_short, want < ROWS_SHORT,
+			      memory_order_relaxed);
 	rc = lane_take(sp, w->t, SPACE_ROWS, PAGE_UNITS, want * PAGE_UNITS,
 		       false, fab_now(w->t->fab) + SPACE_CALL_NS, &w->spot);
 	if (rc != 0)

@@ -115,6 +115,7 @@ struct space {
 	_Atomic uint32_t next_node;
 	_Atomic uint64_t full_ns;      /* when all nodes said so; 0: not */
 	_Atomic uint64_t rows_full_ns; /* the same, for ROWS */
+	_Atomic bool rows_short;       /* the last were of few pages each */
 	_Atomic uint64_t marks_ns;     /* when marks were last sent */
 	_Atomic uint64_t moved_ns;     /* when a node went or came; 0: none */
 	_Atomic uint64_t held_ns; /* since when all that is free waits for a
