@@ -7,6 +7,7 @@
 #include "fs/fs.h"
 #include "kv/kv.h"
 
+struct door;
 struct fs_board;
 struct fs_itable;
 struct fs_locks;
@@ -29,6 +30,7 @@ struct fs {
 	struct fuse_session *se;    /* NULL: none is attached */
 	_Atomic int init_state;	    /* session.c: where INIT is */
 	uint64_t init_offer;	    /* likewise: flags the kernel offers */
+	struct door *door;	    /* NULL: whoever wants a request waits */
 	struct ring *ring;	    /* NULL: requests come by /dev/fuse */
 };
 

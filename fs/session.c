@@ -8,7 +8,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "fs/door.h"
 #include "fs/fs_impl.h"
+#include "fs/intake.h"
 #include "fs/ring.h"
 #include "fs/ring_abi.h"
 #include "fs/timer.h"
@@ -51,7 +53,7 @@ static void watch_request(struct fs *fs, const void *buf, size_t len)
 static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
 {
 	struct fs *fs = userdata;
-	ssize_t rc = read(fd, buf, len);
+	ssize_t rc = fs_intake_read(fs, fd, buf, len);
 
 	if (rc > 0 &&
 	    atomic_load_explicit(&fs->init_state, memory_order_relaxed) ==
@@ -143,16 +145,36 @@ static void shut_out(void *arg)
 	fs_timer_forget(fs->timer);
 }
 
+static void close_door(struct fs *fs)
+{
+	door_close(fs->door);
+	fs->door = NULL;
+}
+
+/* A thread that computes has a processor to itself. */
+static uint32_t seats(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return cpus > 2 ? ((uint32_t)cpus + 1) / 2 : 1;
+}
+
 int fs_session_attach(struct fs *fs, struct fuse_session *se)
 {
 	static const struct fuse_custom_io io = {
 		.writev = session_writev,
 		.read = session_read,
 	};
+	int rc = fs->opts.far ? 0 : door_open(seats(), &fs->door);
 
+	if (rc != 0)
+		return rc;
 	fs->se = se;
 	kv_on_shut_out(fs->kv, shut_out, fs);
-	return fuse_session_custom_io(se, &io, fuse_session_fd(se));
+	rc = fuse_session_custom_io(se, &io, fuse_session_fd(se));
+	if (rc != 0)
+		close_door(fs);
+	return rc;
 }
 
 void fs_session_detach(struct fs *fs)
@@ -160,6 +182,7 @@ void fs_session_detach(struct fs *fs)
 	kv_on_shut_out(fs->kv, NULL, NULL);
 	ring_close(fs->ring);
 	fs->ring = NULL;
+	close_door(fs);
 	fs_timer_stop(fs->timer);
 	fs->se = NULL;
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "fs/chunk.h"
+#include "fs/door.h"
+#include "fs/gather.h"
 #include "fs/inode.h"
 #include "fs/itable.h"
 #include "fs/ops/ops.h"
@@ -14,6 +16,10 @@
 /* The kernel asks for at most max_read bytes; it is never told less than
  * this by us. More would only mean a larger buffer. */
 #define READ_BUF_BYTES (1024u * 1024)
+
+/* Who is at so many bytes keeps nobody from taking the next request: that costs
+ * a wake-up, and the bytes a hundred times as much. */
+#define LONG_BYTES (256u * 1024)
 
 static pthread_once_t buf_once = PTHREAD_ONCE_INIT;
 static pthread_key_t buf_key;
@@ -80,6 +86,8 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	void *own = buf_of_thread(size), *buf = own;
 	ssize_t rc;
 
+	if (size >= LONG_BYTES)
+		door_leave(fs_of(req)->door);
 	if (buf == NULL)
 		buf = malloc(size);
 	if (buf == NULL) {
@@ -127,25 +135,62 @@ static ssize_t write_locked(struct fs *fs, fuse_ino_t ino, const char *buf,
 	return rc;
 }
 
+static void answer_write(fuse_req_t req, ssize_t rc)
+{
+	if (rc < 0)
+		fs_reply_ino_err(req, rc);
+	else
+		fuse_reply_write(req, rc);
+}
+
+static void append(fuse_req_t req, const struct fs_overwrite *w)
+{
+	struct fs *fs = fs_of(req);
+	struct fs_room room = {0};
+	ssize_t rc;
+
+	do
+		rc = append_locked(fs, w->ino, w->buf, w->size, w->kill_priv);
+	while (fs_room_again(fs, rc, &room));
+	answer_write(req, rc);
+}
+
+static void write_alone(fuse_req_t req, const struct fs_overwrite *w)
+{
+	struct fs *fs = fs_of(req);
+	struct fs_room room = {0};
+	ssize_t rc;
+
+	do
+		rc = write_locked(fs, w->ino, w->buf, w->size, w->off,
+				  w->kill_priv);
+	while (fs_room_again(fs, rc, &room));
+	answer_write(req, rc);
+}
+
 /* A page that the kernel writes back carries no writer: its privileges were
  * dropped when it was made dirty, and it has an offset of its own. */
 void fs_op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 		 off_t off, struct fuse_file_info *fi)
 {
-	struct fs *fs = fs_of(req);
-	bool append = (fi->flags & O_APPEND) != 0 && !fi->writepage;
-	bool kill_priv = fuse_req_ctx(req)->uid != 0 && !fi->writepage;
-	struct fs_room room = {0};
-	ssize_t rc;
+	bool appends = (fi->flags & O_APPEND) != 0 && !fi->writepage;
+	struct fs_overwrite w = {
+		.ino = ino,
+		.off = off,
+		.size = size,
+		.buf = buf,
+		.kill_priv = fuse_req_ctx(req)->uid != 0 && !fi->writepage,
+	};
 
-	do
-		rc = append ? append_locked(fs, ino, buf, size, kill_priv)
-			    : write_locked(fs, ino, buf, size, off, kill_priv);
-	while (fs_room_again(fs, rc, &room));
-	if (rc < 0)
-		fs_reply_ino_err(req, rc);
+	if (!appends && fs_gather_take(req, &w, write_alone))
+		return;
+	fs_gather_flush(); /* which is not to wait for this one */
+	if (size >= LONG_BYTES)
+		door_leave(fs_of(req)->door);
+	if (appends)
+		append(req, &w);
 	else
-		fuse_reply_write(req, rc);
+		write_alone(req, &w);
 }
 
 /* Bytes are in the store when a write returns; what close(2) and fsync(2)
@@ -164,8 +209,10 @@ static void sync_ino(fuse_req_t req, fuse_ino_t ino, int datasync)
 
 	if (!datasync || fs->opts.persist)
 		rc = fs_file_settle(fs, ino);
-	if (rc == 0 && fs->opts.persist)
+	if (rc == 0 && fs->opts.persist) {
+		door_leave(fs->door);
 		rc = kv_persist(fs->kv);
+	}
 	fs_reply_ino_err(req, rc);
 }
 
