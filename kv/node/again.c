@@ -340,6 +340,15 @@ static bool split_all(struct node *n)
 	return true;
 }
 
+/* A5: a member is being rebuilt, and waits for this block to be at rest. */
+static bool is_waited_for(const struct node *n)
+{
+	const struct again *g = &n->again;
+
+	return (node_members(node_group(n), g->stripe, g->role, false) &
+		g->all & ~g->up) != 0;
+}
+
 /* 1 if it went on, 0 if it must wait. */
 static int forward(struct node *n, uint64_t members)
 {
@@ -374,7 +383,8 @@ static int forward(struct node *n, uint64_t members)
 	/* If any is READY all had retired it: who has not any more was brought
 	 * to rest, and agreed with the others before (A4). So may they be; if
 	 * the data node has died since, nobody could retire it again. */
-	if (g->asked > AGAIN_TRIES && (!s.ready || s.behind)) {
+	if ((g->asked > AGAIN_TRIES || is_waited_for(n)) &&
+	    (!s.ready || s.behind)) {
 		give_up(n, g->life);
 		return 1;
 	}
