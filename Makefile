@@ -159,7 +159,8 @@ check:
 	@tests/run.py $(STAGES)
 
 # Real verbs, soft-RoCE in a QEMU guest (tests/rdma-vm.sh): the fabric's contract,
-# a pool of five nodes with a mount, nodes killed.
+# a pool of five nodes with a mount, nodes killed. Its kernel does TLS, too: the
+# contract over TCP with that.
 check-rdma:
 	@scripts/deps.sh rdma
 	@tests/run.py rdma

@@ -142,6 +142,20 @@ static void connection_manager(struct doctor *d)
 		   "/dev/infiniband/rdma_cm: %s", strerror(errno));
 }
 
+/* It goes without, so there is nothing to mend. */
+static void kernel_tls(struct doctor *d)
+{
+	char path[DOCTOR_PATH_BYTES];
+
+	doctor_path(d, "/proc/net/tls_stat", path);
+	doctor_say(d, "tls", DOCTOR_OK, NULL, NULL,
+		   access(path, F_OK) == 0
+			   ? "the kernel does the TLS of pools over TCP"
+			   : "programs do the TLS of pools over TCP "
+			     "themselves; the kernel would with its module "
+			     "tls (sudo modprobe tls)");
+}
+
 void doctor_rdma(struct doctor *d)
 {
 	char path[DOCTOR_PATH_BYTES];
@@ -157,6 +171,7 @@ void doctor_rdma(struct doctor *d)
 		}
 	if (dir != NULL)
 		closedir(dir);
+	kernel_tls(d);
 	if (found > 0)
 		connection_manager(d);
 	else

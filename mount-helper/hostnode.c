@@ -45,8 +45,9 @@ static int choose(struct hostnode *h, uint32_t id, char *error)
 	}
 	if (rc != 0)
 		poolconf_address("tcp", at, h->listen, sizeof(h->listen));
-	snprintf(h->come.why, sizeof(h->come.why), "%s",
-		 h->verbs ? "there is an RDMA device" : why_tcp(&h->conf, rc));
+	snprintf(h->come.why, sizeof(h->come.why), "%s%s",
+		 h->verbs ? "there is an RDMA device" : why_tcp(&h->conf, rc),
+		 !h->verbs && fab_tcp_kernel_tls() ? "; kernel TLS" : "");
 	return 0;
 }
 

@@ -308,6 +308,11 @@ int fab_key_reader(const struct fab_key *key, struct fab_key *out);
  * of a second; see rdma/README.md for a node that does not. */
 int fab_tcp_open(const struct fab_key *key, struct fab_net **out);
 
+/* Does this host's kernel do the records of TLS (its module "tls")? Then it
+ * does them for every connection over TCP with a key; else this process does.
+ */
+bool fab_tcp_kernel_tls(void);
+
 /* --- RDMA (rdma/verbs*.c) ---------------------------------------------------
  */
 

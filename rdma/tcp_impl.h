@@ -28,12 +28,17 @@ struct tcp_tls {
  * key, not the pool's own? After the handshake. */
 bool tcp_tls_reader(const SSL *ssl);
 
+#define TCP_SECRET_BYTES 32u /* as SHA-256 makes them */
+
 /* A socket's bytes. Who got less than he had room for has emptied it: the next
  * read says so without asking, once; poll() tells what has come since. */
 struct tcp_wire {
 	int sock;
 	bool dry;
 	bool more; /* what is sent is followed by more at once */
+	/* While hands are shaken: the client's and the server's. */
+	bool noted[2];
+	uint8_t secret[2][TCP_SECRET_BYTES];
 };
 
 /* tcp_link.c: as recv() and send(), -errno. */
@@ -42,6 +47,15 @@ ssize_t tcp_wire_send(const struct tcp_wire *w, const void *buf, size_t len);
 
 /* tcp_bio.c: let @ssl speak over @w, which stays the caller's. -ENOMEM. */
 int tcp_bio_set(SSL *ssl, struct tcp_wire *w);
+
+/* tcp_ktls.c: note a secret of the handshake in the tcp_wire that @ssl speaks
+ * over (the key log of its context). */
+void tcp_ktls_note(const SSL *ssl, const char *line);
+/* @ssl has shaken hands and read not a byte more: from here on the kernel does
+ * the records, both ways. The secrets are forgotten in any case. Errors:
+ * -EOPNOTSUPP it does not, and all is as before; -ECONNABORTED it does one way
+ * only: the connection is of no use any more. */
+int tcp_ktls_begin(struct tcp_wire *w, const SSL *ssl);
 
 /* --- the client: tcp.c, tcp_node.c ------------------------------------------
  */

@@ -1,4 +1,6 @@
-/* rdma/tcp_link.c - a connection's bytes, plain or inside TLS. */
+/* rdma/tcp_link.c - a connection's bytes, plain or inside TLS. Where the kernel
+ * does the records, TLS is for shaking hands only: what follows goes the way of
+ * plain bytes. */
 #include <assert.h>
 #include <errno.h>
 #include <openssl/err.h>
@@ -18,18 +20,35 @@
  * own; what is there has been taken and goes out before anything else. */
 struct tcp_link {
 	struct tcp_wire wire;
-	SSL *ssl; /* NULL: plain */
+	SSL *ssl; /* NULL: plain, or the kernel's */
 	short wants;
 	bool connected, shaken;
+	bool reader;	     /* see tcp_link_reader() */
 	size_t staged, sent; /* of it */
 	uint8_t stage[RECORD_BYTES];
 };
 
 /* --- the socket ----------------------------------------------------------- */
 
+/* Where the kernel does the records: one that is none, or not its sender's; one
+ * that holds no data, which only the last words of an end do. */
+static int meaning(int err)
+{
+	switch (err) {
+	case EBADMSG:
+	case EINVAL:
+	case EMSGSIZE:
+		return -EPROTO;
+	case EIO:
+		return -ECONNRESET;
+	default:
+		return err == EWOULDBLOCK ? -EAGAIN : -err;
+	}
+}
+
 static ssize_t result(ssize_t n)
 {
-	return n >= 0 ? n : errno == EWOULDBLOCK ? -EAGAIN : -errno;
+	return n >= 0 ? n : meaning(errno);
 }
 
 ssize_t tcp_wire_recv(struct tcp_wire *w, void *buf, size_t cap)
@@ -93,6 +112,7 @@ void tcp_link_close(struct tcp_link *l)
 		return;
 	SSL_free(l->ssl);
 	close(l->wire.sock);
+	OPENSSL_cleanse(l->wire.secret, sizeof(l->wire.secret));
 	free(l);
 }
 
@@ -139,6 +159,24 @@ static int connected(struct tcp_link *l)
 	return rc;
 }
 
+/* By the kernel from here on, if it can. Nothing was read ahead until now, or
+ * it would not see all of it. */
+static int choose(struct tcp_link *l)
+{
+	int rc;
+
+	l->reader = tcp_tls_reader(l->ssl);
+	rc = tcp_ktls_begin(&l->wire, l->ssl);
+	if (rc == 0) {
+		SSL_free(l->ssl);
+		l->ssl = NULL;
+	}
+	if (rc != -EOPNOTSUPP)
+		return rc;
+	SSL_set_read_ahead(l->ssl, 1);
+	return 0;
+}
+
 int tcp_link_shake(struct tcp_link *l)
 {
 	int rc;
@@ -156,7 +194,7 @@ int tcp_link_shake(struct tcp_link *l)
 	if (rc == 1) {
 		/* only ever by the key: nothing else is offered */
 		l->shaken = SSL_session_reused(l->ssl) == 1;
-		return l->shaken ? 0 : -EACCES;
+		return l->shaken ? choose(l) : -EACCES;
 	}
 	rc = ssl_status(l, rc);
 	return rc == -EPROTO ? -EACCES : rc == 0 ? -ECONNRESET : rc;
@@ -164,7 +202,7 @@ int tcp_link_shake(struct tcp_link *l)
 
 bool tcp_link_reader(const struct tcp_link *l)
 {
-	return l->ssl != NULL && tcp_tls_reader(l->ssl);
+	return l->reader;
 }
 
 ssize_t tcp_link_read(struct tcp_link *l, void *buf, size_t cap)

@@ -102,8 +102,8 @@ static int set_up(struct tcp_tls *t, bool server)
 	SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE |
 				    SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	SSL_CTX_set_read_ahead(c, 1);
 	SSL_CTX_set_default_read_buffer_len(c, 64u << 10);
+	SSL_CTX_set_keylog_callback(c, tcp_ktls_note);
 	if (server)
 		SSL_CTX_set_psk_find_session_callback(c, find_session);
 	else

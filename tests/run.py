@@ -219,10 +219,11 @@ def stage_model(tally):
 
 
 def stage_rdma(tally):
-    """Over verbs, in one boot of a guest that has a soft-RoCE device: the fabric's contract, and
-    a pool of five nodes with a mount, while nodes are killed."""
+    """In one boot of a guest that has a soft-RoCE device and TLS in its kernel: the fabric's
+    contract over both, and over verbs a pool of five nodes with a mount, while nodes are killed."""
     vm, build = "tests/rdma-vm.sh", "build/release"
-    run("rdma/build", make("all", f"{build}/tests/contract/verbs_test"), tally, 600, one)
+    programs = [f"{build}/tests/contract/{name}_test" for name in ("verbs", "tcp", "tcp_ktls")]
+    run("rdma/build", make("all", *programs), tally, 600, one)
     ready = subprocess.run([vm, "-p"], cwd=ROOT, stdin=subprocess.DEVNULL, timeout=600, text=True,
                            stderr=subprocess.PIPE)
     if ready.returncode != 0:

@@ -159,7 +159,7 @@ static void a_call_to_the_last_node_does_not_reach_the_next(void **state)
 
 /* --- threads in the middle of it ------------------------------------------ */
 
-#define HAMMER_BYTES (2u << 20)
+#define HAMMER_BYTES (CONTRACT_CRAWLS ? 128u << 10 : 2u << 20)
 
 struct hammer {
 	pthread_t thread;

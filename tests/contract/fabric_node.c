@@ -306,14 +306,17 @@ void contract_attach(struct fab_net *net, uint8_t id, const char *address)
 int contract_setup(void **state)
 {
 	struct fixture *x = calloc(1, sizeof(*x));
+	int rc, tries = 0;
 
 	assert_non_null(x);
 	assert_int_equal(contract->net_open(&x->net), 0);
 	for (uint8_t i = 0; i < 2; i++) {
 		contract_node_open(&x->node[i]);
-		assert_int_equal(fab_net_attach(x->net, i, x->node[i].address,
-						"hello", 5),
-				 0);
+		do /* a handshake has two seconds, whatever it costs */
+			rc = fab_net_attach(x->net, i, x->node[i].address,
+					    "hello", 5);
+		while (rc != 0 && CONTRACT_CRAWLS && ++tries < 5);
+		assert_int_equal(rc, 0);
 	}
 	assert_int_equal(fab_open(x->net, &x->f), 0);
 	for (uint8_t i = 0; contract->slow > 0 && i < 2; i++) /* connect */
@@ -340,6 +343,8 @@ void contract_ops(struct fab *f, struct fab_op *ops, uint32_t n)
 {
 	struct fab_batch b = {.ops = ops, .n = n};
 
+	if (CONTRACT_CRAWLS)
+		b.deadline_ns = fab_now(f) + 30000000000u;
 	assert_int_equal(fab_run(f, &b), 0);
 	assert_int_equal(b.left, 0);
 }

@@ -94,12 +94,13 @@ static void loose_reads_return_the_same(void **state)
 	struct fixture *x = *state;
 	uint8_t *got = malloc(FAB_OP_BYTES_MAX + 8);
 	uint8_t *region = x->node[0].region;
+	unsigned step = CONTRACT_CRAWLS ? 5 : 1;
 	struct fab_op op[2];
 
 	for (uint32_t i = 0; i < CONTRACT_REGION; i++)
 		region[i] = (uint8_t)(i * 7 + (i >> 8) + (i >> 16));
 	for (size_t i = 0; i < sizeof(len) / sizeof(len[0]); i++) {
-		for (uint64_t off = 4096; off < 4096 + 9; off++) {
+		for (uint64_t off = 4096; off < 4096 + 9; off += step) {
 			memset(got, 0, FAB_OP_BYTES_MAX + 8);
 			fab_read_loose(&op[0], 0, off, got + off % 3, len[i]);
 			fab_read(&op[1], 0, off, got + off % 3, 0);

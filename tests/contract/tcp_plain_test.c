@@ -5,14 +5,11 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/contract/fabric_contract.h"
 #include "tests/contract/fabric_tcp.h"
-
-#include "rdma/tcp_frame.h"
 
 static int net_open(struct fab_net **out)
 {
@@ -29,20 +26,6 @@ static const struct contract_transport tcp_plain = {
 	.slow = 50,
 };
 
-struct hello {
-	struct tcp_frame fr;
-	struct tcp_hello h;
-};
-
-static void hello_init(struct hello *m, uint8_t type)
-{
-	memset(m, 0, sizeof(*m));
-	m->fr.type = type;
-	m->fr.len = sizeof(m->h);
-	m->h.magic = TCP_MAGIC;
-	m->h.version = TCP_VERSION;
-}
-
 static void expect_hang_up(const char *to, const void *bytes, size_t len)
 {
 	int s = contract_tcp_raw(to);
@@ -56,26 +39,27 @@ static void frames_that_break_the_rules_cost_the_connection(void **state)
 	struct fixture *x = *state;
 	const char *to = x->node[0].address;
 	uint64_t before = fab_server_malformed(x->node[0].server);
-	struct hello m;
+	struct contract_hello m;
 
-	hello_init(&m, TCP_WRITE); /* before hello */
+	contract_tcp_hello(&m, TCP_WRITE); /* before hello */
 	expect_hang_up(to, &m, sizeof(m));
-	hello_init(&m, TCP_HELLO);
+	contract_tcp_hello(&m, TCP_HELLO);
 	m.h.version++;
 	expect_hang_up(to, &m, sizeof(m));
-	hello_init(&m, TCP_HELLO);
+	contract_tcp_hello(&m, TCP_HELLO);
 	m.fr.len = UINT32_MAX;
 	expect_hang_up(to, &m, sizeof(m));
-	hello_init(&m, TCP_HELLO);
+	contract_tcp_hello(&m, TCP_HELLO);
 	m.fr.len = 3;
 	expect_hang_up(to, &m, sizeof(m));
-	hello_init(&m, TCP_WELCOME);
+	contract_tcp_hello(&m, TCP_WELCOME);
 	expect_hang_up(to, &m, sizeof(m));
 	assert_int_equal(fab_server_malformed(x->node[0].server), before + 5);
 	contract_wait(&x->node[0].refused, 5);
 	assert_int_equal(x->node[0].refused_why, -EPROTO);
 	assert_non_null(strstr(x->node[0].refused_from, "127.0.0.1:"));
-	hello_init(&m, TCP_HELLO_QUEUE); /* whose? it may have been cut */
+	contract_tcp_hello(&m,
+			   TCP_HELLO_QUEUE); /* whose? it may have been cut */
 	expect_hang_up(to, &m, sizeof(m));
 	assert_int_equal(fab_server_malformed(x->node[0].server), before + 5);
 }
@@ -90,12 +74,12 @@ static void random_frames_never_harm_the_node(void **state)
 		uint8_t more[64];
 	} f;
 	unsigned seed = 12345;
-	struct hello m;
+	struct contract_hello m;
 	int prim, s;
 
 	for (int i = 0; i < 300; i++) {
 		prim = contract_tcp_raw(x->node[0].address);
-		hello_init(&m, TCP_HELLO);
+		contract_tcp_hello(&m, TCP_HELLO);
 		memcpy(m.h.token, &i, sizeof(i));
 		assert_int_equal(send(prim, &m, sizeof(m), MSG_NOSIGNAL),
 				 sizeof(m));
@@ -132,9 +116,9 @@ struct writer {
 
 static void writer_open(struct writer *w, struct fixture *x)
 {
-	struct hello m;
+	struct contract_hello m;
 
-	hello_init(&m, TCP_HELLO);
+	contract_tcp_hello(&m, TCP_HELLO);
 	w->prim = contract_tcp_raw(x->node[0].address);
 	assert_int_equal(send(w->prim, &m, sizeof(m), MSG_NOSIGNAL), sizeof(m));
 	assert_int_equal(recv(w->prim, &w->fr, sizeof(w->fr), MSG_WAITALL),
@@ -361,32 +345,6 @@ static void a_fence_ends_a_read_that_is_not_taken(void **state)
 	close(w.prim);
 }
 
-/* Memory that cannot be had (a file cut short, a disk that fails): who asks for
- * it loses the connection that he asks over, and the node nothing. */
-static void a_read_of_what_is_gone_costs_the_connection(void **state)
-{
-	uint32_t len = 1u << 20;
-	struct test_node n;
-	struct fixture *x = *state;
-	uint8_t *buf = malloc(2 * len);
-	struct fab_op op;
-
-	contract_node_open(&n);
-	assert_int_equal(mprotect(n.region + len, len, PROT_NONE), 0);
-	contract_attach(x->net, 2, n.address);
-	for (int i = 0; i < 2; i++) {
-		fab_read_loose(&op, 2, 0, buf, 2 * len);
-		contract_ops(x->f, &op, 1);
-		assert_int_equal(op.status, -EHOSTDOWN);
-		fab_read_loose(&op, 2, 0, buf, len);
-		contract_ops(x->f, &op, 1);
-		assert_int_equal(op.status, 0);
-	}
-	assert_int_equal(fab_server_malformed(n.server), 0);
-	contract_node_close(&n);
-	free(buf);
-}
-
 #define X(fn)                                                                  \
 	cmocka_unit_test_setup_teardown(fn, contract_setup, contract_teardown)
 
@@ -402,7 +360,7 @@ int main(int argc, char **argv)
 		X(what_follows_a_read_waits_until_it_is_taken),
 		X(a_read_that_is_not_taken_ends_with_its_asker),
 		X(a_fence_ends_a_read_that_is_not_taken),
-		X(a_read_of_what_is_gone_costs_the_connection),
+		X(contract_tcp_read_of_what_is_gone),
 	};
 	int failed;
 

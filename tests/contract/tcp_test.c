@@ -10,26 +10,6 @@
 #include "tests/contract/fabric_contract.h"
 #include "tests/contract/fabric_tcp.h"
 
-static const struct fab_key key = {.len = 32,
-				   .bytes = "0123456789abcdef0123456789abcdef"};
-
-static int net_open(struct fab_net **out)
-{
-	return fab_tcp_open(&key, out);
-}
-
-static const struct contract_transport tcp_tls = {
-	.name = "tcp, TLS",
-	.net_open = net_open,
-	.net_open_with = fab_tcp_open,
-	.address = contract_tcp_address,
-	.key = &key,
-	.absent = -ECONNREFUSED,
-	.by_processor = true,
-	.no_pids = true,
-	.slow = 50,
-};
-
 /* --- keys ----------------------------------------------------------------- */
 
 static int attach_with(const struct fab_key *k, const char *to)
@@ -46,19 +26,19 @@ static int attach_with(const struct fab_key *k, const char *to)
 static void another_key_is_refused_by_name(void **state)
 {
 	struct fixture *x = *state;
-	struct fab_key other = key;
+	struct fab_key other = contract_tcp_key;
 	int hellos = contract_get(&x->node[0].hellos);
 
 	other.bytes[7] ^= 1;
 	assert_int_equal(attach_with(&other, x->node[0].address), -EACCES);
-	other = key;
+	other = contract_tcp_key;
 	other.len = 31;
 	assert_int_equal(attach_with(&other, x->node[0].address), -EACCES);
 	assert_int_equal(contract_get(&x->node[0].hellos), hellos);
 	contract_wait(&x->node[0].refused, 2);
 	assert_int_equal(x->node[0].refused_why, -EACCES);
 	assert_non_null(strstr(x->node[0].refused_from, "127.0.0.1:"));
-	assert_int_equal(attach_with(&key, x->node[0].address), 0);
+	assert_int_equal(attach_with(&contract_tcp_key, x->node[0].address), 0);
 	assert_int_equal(contract_get(&x->node[0].refused), 2);
 }
 
@@ -161,7 +141,7 @@ static void bad_addresses_are_told_apart(void **state)
 					  "tcp:host:", "/a/path"};
 	struct fab_net *net;
 
-	assert_int_equal(net_open(&net), 0);
+	assert_int_equal(fab_tcp_open(&contract_tcp_key, &net), 0);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_int_equal(fab_net_attach(net, 0, bad[i], "", 0),
 				 -EINVAL);
@@ -188,7 +168,7 @@ int main(int argc, char **argv)
 	};
 	int failed;
 
-	failed = fabric_contract_main(argc, argv, &tcp_tls);
+	failed = fabric_contract_main(argc, argv, contract_tcp_tls());
 	failed += cmocka_run_group_tests_name("keys", tests, NULL, NULL);
 	return failed != 0;
 }

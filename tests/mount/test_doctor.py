@@ -99,7 +99,11 @@ def test_a_host_that_lacks_nothing(host):
     own = ("clock", "memory", "memlock")  # this machine's, whatever they are
     assert {c: f for c, f in found.items() if f["verdict"] != "ok" and c not in own} == {}
     assert {"kernel", "programs", "aceso.conf", "fuse", "fusermount3", "allow_other", "io_uring",
-            "memory", "memlock", "huge-pages", "overcommit", "shm", "rdma", "clock"} <= set(found)
+            "memory", "memlock", "huge-pages", "overcommit", "shm", "rdma", "clock",
+            "tls"} <= set(found)
+    assert "modprobe tls" in found["tls"]["found"]  # a hint: nothing lacks
+    host.put("proc/net/tls_stat", "TlsCurrTxSw 0\n")
+    assert host.ask()["tls"]["found"] == "the kernel does the TLS of pools over TCP"
 
 
 def rm(path):
