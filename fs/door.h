@@ -24,8 +24,8 @@ void door_close(struct door *d);
  * has a seat. A point of cancellation. */
 void door_wait(struct door *d);
 
-/* The calling thread is about to wait for long with its request, which need not
- * be found out. */
+/* The calling thread will be long with its request: another is to take the next
+ * at once, not when the keeper finds out. */
 void door_leave(struct door *d);
 
 /* The calling thread, which has a seat, got a request. Returns whether all

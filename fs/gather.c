@@ -8,8 +8,9 @@
 
 #include "fs/reply.h"
 
-/* After a look that found nobody behind, so many requests go by without one. */
-#define PASS_BY 4u
+/* After a look that found nobody behind, one request goes by without one, after
+ * two such looks three, and so on up to so many. */
+#define PASS_BY_MAX 63u
 
 struct gather {
 	unsigned n;
@@ -27,7 +28,7 @@ static bool key_made;
 static __thread struct gather *mine;
 static __thread bool more_to_come;
 static __thread unsigned last; /* how many were done at once */
-static __thread unsigned pass_by;
+static __thread unsigned pass_by, passed_by;
 
 /* The thread is ended: so is the session. */
 static void drop(void *arg)
@@ -123,6 +124,17 @@ static void answer(struct gather *g, unsigned i)
 		fuse_reply_write(g->from[i].req, w->done);
 }
 
+static void note_load(unsigned n)
+{
+	last = n;
+	if (n > 1)
+		passed_by = 0;
+	else if (passed_by < PASS_BY_MAX)
+		passed_by = 2 * passed_by + 1;
+	if (n == 1)
+		pass_by = passed_by;
+}
+
 /* libfuse ends its threads by pthread_cancel(3) while they read. */
 void fs_gather_flush(void)
 {
@@ -132,9 +144,7 @@ void fs_gather_flush(void)
 	if (g == NULL || g->n == 0)
 		return;
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &was);
-	last = g->n;
-	if (last == 1)
-		pass_by = PASS_BY;
+	note_load(g->n);
 	if (g->n > 1)
 		fs_file_overwrite_many(fs_of(g->from[0].req), g->write, g->n);
 	else
