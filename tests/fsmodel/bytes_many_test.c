@@ -1,5 +1,7 @@
 /* Several small overwrites at once: those that can be done together are, each
  * whole or not at all; those that cannot are left alone and untouched. */
+#include <fcntl.h>
+#include <linux/falloc.h>
 #include <pthread.h>
 
 #include "tests/fsmodel/bytes.h"
@@ -250,14 +252,68 @@ static void threads(void **state)
 	assert_int_equal(kv_model_pages(m.kv), before);
 }
 
+static _Atomic bool over_now;
+
+/* Cuts the file anywhere, fills what it cut, makes holes. */
+static void *meddle_main(void *arg)
+{
+	uint8_t *all = calloc(1, BYTES);
+	unsigned dice = 7;
+
+	while (!over_now) {
+		uint64_t at = (uint64_t)(rand_r(&dice) % BYTES);
+
+		fs_inode_lock(m.fs, ino[0], true);
+		assert_int_equal(file_truncate(&m, ino[0], at), 0);
+		fs_inode_unlock(m.fs, ino[0]);
+		fs_inode_lock(m.fs, ino[0], true);
+		assert_int_equal(file_write(&m, ino[0], all, BYTES, 0), BYTES);
+		fs_inode_unlock(m.fs, ino[0]);
+		fs_inode_lock(m.fs, ino[0], true);
+		assert_int_equal(fs_file_fallocate(m.fs, ino[0],
+						   FALLOC_FL_PUNCH_HOLE |
+							   FALLOC_FL_KEEP_SIZE,
+						   at, 5 * PAGE),
+				 0);
+		fs_inode_unlock(m.fs, ino[0]);
+	}
+	free(all);
+	return NULL;
+}
+
+/* While the file is cut and filled, no page is lost, counted twice or mixed of
+ * two. */
+static void beside_cuts(void **state)
+{
+	uint64_t others = kv_model_pages(m.kv) - BYTES / PAGE;
+	struct fs_inode in;
+	pthread_t t[THREADS], meddler;
+
+	over_now = false;
+	assert_int_equal(pthread_create(&meddler, NULL, meddle_main, NULL), 0);
+	for (uintptr_t i = 0; i < THREADS; i++)
+		assert_int_equal(
+			pthread_create(&t[i], NULL, many_main, (void *)i), 0);
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(t[i], NULL);
+	over_now = true;
+	pthread_join(meddler, NULL);
+	file_load(&m, ino[0], &in);
+	assert_int_equal(kv_model_pages(m.kv), others + in.pages);
+	assert_int_equal(file_truncate(&m, ino[0], 0), 0);
+	assert_int_equal(kv_model_pages(m.kv), others);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(in_many_chunks), TEST(old_pages_go),     TEST(times_move),
-		TEST(beyond_the_end), TEST(no_such_file),     TEST(small_file),
-		TEST(hole),	      TEST(set_id),	      TEST(locked),
+		TEST(in_many_chunks), TEST(old_pages_go),
+		TEST(times_move),     TEST(beyond_the_end),
+		TEST(no_such_file),   TEST(small_file),
+		TEST(hole),	      TEST(set_id),
+		TEST(locked),	      TEST(beside_cuts),
 		TEST(threads),	      TEST(same_chunk_twice),
 	};
 
