@@ -34,7 +34,7 @@ extern const struct contract_transport *contract; /* the one under test */
 /* A millisecond; ten where everything is emulated, and deadlines with it. */
 #define MS (contract->slow < 100 ? UINT64_C(1000000) : UINT64_C(10000000))
 /* Emulated ciphers besides: a few MB/s. */
-#define CONTRACT_CRAWLS (contract->slow >= 1000)
+#define CONTRACT_CRAWLS (contract != NULL && contract->slow >= 1000)
 
 /* Run everything; for main(). Also serves as the node that is killed, when
  * started so by the tests themselves. Returns the exit code. */

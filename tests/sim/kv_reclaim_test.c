@@ -355,18 +355,33 @@ static struct world *full_world(struct cluster *c, const struct kind *k)
 	return w;
 }
 
+struct absence {
+	struct cluster *c;
+	uint32_t id;
+};
+
+/* Beside a write that may be waiting for it. */
+static void come_back(void *arg)
+{
+	const struct absence *a = arg;
+
+	cluster_sleep(a->c, 2 * S);
+	cluster_replace_node(a->c, a->id);
+}
+
 /* What it leads and keeps is had again when it is back: nobody is refused. */
 static void replaced(struct cluster *c, void *arg)
 {
 	const struct kind *k = arg;
 	struct world *w = full_world(c, k);
+	struct absence a = {.c = c};
 	uint64_t longest;
 
-	for (uint32_t id = 1; id < 5; id += 2) {
-		cluster_kill_node(c, id);
-		assert_int_equal(go_on(w, k, 2 * S, &longest), 0);
-		cluster_replace_node(c, id);
-		assert_int_equal(go_on(w, k, 3 * S, &longest), 0);
+	for (a.id = 1; a.id < 5; a.id += 2) {
+		cluster_kill_node(c, a.id);
+		cluster_spawn(c, come_back, &a);
+		assert_int_equal(go_on(w, k, 5 * S, &longest), 0);
+		cluster_join(c);
 		cluster_settle_at_work(c);
 	}
 	check_all(w, k);
