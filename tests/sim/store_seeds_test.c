@@ -58,6 +58,7 @@ struct world {
 	uint64_t pace;		/* ns between acts, at most */
 	bool crowded;		/* everybody wants the same few keys */
 	bool some_died, fate_ended;
+	uint64_t died_in[5]; /* the view's epoch; 0: that is over */
 	struct actor actor[CLIENTS_MAX];
 };
 
@@ -159,16 +160,22 @@ static void kill_client(struct world *w)
 	met.clients++;
 }
 
-/* Dead, or not yet what it was. */
+/* Dead, or not yet what it was. Another may be in its place before any view
+ * says that it died. */
 static uint32_t away(struct world *w)
 {
 	uint32_t n = 0;
 	struct view v;
 
 	coord_view(cluster_coord(w->stage.c), &v);
-	for (uint32_t id = 0; id < v.nodes; id++)
-		n += cluster_node(w->stage.c, id) == NULL ||
-		     v.node[id] != VIEW_NODE_UP;
+	for (uint32_t id = 0; id < v.nodes; id++) {
+		bool up = v.node[id] == VIEW_NODE_UP;
+
+		if (!up || v.epoch > w->died_in[id] + 2)
+			w->died_in[id] = 0;
+		n += cluster_node(w->stage.c, id) == NULL || !up ||
+		     w->died_in[id] != 0;
+	}
 	return n;
 }
 
@@ -176,8 +183,12 @@ static void kill_node(struct world *w)
 {
 	uint32_t id = (uint32_t)sim_dice(w->s, 5);
 
+	struct view v;
+
 	if (away(w) >= 2 || cluster_node(w->stage.c, id) == NULL)
 		return;
+	coord_view(cluster_coord(w->stage.c), &v);
+	w->died_in[id] = v.epoch;
 	cluster_kill_node(w->stage.c, id);
 	met.nodes++;
 }
