@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define NEVER	   UINT64_MAX
-#define VISITS_MAX 4000000u
+#define VISITS_MAX 50000000u /* half a minute, half a GiB */
 
 struct act {
 	uint32_t who, n;
@@ -297,6 +297,7 @@ struct hunt {
 	uint32_t known, done;  /* acts of known end; taken of these */
 	uint32_t *unknown, unknowns;
 	uint32_t deepest, deepest_first;
+	uint32_t visits;
 };
 
 /* True if it was not there. */
@@ -422,18 +423,18 @@ static uint32_t behind(const struct hunt *u, uint32_t act)
 
 static bool hunt(struct hunt *u)
 {
-	uint32_t from = 0, visits = 0;
+	uint32_t from = 0;
 
 	while (u->done < u->known) {
 		if (u->done > u->deepest) {
 			u->deepest = u->done;
 			u->deepest_first = u->first;
 		}
-		if (visits++ < VISITS_MAX && advance(u, from)) {
+		if (u->visits++ < VISITS_MAX && advance(u, from)) {
 			from = 0;
 			continue;
 		}
-		if (u->depth == 0 || visits >= VISITS_MAX)
+		if (u->depth == 0 || u->visits >= VISITS_MAX)
 			return false;
 		from = behind(u, take_back(u));
 	}
@@ -501,6 +502,9 @@ bool history_check(const struct history *h, FILE *to)
 	while (u.first < h->n && !h->act[u.first].known)
 		u.first++;
 	found = hunt(&u);
+	if (!found && to != NULL && u.visits >= VISITS_MAX)
+		fprintf(to, "given up after %u steps: there may be an order\n",
+			u.visits);
 	if (!found && to != NULL)
 		show(h, u.deepest_first, to);
 	free(u.m.slot);
