@@ -107,6 +107,22 @@ def test_unmount_and_mount_again(kept, seed):
     same(made)
 
 
+def mount_as_another(kept, other):
+    """Its directory, at @other, as a pool of another name."""
+    return subprocess.run([os.path.join(BIN, "aceso-fuse"), "-o",
+                           f"pool={kept.name}-b,pool-dir={kept.keep}", other], text=True,
+                          capture_output=True, timeout=60 * SLOW)
+
+
+def holds(kept, done, other, made):
+    assert done.returncode == 0, done.stderr
+    try:
+        same({path.replace(kept.dir, other): data for path, data in made.items()})
+    finally:
+        subprocess.run(["umount", other], check=True)
+        assert wait_for(lambda: not of_pool(kept.name), 30)
+
+
 def test_mount_elsewhere_at_once(kept, seed):
     """umount returns before the pool has ended: who wants the directory for a pool of
     another name waits for that, and is not told that it is in use."""
@@ -114,15 +130,7 @@ def test_mount_elsewhere_at_once(kept, seed):
     os.mkdir(other)
     made = fill(kept.dir, random.Random(seed))
     subprocess.run(["umount", kept.dir], check=True)
-    done = subprocess.run([os.path.join(BIN, "aceso-fuse"), "-o",
-                           f"pool={kept.name}-b,pool-dir={kept.keep}", other], text=True,
-                          capture_output=True, timeout=60 * SLOW)
-    assert done.returncode == 0, done.stderr
-    try:
-        same({path.replace(kept.dir, other): data for path, data in made.items()})
-    finally:
-        subprocess.run(["umount", other], check=True)
-        assert wait_for(lambda: not of_pool(kept.name), 30)
+    holds(kept, mount_as_another(kept, other), other, made)
 
 
 def test_kill_everything(kept, seed):
@@ -397,16 +405,9 @@ def test_mount_elsewhere_when_the_mount_has_died(kept, seed):
     made = fill(kept.dir, random.Random(seed))
     kept.all_durable()
     os.kill(server_of(kept.dir), signal.SIGKILL)
-    done = subprocess.run([os.path.join(BIN, "aceso-fuse"), "-o",
-                           f"pool={kept.name}-b,pool-dir={kept.keep}", other], text=True,
-                          capture_output=True, timeout=60 * SLOW)
+    done = mount_as_another(kept, other)
     subprocess.run(["umount", "-l", kept.dir], check=True)
-    assert done.returncode == 0, done.stderr
-    try:
-        same({path.replace(kept.dir, other): data for path, data in made.items()})
-    finally:
-        subprocess.run(["umount", other], check=True)
-        assert wait_for(lambda: not of_pool(kept.name), 30)
+    holds(kept, done, other, made)
 
 
 def test_messages(kept):
