@@ -63,6 +63,28 @@ void verbs_ring_free(struct verbs_mem *m, uint64_t end)
 	m->ring_free = end;
 }
 
+/* --- the adapter's limits ------------------------------------------------- */
+
+static uint8_t at_most(uint8_t n, int limit)
+{
+	if (limit > (int)VERBS_READS)
+		limit = VERBS_READS;
+	return n <= limit ? n : (uint8_t)limit;
+}
+
+int verbs_depths(struct ibv_context *device, struct rdma_conn_param *cp)
+{
+	struct ibv_device_attr da;
+
+	if (ibv_query_device(device, &da) != 0)
+		return -ENODEV;
+	cp->initiator_depth =
+		at_most(cp->initiator_depth, da.max_qp_init_rd_atom);
+	cp->responder_resources =
+		at_most(cp->responder_resources, da.max_qp_rd_atom);
+	return 0;
+}
+
 /* --- addresses ------------------------------------------------------------ */
 
 int verbs_resolve(const char *address, bool passive, struct rdma_addrinfo **out)

@@ -10,7 +10,7 @@
 
 #define VERBS_SENDS   256u /* work requests under way */
 #define VERBS_RECVS   16u  /* messages that may come unasked */
-#define VERBS_INLINE  128u /* WRITEs up to here carry their bytes */
+#define VERBS_INLINE  128u /* WRITEs up to here carry their bytes; or less */
 #define VERBS_RING    (1u << 20)
 #define VERBS_PIECE   (256u << 10)	  /* of a longer operation */
 #define VERBS_READS   16u		  /* READs and atomics under way */
@@ -32,6 +32,11 @@ uint8_t *verbs_mem_recv(struct verbs_mem *m, unsigned i);
  * verbs_ring_free(), in the order taken. NULL: not now. */
 uint8_t *verbs_ring_take(struct verbs_mem *m, uint32_t len, uint64_t *end);
 void verbs_ring_free(struct verbs_mem *m, uint64_t end);
+
+/* READs and atomics that may be under way, each way: no more than VERBS_READS,
+ * than @cp says, and than @device bears (rdma_connect() would refuse it).
+ * Errors: -ENODEV. */
+int verbs_depths(struct ibv_context *device, struct rdma_conn_param *cp);
 
 /* "verbs:HOST:PORT". Errors: -EINVAL; -ENOENT. */
 int verbs_resolve(const char *address, bool passive,

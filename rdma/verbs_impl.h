@@ -25,6 +25,7 @@ struct verbs_link {
 	struct ibv_comp_channel *comp;
 	struct ibv_cq *cq;
 	struct verbs_mem mem;
+	uint32_t inline_max; /* bytes that a work request may carry */
 	struct verbs_connect said;
 };
 

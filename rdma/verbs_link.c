@@ -33,14 +33,30 @@ static int wait_event(struct verbs_link *l, enum rdma_cm_event_type want,
 
 /* --- connecting ----------------------------------------------------------- */
 
+/* An adapter may have less room in a work request than we would like, which no
+ * query tells. */
+static int create_qp(struct verbs_link *l, struct ibv_qp_init_attr *qa)
+{
+	uint32_t want = VERBS_INLINE;
+
+	qa->cap.max_inline_data = want;
+	while (rdma_create_qp(l->id, NULL, qa) != 0) {
+		if (want == 0)
+			return -errno;
+		want /= 2;
+		qa->cap.max_inline_data = want;
+	}
+	l->inline_max = want;
+	return 0;
+}
+
 static int open_qp(struct verbs_link *l)
 {
 	struct ibv_qp_init_attr qa = {.qp_type = IBV_QPT_RC,
 				      .cap = {.max_send_wr = VERBS_SENDS + 8,
 					      .max_recv_wr = VERBS_RECVS,
 					      .max_send_sge = 1,
-					      .max_recv_sge = 1,
-					      .max_inline_data = VERBS_INLINE}};
+					      .max_recv_sge = 1}};
 	int rc;
 
 	l->comp = ibv_create_comp_channel(l->id->verbs);
@@ -51,8 +67,9 @@ static int open_qp(struct verbs_link *l)
 	if (l->cq == NULL)
 		return -ENOMEM;
 	qa.send_cq = qa.recv_cq = l->cq;
-	if (rdma_create_qp(l->id, NULL, &qa) != 0)
-		return -errno;
+	rc = create_qp(l, &qa);
+	if (rc != 0)
+		return rc;
 	rc = verbs_mem_open(&l->mem, l->id->pd, VERBS_RECVS);
 	for (unsigned i = 0; rc == 0 && i < VERBS_RECVS; i++)
 		rc = verbs_post_recv(l->id->qp, &l->mem, i);
@@ -97,6 +114,9 @@ static int connect_to(struct verbs_link *l, struct verbs_accept *a,
 
 	rdma_set_option(l->id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT,
 			&timeout, sizeof(timeout));
+	rc = verbs_depths(l->id->verbs, &cp);
+	if (rc != 0)
+		return rc;
 	if (rdma_connect(l->id, &cp) != 0)
 		return -errno;
 	rc = wait_event(l, RDMA_CM_EVENT_ESTABLISHED, deadline, a, sizeof(*a));

@@ -96,9 +96,9 @@ static void set_opcode(struct verbs_lane *l, const struct fab_op *op,
 	}
 }
 
-static bool is_inline(const struct fab_op *op)
+static bool is_inline(const struct verbs_lane *l, const struct fab_op *op)
 {
-	return op->opcode == FAB_WRITE && op->len <= VERBS_INLINE;
+	return op->opcode == FAB_WRITE && op->len <= l->link->inline_max;
 }
 
 /* The next piece of operation @i of @part into @c. -EAGAIN: no room now. */
@@ -116,7 +116,7 @@ static int add_piece(struct verbs_lane *l, struct chain *c, struct part *part,
 		return -EAGAIN;
 	*w = (struct verbs_work){
 		.part = part, .op = i, .len = len, .skip = l->piece_at};
-	if (!is_inline(op)) {
+	if (!is_inline(l, op)) {
 		w->bytes = verbs_ring_take(&l->link->mem, len, &w->ring);
 		if (w->bytes == NULL)
 			return -EAGAIN;
@@ -136,7 +136,7 @@ static int add_piece(struct verbs_lane *l, struct chain *c, struct part *part,
 	c->sge[c->n].lkey = l->link->mem.mr->lkey;
 	wr->sg_list = &c->sge[c->n];
 	wr->num_sge = len > 0;
-	wr->send_flags = is_inline(op) && len > 0 ? IBV_SEND_INLINE : 0;
+	wr->send_flags = is_inline(l, op) && len > 0 ? IBV_SEND_INLINE : 0;
 	if (l->fence && (op->opcode == FAB_WRITE || op->opcode == FAB_CALL))
 		wr->send_flags |= IBV_SEND_FENCE; /* others keep order anyway */
 	l->fence |= op->opcode == FAB_READ || op->opcode == FAB_CAS ||

@@ -166,8 +166,9 @@ static void from(struct rdma_cm_id *id, struct server_conn *c)
 static int let_in(struct verbs_server *s, struct rdma_cm_id *id,
 		  const struct rdma_conn_param *p)
 {
-	struct rdma_conn_param cp = {.responder_resources = VERBS_READS,
-				     .initiator_depth = VERBS_READS,
+	struct rdma_conn_param cp = {.responder_resources =
+					     p->responder_resources,
+				     .initiator_depth = p->initiator_depth,
 				     .rnr_retry_count = 7};
 	struct verbs_accept a = {.magic = VERBS_MAGIC,
 				 .version = VERBS_VERSION};
@@ -181,6 +182,8 @@ static int let_in(struct verbs_server *s, struct rdma_cm_id *id,
 		return -EPROTO;
 	if (s->s.n_conns >= VERBS_CONNS_MAX)
 		return -EMFILE;
+	if (verbs_depths(id->verbs, &cp) != 0)
+		return -ENODEV;
 	c = verbs_conn_open(s, id, said);
 	if (c == NULL)
 		return -ENOMEM;

@@ -34,6 +34,12 @@ static struct {
 
 static struct ibv_context adapter;
 
+/* What it bears: READs and atomics under way, bytes in a work request. */
+static struct {
+	int reads;
+	unsigned inlined;
+} bears = {128, 1024};
+
 /* A connection's own. What is posted has completed; what completes waits in
  * wc[], room for what comes in at[]. */
 struct pair {
@@ -145,6 +151,8 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
 	struct pair *p = of_cq(qp->send_cq);
 
 	for (; wr != NULL; wr = wr->next) {
+		must(!(wr->send_flags & IBV_SEND_INLINE) ||
+		     wr->sg_list->length <= bears.inlined);
 		if (wr->opcode == IBV_WR_RDMA_READ)
 			memset((void *)(uintptr_t)wr->sg_list->addr, 7,
 			       wr->sg_list->length);
@@ -185,6 +193,13 @@ int ibv_get_cq_event(struct ibv_comp_channel *channel, struct ibv_cq **cq,
 		     void **ctx)
 {
 	return -1; /* nobody has to be woken */
+}
+
+int ibv_query_device(struct ibv_context *c, struct ibv_device_attr *attr)
+{
+	memset(attr, 0, sizeof(*attr));
+	attr->max_qp_rd_atom = attr->max_qp_init_rd_atom = bears.reads;
+	return 0;
 }
 
 #undef ibv_reg_mr
@@ -285,6 +300,11 @@ int rdma_connect(struct rdma_cm_id *id, struct rdma_conn_param *cp)
 	struct pair *p = (struct pair *)id;
 	struct rdma_conn_param *got = &p->event.param.conn;
 
+	if (cp->initiator_depth > bears.reads ||
+	    cp->responder_resources > bears.reads) {
+		errno = EINVAL;
+		return -1;
+	}
 	p->accept = (struct verbs_accept){.magic = VERBS_MAGIC,
 					  .version = VERBS_VERSION};
 	got->private_data = &p->accept;
@@ -315,6 +335,10 @@ int rdma_ack_cm_event(struct rdma_cm_event *event)
 int rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd,
 		   struct ibv_qp_init_attr *attr)
 {
+	if (attr->cap.max_inline_data > bears.inlined) {
+		errno = EINVAL;
+		return -1;
+	}
 	id->qp = &((struct pair *)id)->qp;
 	id->qp->send_cq = attr->send_cq;
 	id->qp->recv_cq = attr->recv_cq;
