@@ -237,12 +237,31 @@ static int check_persist(struct mount *m)
 	return -EINVAL;
 }
 
+/* Nothing says of what kind the pool is to be, but its name, and that there is
+ * no file for it. */
+static bool is_by_name_alone(const struct mount *m)
+{
+	return m->named && !m->conf.pool.shaped && m->conf.pool.dir[0] == '\0';
+}
+
+static void say_it_is_new(const struct mount *m)
+{
+	char path[POOLCONF_PATH_BYTES];
+
+	if (poolconf_path(m->place.name, path) == 0)
+		say_info("pool %s is made on this host: one over several hosts "
+			 "would have its file, %s",
+			 m->place.name, path);
+}
+
 static void say_what_was_joined(const struct mount *m, const struct start *s)
 {
 	if (!s->made && m->conf.pool.dir[0] != '\0' && !kv_is_persistent(m->kv))
 		say_err("pool %s was made without a directory: nothing of it "
 			"is kept in %s",
 			m->place.name, m->conf.pool.dir);
+	if (s->made && is_by_name_alone(m))
+		say_it_is_new(m);
 	if (s->made && m->conf.pool.readers != 0 && geteuid() != 0)
 		say_err("pool %s has no readers: readers= is for root's pools, "
 			"as nobody else could end a reader that is late",
@@ -402,6 +421,14 @@ static bool is_of_hosts(const struct mount *m)
 	       pool_supervisor(&m->place) == 0;
 }
 
+/* A pool of this host needs no network: who waits for it means one over
+ * several, whose file was not copied here. */
+static bool lacks_its_file(const struct mount *m)
+{
+	return m->conf.netdev && is_by_name_alone(m) && !m->place.looked_at &&
+	       pool_supervisor(&m->place) == 0;
+}
+
 /* All that can be refused without starting anything. */
 static int check(struct mount *m)
 {
@@ -429,6 +456,8 @@ static int check(struct mount *m)
 		rc = pool_hosts(&m->place, m->error);
 	else if (rc == 0 && m->named)
 		pool_look(&m->place);
+	if (rc == 0 && !m->place.hosts && lacks_its_file(m))
+		rc = pool_hosts(&m->place, m->error);
 	return rc;
 }
 

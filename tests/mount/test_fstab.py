@@ -126,6 +126,27 @@ def test_pools_over_several_hosts_wait_for_the_network(fstab, where, tmp_path):
     assert fstab.read_text().split()[3] == "defaults,_netdev,nofail"
 
 
+def test_who_waits_for_the_network_gets_no_pool_of_his_own(where, tmp_path):
+    """Of a pool over several hosts, whose file was not copied to this one."""
+    need_fuse()
+    name = f"far{os.getpid()}"
+    env = {**os.environ, "ACESO_CONF_DIR": str(tmp_path)}
+    done = do(HELPER, name, str(where), "-o", "_netdev,nofail", env=env)
+    assert done.returncode == 32 and f"{tmp_path}/{name}.conf" in done.stderr, done.stderr
+    assert not os.path.ismount(where) and not of_pool(name)
+    # one that is there is joined, whatever the line says; who makes it by mistake is told
+    done = do(HELPER, name, str(where), env=env)
+    assert done.returncode == 0, done.stderr
+    assert "is made on this host" in done.stderr and f"{tmp_path}/{name}.conf" in done.stderr
+    other = tmp_path / "other"
+    other.mkdir()
+    done = do(HELPER, name, str(other), "-o", "_netdev", env=env)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    for at in (where, other):
+        assert do("umount", str(at)).returncode == 0
+    assert wait_for(lambda: not of_pool(name), 10)
+
+
 def test_many_at_once_lose_no_line(fstab, tmp_path):
     fstab.write_bytes(OTHERS)
     dirs = [tmp_path / f"m{i}" for i in range(12)]
