@@ -54,7 +54,6 @@ static void set_up(void)
 /* To post begins to connect; what we say then is there before it is asked. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct fab_batch *done;
 	struct wire_batch x;
 	struct fab *f;
 	int s;
@@ -68,9 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(s >= 0);
 	send(s, data, size, MSG_NOSIGNAL | MSG_DONTWAIT);
 	shutdown(s, SHUT_WR);
-	while (x.b.left > 0)
-		must(fab_poll(f, &done, 1, WIRE_PATIENCE_NS) == 1);
-	wire_batch_close(&x);
+	wire_batch_close(&x, f);
 	fab_close(f);
 	close(s);
 	return 0;

@@ -382,7 +382,6 @@ static void attach(void)
 /* Posting connects; then all that the node says is there at once. */
 static void converse(void)
 {
-	struct fab_batch *done;
 	struct wire_batch x;
 	struct fab *f;
 
@@ -391,9 +390,7 @@ static void converse(void)
 	must(fab_post(f, &x.b) == 0);
 	while (say_next(connecting))
 		;
-	while (x.b.left > 0)
-		must(fab_poll(f, &done, 1, WIRE_PATIENCE_NS) == 1);
-	wire_batch_close(&x);
+	wire_batch_close(&x, f);
 	fab_close(f);
 }
 

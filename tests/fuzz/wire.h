@@ -82,8 +82,13 @@ static inline void wire_batch_open(struct wire_batch *x, struct fab *f)
 	x->b.deadline_ns = fab_now(f) + WIRE_DEADLINE;
 }
 
-static inline void wire_batch_close(struct wire_batch *x)
+/* It has been posted: every operation ends. */
+static inline void wire_batch_close(struct wire_batch *x, struct fab *f)
 {
+	struct fab_batch *done;
+
+	while (x->b.left > 0)
+		must(fab_poll(f, &done, 1, WIRE_PATIENCE_NS) == 1);
 	for (unsigned i = 0; i < WIRE_OPS; i++) {
 		must(x->op[i].status <= 0 && !x->op[i].under_way);
 		free(x->buf[i]);
