@@ -36,6 +36,8 @@ struct faulty {
 	unsigned lossy; /* permille */
 	void (*on_death)(void *arg);
 	void *on_death_arg;
+	void (*on_answer)(void *arg, struct fab_op *op);
+	void *on_answer_arg;
 	TAILQ_HEAD(rule_list, rule) rules;
 };
 
@@ -218,8 +220,16 @@ static void suffer(struct faulty_fab *f, struct fab_op *op, uint64_t deadline,
 		die(f->ctl);
 }
 
+static void answered(struct faulty *c, struct fab_op *op)
+{
+	if (op->opcode == FAB_CALL && c->on_answer != NULL)
+		c->on_answer(c->on_answer_arg, op);
+}
+
 static void finish(struct faulty_fab *f, struct fab_batch *b)
 {
+	for (uint32_t i = 0; i < b->n; i++)
+		answered(f->ctl, &b->ops[i]);
 	for (uint32_t i = 0; i < b->n; i++)
 		f->fab.count.failed += b->ops[i].status < 0;
 	b->left = 0;
@@ -460,6 +470,13 @@ void faulty_close(struct faulty *c)
 	}
 	pthread_mutex_destroy(&c->lock);
 	free(c);
+}
+
+void faulty_on_answer(struct faulty *c, void (*fn)(void *arg, struct fab_op *),
+		      void *arg)
+{
+	c->on_answer = fn;
+	c->on_answer_arg = arg;
 }
 
 /* --- counters and rules --------------------------------------------------- */

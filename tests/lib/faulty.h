@@ -62,6 +62,11 @@ void faulty_kill_client(struct faulty *f, uint64_t n);
  * @bytes, rounded down to 64 (at random if UINT32_MAX), arrive. */
 void faulty_tear_client(struct faulty *f, uint64_t n, uint32_t bytes);
 bool faulty_client_dead(struct faulty *f);
+/* From now on @fn sees each CALL that has ended, and may change its status and
+ * what was answered, within reply_cap. In the thread that is told. NULL: none.
+ */
+void faulty_on_answer(struct faulty *f, void (*fn)(void *arg, struct fab_op *),
+		      void *arg);
 /* Called once when the client dies, in the thread that met it. */
 void faulty_on_death(struct faulty *f, void (*fn)(void *arg), void *arg);
 
