@@ -272,6 +272,21 @@ static void say_what_was_joined(const struct mount *m, const struct start *s)
 			 m->place.name);
 }
 
+/* A format: of the pool's name, then the error's. */
+static const char *why_no_fs(int rc)
+{
+	switch (rc) {
+	case -EPROTO:
+		return "pool %s holds a file system of another version: use "
+		       "that version, or another pool";
+	case -ENOENT: /* nor may a reader make it */
+		return "pool %s holds no file system yet: mount it on a host "
+		       "that has the pool's own key first";
+	default:
+		return "the file system in pool %s cannot be opened: %s";
+	}
+}
+
 static int open_fs(struct mount *m)
 {
 	int rc;
@@ -281,15 +296,9 @@ static int open_fs(struct mount *m)
 	m->conf.fs.far = m->place.hosts;
 	m->conf.fs.ring_entries = ring_entries(&m->conf);
 	rc = fs_open(m->kv, &m->conf.fs, &m->fs);
-	if (rc < 0) {
-		snprintf(m->error, sizeof(m->error),
-			 rc == -EPROTO ? "pool %s holds a file system of "
-					 "another version: "
-					 "use that version, or another pool"
-				       : "the file system in pool %s cannot be "
-					 "opened: %s",
+	if (rc < 0)
+		snprintf(m->error, sizeof(m->error), why_no_fs(rc),
 			 m->place.name, strerror(-rc));
-	}
 	return rc;
 }
 

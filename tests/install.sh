@@ -31,6 +31,8 @@ make -s install DESTDIR="$stage/root" prefix=/usr ${B:+B=$B} >"$stage/log" 2>&1 
 root=$stage/root
 
 for f in usr/bin/aceso usr/bin/aceso-fuse usr/bin/aceso-node \
+	usr/bin/aceso-coordinator usr/share/man/man8/aceso-coordinator.8 \
+	usr/share/man/man5/pool.conf.5 \
 	sbin/mount.aceso usr/lib/libaceso.a usr/lib/libaceso.so \
 	usr/lib/libaceso.so.0 usr/lib/pkgconfig/aceso.pc \
 	usr/include/aceso/kv.h usr/share/man/man1/aceso.1 \

@@ -58,6 +58,13 @@ def test_a_reader_s_mount(served):  # noqa: F811
     assert filecmp.cmp("/usr/include/linux/fs.h", os.path.join(where, "linux", "fs.h"), False)
 
 
+def test_a_reader_who_comes_first_is_told(served):  # noqa: F811
+    """A pool that no writer has mounted yet holds no file system."""
+    ro, done = served.mount(env=reader_of(served))
+    assert done.returncode == 32 and not os.path.ismount(ro)
+    assert "holds no file system yet" in done.stderr, done.stderr
+
+
 def test_what_a_reader_has_open_may_go(served):  # noqa: F811
     """It is on no board of mounts: its file goes with the name. It never reads other bytes."""
     where, done = served.mount()
