@@ -97,17 +97,30 @@ static struct fab_net *net_of(struct faulty **out)
 	return net;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* Its sockets are files. */
+static void tear_down(void)
+{
+	cluster_close(pool);
+}
+
+static void set_up(void)
 {
 	static const struct cluster_opts opts = {.mode = CLUSTER_SHM,
 						 .clients = 16};
+
+	pool = cluster_open(&opts);
+	atexit(tear_down);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
 	static const struct kv_opts o = {.op_timeout_ms = 100, .lanes = 1};
 	struct faulty *f;
 	struct fab_net *net;
 	struct kv *kv;
 
 	if (pool == NULL)
-		pool = cluster_open(&opts);
+		set_up();
 	script.change = data;
 	script.changes = size / CHANGE_BYTES;
 	script.seen = 0;
