@@ -6,8 +6,12 @@
  * bytewise at the ends, or align on the other side. */
 #include "rdma/shm_copy.h"
 
+#include <assert.h>
+
 typedef uint64_t v16 __attribute__((vector_size(16), may_alias));
 typedef uint64_t v16u __attribute__((vector_size(16), may_alias, aligned(1)));
+typedef long long v16s __attribute__((vector_size(16), may_alias));
+typedef long long v16su __attribute__((vector_size(16), may_alias, aligned(1)));
 typedef uint64_t w8 __attribute__((may_alias));
 typedef uint64_t w8u __attribute__((may_alias, aligned(1)));
 
@@ -90,4 +94,26 @@ RACY void shm_copy_in(void *shared, const void *src, size_t len)
 	for (; len >= 8; d += 8, s += 8, len -= 8)
 		*(volatile w8 *)d = *(const w8u *)s;
 	bytes_in(d, s, len);
+}
+
+/* sfence: such stores keep to no order among others, on either side. */
+RACY void shm_copy_past(void *shared, const void *src, size_t len)
+{
+	unsigned char *d = shared;
+	const unsigned char *s = src;
+
+	assert(((uintptr_t)d | len) % SHM_PAST_BYTES == 0);
+	__builtin_ia32_sfence();
+	for (; len > 0; d += 64, s += 64, len -= 64) {
+		v16s a = *(const v16su *)s;
+		v16s b = *(const v16su *)(s + 16);
+		v16s c = *(const v16su *)(s + 32);
+		v16s e = *(const v16su *)(s + 48);
+
+		__builtin_ia32_movntdq((v16s *)d, a);
+		__builtin_ia32_movntdq((v16s *)(d + 16), b);
+		__builtin_ia32_movntdq((v16s *)(d + 32), c);
+		__builtin_ia32_movntdq((v16s *)(d + 48), e);
+	}
+	__builtin_ia32_sfence();
 }

@@ -20,4 +20,10 @@
 void shm_copy_out(void *dst, const void *shared, size_t len);
 void shm_copy_in(void *shared, const void *src, size_t len);
 
+/* The same past the caches, for many bytes that nobody reads soon: what lies
+ * there is not fetched to be overwritten. @shared and @len are multiples of
+ * SHM_PAST_BYTES. Neither passes a write nor is passed by one. */
+#define SHM_PAST_BYTES 64u
+void shm_copy_past(void *shared, const void *src, size_t len);
+
 #endif

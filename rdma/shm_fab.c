@@ -51,15 +51,20 @@ static inline int do_read(const struct shm_node *node, struct fab_op *op)
 	return 0;
 }
 
-/* Whole pages, many: through the file. Where the node's memory is fresh that
- * neither clears a page nor maps it, at half the price of a fault for each.
- * The kernel copies whole words as we do: both ends are aligned to them. */
+/* Whole pages, many. What is mapped is written by hand; the rest through the
+ * file: where the node's memory is fresh that neither clears a page nor maps
+ * it, at half the price of a fault for each. The kernel copies whole words as
+ * we do: both ends are aligned to them. */
 static bool write_pages(const struct shm_node *node, const struct fab_op *op)
 {
 	const uint64_t mask = SHM_PAGE_BYTES - 1;
 
 	if (((op->offset | op->len) & mask) || ((uintptr_t)op->buf & 7))
 		return false;
+	if (shm_is_mapped(node, op->offset, op->len)) {
+		shm_copy_past(node->base + op->offset, op->buf, op->len);
+		return true;
+	}
 	return pwrite(node->fd, op->buf, op->len, (off_t)op->offset) ==
 	       (ssize_t)op->len;
 }

@@ -77,7 +77,9 @@ struct shm_node {
 	uint8_t *base; /* readers: only inside enter() and state UP */
 	int fd;	       /* of the region, as long as @base is mapped; -1 */
 	int sock;      /* primary; -1 */
-	bool look;     /* it may be read only: what else is refused here */
+	/* As long as @base is mapped, or NULL: see shm_is_mapped(). */
+	_Atomic uint64_t *mapped;
+	bool look; /* it may be read only: what else is refused here */
 	struct net_node n;
 };
 
@@ -90,6 +92,35 @@ extern const struct net_how shm_how;
 /* A new socket for CALLs to @id, and the generation it belongs to. */
 int shm_call_socket(struct net *net, uint8_t id, uint32_t *generation,
 		    int *out);
+
+/* --- memory ahead: shm_ahead.c -----------------------------------------------
+ */
+
+#define SHM_PIECE_BYTES (256u << 10)
+
+/* Errors: -ENOMEM. */
+int shm_ahead_open(struct shm_node *node, int fd, uint64_t size);
+void shm_ahead_close(struct shm_node *node); /* also if it was not opened */
+void shm_prepare(struct fab_net *net, uint8_t id, uint64_t offset, uint64_t len,
+		 bool map);
+
+/* All of it was mapped ahead: whole pieces, a bit each. A hint, as the node
+ * may have given memory back since. @len > 0, inside @node. */
+static inline bool shm_is_mapped(const struct shm_node *node, uint64_t offset,
+				 uint64_t len)
+{
+	uint64_t last = (offset + len - 1) / SHM_PIECE_BYTES;
+
+	if (node->mapped == NULL)
+		return false;
+	for (uint64_t i = offset / SHM_PIECE_BYTES; i <= last; i++)
+		if ((atomic_load_explicit(&node->mapped[i / 64],
+					  memory_order_relaxed) >>
+			     i % 64 &
+		     1) == 0)
+			return false;
+	return true;
+}
 
 /* --- a queue: shm_fab.c, shm_call.c ------------------------------------------
  */

@@ -53,6 +53,7 @@ static void shm_forget(struct net *net, uint8_t id)
 	if (node->base != NULL)
 		munmap(node->base, node->n.size);
 	node->base = NULL;
+	shm_ahead_close(node);
 	if (node->fd >= 0)
 		close(node->fd);
 	node->fd = -1;
@@ -122,6 +123,8 @@ static int map_region(int fd, uint64_t size, struct shm_node *node)
 	node->look = (mode & O_ACCMODE) != O_RDWR;
 	if (!node->look)
 		prot |= PROT_WRITE;
+	if (shm_ahead_open(node, fd, size) != 0)
+		return -ENOMEM; /* the caller forgets it */
 	p = mmap(NULL, size, prot, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		return -errno;

@@ -85,6 +85,30 @@ static void the_largest_operation_works(void **state)
 	free(dst);
 }
 
+/* Whole pages, many: written in another way where they were mapped ahead. */
+static void prepared_memory_is_written_as_any(void **state)
+{
+	static const uint32_t len[] = {16384,  65536 - 4096, 65536,
+				       352256, 1u << 20,     (1u << 20) + 8};
+	struct fixture *x = *state;
+	uint8_t *src = malloc(2u << 20), *dst = malloc(2u << 20);
+
+	for (int map = 0; map < 2; map++) {
+		fab_net_prepare(x->net, 0, 1u << 20, 4u << 20, map != 0);
+		for (size_t i = 0; i < sizeof(len) / sizeof(len[0]); i++)
+			for (uint32_t k = 0; k < 3; k++) {
+				for (uint32_t j = 0; j < len[i] + 16; j++)
+					src[j] = (uint8_t)(j * 7 + (j >> 8) +
+							   i + k + map);
+				copy_there_and_back(x, src + 8 * (k % 2), dst,
+						    len[i],
+						    (1u << 20) + k * 69632);
+			}
+	}
+	free(src);
+	free(dst);
+}
+
 /* Of all lengths about where they are sent in another way. */
 static void loose_reads_return_the_same(void **state)
 {
@@ -828,6 +852,7 @@ int contract_run_onesided(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(read_returns_what_write_wrote),
+		T(prepared_memory_is_written_as_any),
 		T(the_largest_operation_works),
 		T(loose_reads_return_the_same),
 		T(the_net_knows_sizes_and_states),

@@ -256,6 +256,30 @@ static void an_unsealed_region_is_refused(void **state)
 	close(o.region_fd);
 }
 
+#define MIB (1u << 20)
+
+/* In whole pieces; what was given back is forgotten, at the next look. */
+static void memory_that_is_there_is_mapped_ahead(void **state)
+{
+	struct fixture *x = *state;
+	struct shm_node *node = shm_node((struct net *)x->net, 0);
+
+	memset(x->node[0].region + MIB, 1, MIB);
+	assert_false(shm_is_mapped(node, MIB, 4096));
+	fab_net_prepare(x->net, 0, MIB, 2 * MIB, false);
+	assert_true(shm_is_mapped(node, MIB, MIB));
+	assert_false(shm_is_mapped(node, MIB - 4096, 8192));
+	assert_false(shm_is_mapped(node, 2 * MIB, 4096)); /* none was there */
+	fab_net_prepare(x->net, 0, 3 * MIB, MIB + 4096, true);
+	assert_true(shm_is_mapped(node, 3 * MIB, MIB));
+	assert_false(shm_is_mapped(node, 4 * MIB, 4096));
+	fab_region_discard(x->node[0].region, x->node[0].fd, MIB, 4096);
+	fab_net_prepare(x->net, 0, MIB, MIB, false);
+	assert_false(shm_is_mapped(node, MIB, 4096));
+	assert_true(shm_is_mapped(node, MIB + SHM_PIECE_BYTES,
+				  MIB - SHM_PIECE_BYTES));
+}
+
 /* --- frames that break the rules ------------------------------------------ */
 
 static int raw_connect(const char *path)
@@ -426,6 +450,9 @@ static int run_own(void)
 		cmocka_unit_test(a_region_can_never_shrink),
 		cmocka_unit_test(a_region_may_have_huge_pages),
 		cmocka_unit_test(an_unsealed_region_is_refused),
+		cmocka_unit_test_setup_teardown(
+			memory_that_is_there_is_mapped_ahead, contract_setup,
+			contract_teardown),
 		X(frames_that_break_the_rules_cost_the_connection),
 		X(a_call_on_the_primary_socket_breaks_the_rules),
 		X(a_frame_too_long_breaks_the_rules),

@@ -43,6 +43,14 @@ static void every_length_at_every_alignment(void **state)
 			}
 }
 
+static void past_the_caches_too(void **state)
+{
+	for (size_t len = 0; len <= 192; len += 64)
+		for (size_t s = 0; s < 17; s++)
+			check(shm_copy_past, 0, s, len);
+	check(shm_copy_past, 64, 3, 128);
+}
+
 static void an_address_is_node_and_offset(void **state)
 {
 	fab_addr a = fab_addr_make(62, FAB_ADDR_OFFSET_MAX);
@@ -59,6 +67,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_length_at_every_alignment),
+		cmocka_unit_test(past_the_caches_too),
 		cmocka_unit_test(an_address_is_node_and_offset),
 	};
 
