@@ -25,7 +25,8 @@ struct alloc_opts {
 	uint32_t node;	  /* this one's id */
 	void *region;	  /* its memory; starts zeroed */
 	int region_fd;	  /* for fab_region_discard(); -1: none */
-	uint32_t reserve; /* blocks that only urgent asks may take */
+	uint32_t reserve; /* blocks that pages may not take; a quarter of them
+			   * none but urgent asks */
 	bool hold;	  /* what a cut needs stays: alloc_cut() */
 	/* So many sealed blocks may rest before they are folded, for so long
 	 * at most (fold.h); 0: none does. */

@@ -228,6 +228,16 @@ static bool is_tight(const struct alloc *a, uint64_t free)
 	return free <= a->o.reserve + 1 + (uint64_t)a->periods * a->k / 32;
 }
 
+/* Free blocks that an ask must leave: most of the reserve is for records. A
+ * full pool goes on rewriting many of those, whose holes are of all sizes;
+ * holes of pages fit any page. */
+static uint64_t to_be_left(const struct alloc *a, uint8_t kind, bool urgent)
+{
+	if (urgent)
+		return 0;
+	return kind == BLOCK_RECORDS ? (a->o.reserve + 3) / 4 : a->o.reserve;
+}
+
 /* Wholly free while there are plenty; else one that is opened again, if one is
  * in stock; else what free ones may be had. */
 static int fresh_or_again(struct alloc *a, struct opening *o, bool urgent,
@@ -240,7 +250,7 @@ static int fresh_or_again(struct alloc *a, struct opening *o, bool urgent,
 		if (again_grant(a, o->kind, o->owner, avoid, run, out) == 0)
 			return 0;
 	}
-	if (free >= 1 + (uint64_t)(urgent ? 0 : a->o.reserve))
+	if (free >= 1 + to_be_left(a, o->kind, urgent))
 		return grant_one(a, o, avoid, out);
 	if (alloc_is_held(a))
 		return -EINPROGRESS;

@@ -158,3 +158,20 @@ int fs_key_parse(const void *key, size_t klen, struct fs_key_parts *out)
 		out->number = get64(&at);
 	return 0;
 }
+
+bool fs_key_movable(const void *key, size_t klen)
+{
+	struct fs_key_parts parts;
+
+	if (fs_key_parse(key, klen, &parts) != 0)
+		return false;
+	switch (parts.kind) {
+	case FS_KEY_INODE:
+	case FS_KEY_CHUNK:
+	case FS_KEY_DIR:
+	case FS_KEY_XATTR:
+		return true;
+	default:
+		return false;
+	}
+}

@@ -58,6 +58,10 @@ struct fs_key fs_key_dir(uint64_t ino, uint64_t gen, uint8_t depth,
 /* The bytes that all orphan keys begin with: for kv_scan(). */
 struct fs_key fs_key_orphans(void);
 
+/* For kv_opts.movable: whoever changes it begins again when it has become
+ * another's work, so its version may grow at any time. */
+bool fs_key_movable(const void *key, size_t klen);
+
 /* Errors: -EBADMSG if @key is none of ours. */
 int fs_key_parse(const void *key, size_t klen, struct fs_key_parts *out);
 

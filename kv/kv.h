@@ -184,6 +184,11 @@ struct kv_opts {
 	/* Every change is refused (-EROFS). So it is with a reader's key, and
 	 * in another user's pool of this host: the nodes would refuse each. */
 	bool read_only;
+	/* Which keys may be written again, unchanged, in another place: their
+	 * versions grow then without anybody's doing, and who builds on the one
+	 * that it knew is told -ESTALE. A full pool needs that: see
+	 * kv/client/clean.h. NULL: none. Called by a thread of the store's. */
+	bool (*movable)(const void *key, size_t klen);
 };
 
 /* Join the pool. Errors: -ECONNREFUSED or -ENOENT if none answers there,
@@ -191,6 +196,18 @@ struct kv_opts {
  * -EAGAIN it is not whole yet: its nodes are still coming. kv_error() tells
  * more. */
 int kv_open(const struct kv_opts *opts, struct kv **out);
+
+/* Call @fn(@arg, @is_in, @set) when room is wanted that is free between pages
+ * only: it is to write every page of this client's that is in @set once more,
+ * elsewhere, and give back the old one; other clients' and what is being
+ * changed may stay. It returns 0 or -errno. @fn runs in the thread that calls
+ * kv_opts.movable, and without that it is not called. NULL: no more, and on
+ * return it is not being called. */
+void kv_on_vacate(struct kv *kv,
+		  int (*fn)(void *arg,
+			    bool (*is_in)(const void *set, uint64_t addr),
+			    const void *set),
+		  void *arg);
 
 /* Call @fn(@arg), once, when this client has been shut out (-ENOTCONN) and so
  * knows nothing any more: whoever keeps what it read must forget it. At once if

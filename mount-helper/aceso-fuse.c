@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "fs/fs.h"
+#include "fs/key.h"
 #include "fs/session.h"
 #include "kv/kv.h"
 #include "mount-helper/conf.h"
@@ -331,6 +332,7 @@ static int open_store(struct mount *m)
 			  .cap = sizeof(m->error)};
 	int rc;
 
+	m->conf.kv.movable = fs_key_movable;
 	do
 		rc = open_once(m, &s);
 	while (rc < 0 && start_again(&s, rc));

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "kv/client/adopt.h"
+#include "kv/client/clean.h"
 #include "kv/client/client.h"
 #include "kv/client/lease.h"
 #include "kv/client/space.h"
@@ -291,7 +292,7 @@ int kv_sync(struct kv *kv)
 /* --- life ----------------------------------------------------------------- */
 
 /* Signals are for the program's own threads. */
-static int start_quiet(pthread_t *thread, void *(*run)(void *), void *arg)
+int background_thread(pthread_t *thread, void *(*run)(void *), void *arg)
 {
 	sigset_t all, old;
 	int rc;
@@ -309,18 +310,23 @@ int background_start(struct kv *kv)
 	int rc;
 
 	space_on_work(kv->space, space_woke, kv);
-	rc = start_quiet(&c->worker, worker, kv);
+	rc = background_thread(&c->worker, worker, kv);
 	if (rc != 0)
 		return rc;
 	c->threaded = true;
-	rc = start_quiet(&c->watcher, watcher, kv);
+	rc = background_thread(&c->watcher, watcher, kv);
 	if (rc != 0)
 		goto err_worker;
 	rc = lease_start(kv->lease);
 	if (rc != 0)
 		goto err_watcher;
+	rc = clean_start(kv);
+	if (rc != 0)
+		goto err_lease;
 	return 0;
 
+err_lease:
+	lease_stop(kv->lease);
 err_watcher:
 	background_leaving(kv);
 	background_stop_watcher(kv);

@@ -2,7 +2,12 @@
  * one does space's chores. Private to client.c. */
 #ifndef ACESO_KV_CLIENT_BACKGROUND_H
 #define ACESO_KV_CLIENT_BACKGROUND_H
+#include <pthread.h>
+
 #include "kv/client/client_impl.h"
+
+/* A thread that no signal comes to. Errors: those of pthread_create(3). */
+int background_thread(pthread_t *thread, void *(*run)(void *), void *arg);
 
 int background_start(struct kv *kv); /* -EAGAIN: no threads to be had */
 

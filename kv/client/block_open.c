@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kv/client/clean.h"
 #include "kv/client/member.h"
 #include "kv/client/space_impl.h"
 #include "kv/proto.h"
@@ -441,6 +442,7 @@ static void block_init(struct space_block *b, uint32_t lane, unsigned class,
 	b->busy = false;
 	b->again = false;
 	b->torn = false;
+	b->refused = false;
 	atomic_store(&b->zeros, 0);
 	b->tries = 0;
 	b->sealed = 0;
@@ -499,6 +501,8 @@ int block_open(struct space *sp, struct kv_thread *t, uint32_t lane,
 		block_put(sp, at.b);
 		return rc;
 	}
+	if (at.b->again && at.b->kind == BLOCK_RECORDS)
+		clean_want(sp->kv->clean, CLEAN_TIGHT);
 	if (!wait)
 		prepare(sp, at.b, run); /* in the background, or for bulk */
 	*out = at.b;

@@ -12,6 +12,7 @@
 #include "kv/client/alone.h"
 #include "kv/client/adopt.h"
 #include "kv/client/background.h"
+#include "kv/client/clean.h"
 #include "kv/client/lease.h"
 #include "kv/client/space.h"
 #include "kv/client/txn.h"
@@ -208,6 +209,7 @@ static void parts_free(struct kv *kv)
 {
 	client_free(kv->priv);
 	lease_close(kv->lease);
+	clean_close(kv->clean);
 	cache_close(kv->cache);
 	alone_close(kv->alone);
 	member_close(kv->member);
@@ -243,6 +245,8 @@ static int parts_open(struct kv *kv, const char *pool,
 		rc = member_open(kv, &j->view, j->address, &kv->member);
 	if (rc == 0 && j->leased != 0)
 		rc = lease_open(kv, j->lease_ms, &kv->lease);
+	if (rc == 0 && kv->opts.movable != NULL && !kv->opts.read_only)
+		rc = clean_open(&kv->clean);
 	if (rc == 0)
 		rc = kv_thread(kv) != NULL ? 0 : -ENOMEM;
 	if (rc == 0)
@@ -443,6 +447,7 @@ void kv_close(struct kv *kv)
 	if (kv == NULL)
 		return;
 	net = kv->net;
+	clean_stop(kv);
 	background_stop_worker(kv);
 	delete_state_keys(kv);
 	t = kv_thread(kv);

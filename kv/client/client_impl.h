@@ -15,6 +15,7 @@ struct space;  /* blocks and units to write into: space.h */
 struct cache;  /* key -> slot, word, small value: addr_cache.h */
 struct alone;  /* whether it has the pool to itself: alone.h */
 struct lease;  /* whether it is a member still: lease.h */
+struct clean;  /* moves records out of the way: clean.h */
 
 struct kv {
 	struct kv_opts opts;
@@ -27,6 +28,7 @@ struct kv {
 	struct space *space;
 	struct cache *cache;
 	struct alone *alone;
+	struct clean *clean;	 /* NULL: nothing may be moved */
 	struct lease *lease;	 /* NULL: its process can be ended */
 	_Atomic uint32_t op_seq; /* operation tags: id << 32 | op_seq */
 	bool persistent;	 /* the pool makes durable checkpoints */

@@ -36,6 +36,9 @@
 #include "kv/client/member.h"
 #include "kv/client/op.h"
 
+/* Of its time, what an operation spends waiting for room in a full pool. */
+#define ROOM_SHARE 2u
+
 static const uint64_t committed = OBJECT_COMMITTED;
 static const uint64_t killed = OBJECT_KILLED;
 
@@ -44,6 +47,15 @@ static const uint64_t killed = OBJECT_KILLED;
 static uint32_t value_len(const struct op *op)
 {
 	return op->type == OBJECT_TOMB ? 0 : op->rq->len;
+}
+
+/* Others' records are being moved, for which nobody waits who is at it. */
+static int wait_for_room(struct op *op, op_state *again)
+{
+	if (op->kind == OP_MOVE ||
+	    op_waited_ns(op) > kv_timeout_ns(op->kv) / ROOM_SHARE)
+		return op_end(op, -ENOSPC);
+	return op_sleep(op, again);
 }
 
 static int take_spot(struct op *op, op_state *again)
@@ -59,6 +71,8 @@ static int take_spot(struct op *op, op_state *again)
 		return op_end(op, -ENOMEM);
 	rc = space_take(op->kv->space, op->t, class, units, urgent,
 			op_slice(op), &op->spot);
+	if (rc == -ENOBUFS)
+		return wait_for_room(op, again);
 	if (rc == -ETIMEDOUT || rc == -EAGAIN)
 		return op_sleep(op, again); /* folding makes room */
 	if (rc == -EHOSTDOWN)

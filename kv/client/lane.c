@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "kv/client/clean.h"
 #include "kv/client/member.h"
 #include "kv/client/persist.h"
 #include "kv/client/space_impl.h"
@@ -148,9 +149,11 @@ static bool shelf_take(struct space *sp, struct space_shelf *sh, uint32_t min,
 
 	for (i = 0; i < 2; i++) {
 		b = sh->open[i];
-		if (b != NULL && has_home(sp, b) &&
-		    units_take(&b->units, min, want, &run))
+		if (b == NULL || !has_home(sp, b))
+			continue;
+		if (units_take(&b->units, min, want, &run))
 			break;
+		b->refused = true;
 	}
 	if (i == 2)
 		return false;
@@ -261,6 +264,72 @@ static int lane_grow(struct space *sp, struct kv_thread *t, uint32_t lane_no,
 		if (!opening)
 			return 0;
 	}
+}
+
+/* One that is open, and of no use to somebody. Its lane's lock is held. */
+static bool is_in_pieces(const struct space *sp, const struct space_block *b,
+			 uint32_t least)
+{
+	return b->kind == BLOCK_RECORDS && b->refused &&
+	       units_room(&b->units) >= least &&
+	       units_room(&b->units) < sp->total;
+}
+
+bool lane_close_pieces(struct space *sp, uint32_t least)
+{
+	uint32_t high = atomic_load(&sp->high);
+	bool closed = false;
+
+	for (uint32_t i = 0; i < high && !closed; i++) {
+		struct space_lane *lane = space_lock_if(sp, i, SPACE_OPEN);
+
+		if (lane == NULL)
+			continue;
+		closed = is_in_pieces(sp, &sp->blocks[i], least);
+		if (closed)
+			lane_close_block(sp, &sp->blocks[i]);
+		pthread_mutex_unlock(&lane->lock);
+	}
+	return closed;
+}
+
+int lane_open_aside(struct space *sp, struct kv_thread *t,
+		    struct space_aside *out)
+{
+	struct space_lane *lane = space_lane_of(sp, 0);
+	struct space_block *b = NULL;
+	int rc = block_open(sp, t, 0, SPACE_PAGES, 0, false, true,
+			    fab_now(t->fab) + SPACE_ASIDE_NS, &b);
+
+	if (rc != 0)
+		return rc;
+	pthread_mutex_lock(&lane->lock);
+	*out = (struct space_aside){
+		.block = b,
+		.addr = b->addr,
+		.life = b->life,
+		.room = units_room(&b->units),
+	};
+	if (b->again)
+		atomic_store(&b->state, SPACE_OPEN);
+	else
+		shelf_put(sp, lane, b);
+	rc = b->again ? 0 : -ENOENT;
+	pthread_mutex_unlock(&lane->lock);
+	return rc;
+}
+
+void lane_close_aside(struct space *sp, const struct space_aside *a)
+{
+	struct space_block *b = a->block;
+	struct space_lane *lane =
+		space_lock_if(sp, (uint32_t)(b - sp->blocks), SPACE_OPEN);
+
+	if (lane == NULL)
+		return;
+	if (b->addr == a->addr && b->life == a->life)
+		lane_close_block(sp, b);
+	pthread_mutex_unlock(&lane->lock);
 }
 
 int lane_open_ahead(struct space *sp, struct kv_thread *t, uint32_t lane_no)
@@ -403,15 +472,22 @@ int lane_take(struct space *sp, struct kv_thread *t, unsigned class,
 				       deadline_ns);
 		if (rc == 0)
 			continue;
+		if (!is_page_class(class))
+			clean_want(sp->kv->clean, CLEAN_FULL);
 		if ((rc != -ENOSPC && rc != -EINPROGRESS) ||
 		    class == SPACE_ROWS)
 			return rc;
 		if (take_anywhere(sp, class, min, want, out))
 			return 0;
 		if (urgent && !is_page_class(class))
-			return refused(
-				sp, t,
-				take_reserve(sp, t, min, deadline_ns, out));
+			rc = take_reserve(sp, t, min, deadline_ns, out);
+		if (rc == 0)
+			return 0;
+		if (rc == -ENOSPC && !is_page_class(class) &&
+		    clean_helps(sp->kv->clean, fab_now(t->fab)))
+			return -ENOBUFS;
+		if (urgent && !is_page_class(class))
+			return refused(sp, t, rc);
 		if (rc == -EINPROGRESS || is_moving(sp, t) ||
 		    !grace(sp, t, &tries))
 			return refused(sp, t, rc);

@@ -85,6 +85,8 @@ static op_state *start_of(uint8_t kind)
 		return insert_start;
 	case OP_RESOLVE:
 		return resolve_start;
+	case OP_MOVE:
+		return move_start;
 	default:
 		return put_start;
 	}
@@ -120,7 +122,9 @@ static void op_init(struct op *op, struct kv *kv, struct kv_thread *t,
 	op->rolled_back = 0;
 	op->txn = NULL;
 	op->seen.there = false;
-	op->expect = kind == OP_PUT_IF || kind == OP_DEL ? rq->expect : 0;
+	op->expect = kind == OP_PUT_IF || kind == OP_DEL || kind == OP_MOVE
+			     ? rq->expect
+			     : 0;
 	op->hash = hash_of(rq->key, rq->klen);
 	op->print = hash_print(op->hash);
 	op->shard = hash_shard(op->hash, kv->layout.group.nodes);

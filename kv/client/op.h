@@ -43,6 +43,7 @@ enum op_kind {
 	OP_INSERT = KV_INSERT,
 	OP_DEL = KV_DEL,
 	OP_RESOLVE, /* finish or undo somebody's transaction in one key */
+	OP_MOVE,    /* if its record, of rq->version, lies at rq->expect */
 	OP_TXN,
 };
 
@@ -105,7 +106,7 @@ struct op {
 	uint32_t shard;
 	uint32_t cand;	   /* find: the next of both pairs' slots */
 	uint64_t base;	   /* of the shard in the host's region */
-	uint64_t expect;   /* PUT_IF, DEL: 0 any */
+	uint64_t expect;   /* PUT_IF, DEL: 0 any; MOVE: an address */
 	uint64_t place[2]; /* of both pairs, in slots */
 	struct slot pair[2][BUCKET_PAIR_SLOTS];
 	struct slot look; /* a slot read again */
@@ -266,6 +267,7 @@ op_state put_again;
 op_state insert_start; /* insert.c */
 op_state insert_resume;
 op_state resolve_start; /* intent.c */
+op_state move_start;	/* move.c */
 
 /* get.c: the end, with a value. */
 int op_get_end(struct op *op, const void *val, uint32_t len, uint64_t version);

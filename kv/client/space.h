@@ -48,7 +48,8 @@ void space_close(struct space *sp);
  * to @deadline_ns, with back-pressure while delta blocks are folded).
  * Errors: -ENOSPC; -ETIMEDOUT; -EINVAL more units than a block has; -EAGAIN
  * the nodes have a newer view than this client: member_leave(), wait for it,
- * member_enter() and ask again (waiting in here would hold up that view). */
+ * member_enter() and ask again (waiting in here would hold up that view);
+ * -ENOBUFS room is being made (clean.h): likewise, ask again in a moment. */
 int space_take(struct space *sp, struct kv_thread *t, enum space_class class,
 	       uint32_t units, bool urgent, uint64_t deadline_ns,
 	       struct space_spot *out);

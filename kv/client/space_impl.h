@@ -43,6 +43,7 @@
 #define SPACE_GRACE_NAP_NS UINT64_C(20000000)
 #define SPACE_MARKS_SEND   1024u /* marks that wait go when they are so many */
 #define SPACE_AWAY_NS	   UINT64_C(10000000000) /* a node may come back in */
+#define SPACE_ASIDE_NS	   UINT64_C(50000000)	 /* for one to be made ready */
 #define SPACE_SEAL_TRIES   1000u /* then a node that refuses is passed over */
 
 enum space_state {
@@ -75,6 +76,7 @@ struct space_block {
 	fab_addr addr;	 /* of byte 0; ROWS: of role 0 */
 	bool again;	 /* was in use before: ec/again.h */
 	bool torn;	 /* ROWS: a write was given up */
+	bool refused;	 /* had no room for somebody */
 	/* A bit for each role whose node was told that there
 	 * may be pages of zeros in it: pages.c. */
 	_Atomic uint32_t zeros;
@@ -172,6 +174,25 @@ int lane_open_ahead(struct space *sp, struct kv_thread *t, uint32_t lane);
 /* Take @b, which is OPEN, off its shelf for closing; its lane's lock is held.
  */
 void lane_close_block(struct space *sp, struct space_block *b);
+
+/* Close an open block of records in which @least units are free, though not
+ * where they were wanted. False: there is none. */
+bool lane_close_pieces(struct space *sp, uint32_t least);
+
+/* A block that is open and on no shelf. */
+struct space_aside {
+	struct space_block *block;
+	fab_addr addr; /* of it; with the life, to know it by */
+	uint32_t life;
+	uint32_t room; /* free units */
+};
+
+/* Open a block of pages that was in use before, and write nothing to it.
+ * Errors: -ENOENT wholly free ones are to be had; those of block_open(). */
+int lane_open_aside(struct space *sp, struct kv_thread *t,
+		    struct space_aside *out);
+/* Close it, if nobody has. */
+void lane_close_aside(struct space *sp, const struct space_aside *a);
 
 /* Drop the copies of @b that are gone with their nodes. False if it should not
  * be written any more: its data node is gone, a stripe elsewhere would protect

@@ -70,6 +70,12 @@ static void open_sim(struct cluster *c, struct cluster_kv *ck,
 		ck->lease_ended = 1;
 }
 
+/* All but the keys of transactions (kv/client/txn.c). */
+static bool is_movable(const void *key, size_t klen)
+{
+	return klen > 0 && *(const char *)key != 0;
+}
+
 struct kv *cluster_client(struct cluster *c)
 {
 	struct kv_opts o = {
@@ -78,6 +84,7 @@ struct kv *cluster_client(struct cluster *c)
 		.lanes = c->o.lanes,
 		.cache_bytes = c->o.cache_bytes,
 		.key = c->o.key,
+		.movable = is_movable,
 	};
 	struct cluster_kv *ck;
 

@@ -429,6 +429,17 @@ void kv_on_shut_out(struct kv *kv, void (*fn)(void *arg), void *arg)
 	(void)arg;
 }
 
+void kv_on_vacate(struct kv *kv,
+		  int (*fn)(void *arg,
+			    bool (*is_in)(const void *set, uint64_t addr),
+			    const void *set),
+		  void *arg)
+{
+	(void)kv; /* its pages are nowhere in the way */
+	(void)fn;
+	(void)arg;
+}
+
 uint32_t kv_client_id(const struct kv *kv)
 {
 	return kv->id;
