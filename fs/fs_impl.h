@@ -25,6 +25,7 @@ struct fs {
 	struct fs_board *board;	    /* the other mounts */
 	struct fs_returns *returns; /* what the dead left */
 	struct fs_timer *timer;	    /* settles times, looks after orphans */
+	_Atomic bool vacate_stop;   /* vacate.h: it is to end */
 	uint64_t name_seed;	    /* for name hashes; from the superblock */
 	_Atomic uint64_t ino_next;  /* the next inode number of this mount */
 	struct fuse_session *se;    /* NULL: none is attached */

@@ -14,6 +14,7 @@
 #include "fs/ring.h"
 #include "fs/ring_abi.h"
 #include "fs/timer.h"
+#include "fs/vacate.h"
 
 /* Not in the headers of Linux 6.1: shared mmap of files that bypass the
  * kernel's cache. */
@@ -174,11 +175,14 @@ int fs_session_attach(struct fs *fs, struct fuse_session *se)
 	rc = fuse_session_custom_io(se, &io, fuse_session_fd(se));
 	if (rc != 0)
 		close_door(fs);
+	else
+		fs_vacate_start(fs);
 	return rc;
 }
 
 void fs_session_detach(struct fs *fs)
 {
+	fs_vacate_stop(fs);
 	kv_on_shut_out(fs->kv, NULL, NULL);
 	ring_close(fs->ring);
 	fs->ring = NULL;

@@ -1,10 +1,10 @@
 /* tests/crash/fs_kill_test.c - for each thing that a file system does (make,
- * unlink, link, rename in all its kinds, truncate, write, many at once), for
- *each node and the mount itself, for n = 1, 2, ...: it dies just before the
- *mount's n-th remote operation. Then pairs of them. A mount that lives gets the
- *answer that was foretold; what another mount finds afterwards is that, or, if
- *it died, what was before or what was to be; the tree is sound, the nodes'
- *memory too.
+ * unlink, link, rename in all its kinds, truncate, write, many at once,
+ *vacate), for each node and the mount itself, for n = 1, 2, ...: it dies just
+ *before the mount's n-th remote operation. Then pairs of them. A mount that
+ *lives gets the answer that was foretold; what another mount finds afterwards
+ *is that, or, if it died, what was before or what was to be; the tree is sound,
+ *the nodes' memory too.
  *
  * Moments are taken in steps, but for EVERY=1; pairs are samples, SAMPLES=n.
  *
@@ -33,7 +33,7 @@
 
 static const char *const kind_name[FS_OWN_KINDS] = {
 	"make",	    "mkdir", "unlink", "rmdir", "link", "rename", "replace",
-	"exchange", "cut",   "grow",   "write", "fill", "many",
+	"exchange", "cut",   "grow",   "write", "fill", "many",	  "vacate",
 };
 
 struct blow {

@@ -12,6 +12,7 @@
 #include "fs/fs_impl.h"
 #include "fs/inode.h"
 #include "fs/names.h"
+#include "fs/vacate.h"
 
 static uint32_t roll(struct fs_own_pair *o, uint32_t n)
 {
@@ -305,6 +306,22 @@ static int act_many(struct fs *fs, struct fs_own_pair *o, struct at a,
 	return rc;
 }
 
+static bool is_one_of(const void *set, uint64_t addr)
+{
+	uint32_t of = *(const uint32_t *)set;
+
+	return addr / FS_PAGE_BYTES % of == 0;
+}
+
+/* Every page, or some. */
+static int act_vacate(struct fs *fs, struct fs_own_pair *o, struct at a,
+		      char why[160])
+{
+	uint32_t of = 1 + roll(o, 3);
+
+	return told(why, "vacate", a, a, fs_vacate(fs, is_one_of, &of), 0);
+}
+
 static int act_truncate(struct fs *fs, struct fs_own_pair *o, struct at a,
 			uint32_t size, char why[160])
 {
@@ -381,6 +398,7 @@ static bool suits(struct fs_own *w, enum fs_own_kind kind, struct at a,
 	case FS_OWN_CUT:
 		return f != NULL && f->size > 1;
 	case FS_OWN_MANY:
+	case FS_OWN_VACATE:
 		return f != NULL && f->size >= FS_PAGE_BYTES;
 	default:
 		return f != NULL;
@@ -412,6 +430,8 @@ static int do_at(struct fs *fs, struct fs_own_pair *o, enum fs_own_kind kind,
 		return act_truncate(fs, o, a, FS_OWN_BYTES - 1, why);
 	case FS_OWN_MANY:
 		return act_many(fs, o, a, why);
+	case FS_OWN_VACATE:
+		return act_vacate(fs, o, a, why);
 	case FS_OWN_WRITE:
 		return act_write(fs, o, a, roll(o, 9000), 1 + roll(o, 3000),
 				 why);

@@ -58,6 +58,7 @@ enum fs_own_kind {
 	FS_OWN_WRITE,	 /* a few bytes */
 	FS_OWN_FILL,	 /* many pages: whole rows */
 	FS_OWN_MANY,	 /* some pages of each chunk of all files, at once */
+	FS_OWN_VACATE,	 /* pages of all files to other places */
 	FS_OWN_KINDS,
 };
 int fs_own_do(struct fs *fs, struct fs_own_pair *o, enum fs_own_kind kind,
