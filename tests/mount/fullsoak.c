@@ -1,11 +1,11 @@
 /* fullsoak DIR SECONDS SEED PERCENT THREADS - a file system that stays full.
  *
- * Fills DIR to PERCENT of what statvfs(2) says is available, with files of
- * mixed sizes, by several threads; then overwrites at random places and sizes,
- * reads, removes files and makes others in their place, for SECONDS; compares
- * every byte with a model. Then: is `df` true, is all there, and when all is
- * removed, is it as empty as before? One JSON object on stdout; 1 if something
- * was wrong (it says what on stderr), 2 for a call that failed.
+ * Fills DIR to PERCENT of what statvfs(2) says is available, names and all,
+ * with files of mixed sizes, by several threads; then overwrites at random
+ * places and sizes, reads, removes files and makes others in their place, for
+ * SECONDS; compares every byte with a model. Then: is `df` true, is all there,
+ * and when all is removed, is it as empty as before? One JSON object on stdout;
+ * 1 if something was wrong (it says what on stderr), 2 for a call that failed.
  *
  * The model: each sector of 512 bytes has a stamp, and its contents follow from
  * that. A thread has files of its own, so nothing is shared. */
@@ -25,6 +25,9 @@
 #include <unistd.h>
 
 #define SECTOR	    512u
+#define PAGE	    4096u
+#define NAME_PAGE   64u	  /* with its share of its chunk's node */
+#define NAME_FILE   1024u /* inode, directory entry, tombstones */
 #define FILE_MAX    (8u << 20)
 #define CALL_MAX    (1u << 20)
 #define FILES_MAX   4096u
@@ -43,7 +46,7 @@ struct file {
 struct worker {
 	pthread_t thread;
 	unsigned no;
-	uint64_t seed, bytes, share; /* share: how many it may hold */
+	uint64_t seed, held, share; /* room that it has taken, and may take */
 	struct file file[FILES_MAX];
 	uint32_t files, stamps;
 	uint8_t *buf;
@@ -53,6 +56,7 @@ struct worker {
 static const char *dir;
 static time_t end_s;
 static uint64_t began_ns;
+static uint64_t least_free; /* it is not filled further than this */
 static atomic_ullong ops[WINDOWS_MAX];
 static atomic_int wrong;
 
@@ -90,6 +94,14 @@ static uint32_t draw_size(struct worker *w, uint32_t max)
 	uint32_t top = UINT32_C(1) << (draw(w) % bits);
 
 	return 1 + (uint32_t)(draw(w) % (top < max ? top : max));
+}
+
+/* The room that @sectors take at most: whole pages, and what names them. */
+static uint64_t room_of(uint64_t sectors)
+{
+	uint64_t pages = (sectors * SECTOR + PAGE - 1) / PAGE;
+
+	return sectors > 0 ? pages * (PAGE + NAME_PAGE) + NAME_FILE : 0;
 }
 
 static void path_of(const struct worker *w, uint32_t f, char *out, size_t cap)
@@ -190,6 +202,20 @@ static int open_file(const struct worker *w, uint32_t no, int flags)
 	return fd;
 }
 
+/* Bytes in use, and available. */
+static uint64_t df(uint64_t *available)
+{
+	struct statvfs st;
+
+	if (statvfs(dir, &st) != 0) {
+		perror("statvfs");
+		exit(2);
+	}
+	if (available != NULL)
+		*available = st.f_bavail * st.f_frsize;
+	return (st.f_blocks - st.f_bfree) * st.f_frsize;
+}
+
 /* --- what a worker does --------------------------------------------------- */
 
 static void drop(struct worker *w, uint32_t no)
@@ -200,7 +226,7 @@ static void drop(struct worker *w, uint32_t no)
 	path_of(w, no, path, sizeof(path));
 	if (unlink(path) != 0)
 		say("unlink %s: %s\n", path, strerror(errno));
-	w->bytes -= (uint64_t)f->sectors * SECTOR;
+	w->held -= room_of(f->sectors);
 	free(f->stamp);
 	*f = (struct file){0};
 }
@@ -227,7 +253,7 @@ static int make(struct worker *w, uint32_t no, uint32_t bytes)
 		say("ftruncate: %s\n", strerror(errno));
 	close(fd);
 	f->sectors = done;
-	w->bytes += (uint64_t)done * SECTOR;
+	w->held += room_of(done);
 	if (done == 0)
 		drop(w, no);
 	if (rc != 0 && rc != -ENOSPC)
@@ -244,20 +270,29 @@ static uint32_t free_place(const struct worker *w)
 	return no;
 }
 
+/* What was removed a moment ago takes a little room for a while. */
+static bool has_room(void)
+{
+	uint64_t available;
+
+	df(&available);
+	return available >= least_free;
+}
+
 /* Up to the share: files of any size, the last one of what is left. */
 static int fill_up(struct worker *w)
 {
 	int rc = 0;
 
-	while (rc == 0 && w->bytes + SECTOR <= w->share) {
-		uint64_t left = w->share - w->bytes;
+	while (rc == 0 && w->held + room_of(1) <= w->share && has_room()) {
+		uint64_t left = w->share - w->held;
 		uint32_t no = free_place(w);
 		uint32_t size = SECTOR + draw_size(w, FILE_MAX - SECTOR);
 
 		if (no == FILES_MAX)
 			return 0;
-		if (size > left)
-			size = (uint32_t)left / SECTOR * SECTOR;
+		while (size > SECTOR && room_of(size / SECTOR) > left)
+			size /= 2;
 		rc = make(w, no, size);
 	}
 	return rc;
@@ -366,20 +401,6 @@ static void all(void *(*what)(void *arg))
 		pthread_join(worker[i].thread, NULL);
 }
 
-/* Bytes in use, and available. */
-static uint64_t df(uint64_t *available)
-{
-	struct statvfs st;
-
-	if (statvfs(dir, &st) != 0) {
-		perror("statvfs");
-		exit(2);
-	}
-	if (available != NULL)
-		*available = st.f_bavail * st.f_frsize;
-	return (st.f_blocks - st.f_bfree) * st.f_frsize;
-}
-
 /* The lowest that it comes to within a minute: space comes back behind
  * the backs of those that removed. */
 static uint64_t df_at_rest(uint64_t wanted)
@@ -406,7 +427,7 @@ static uint64_t held(bool pages)
 			uint64_t n =
 				(uint64_t)worker[i].file[no].sectors * SECTOR;
 
-			sum += pages ? (n + 4095) / 4096 * 4096 : n;
+			sum += pages ? (n + PAGE - 1) / PAGE * PAGE : n;
 		}
 	return sum;
 }
@@ -466,6 +487,7 @@ int main(int argc, char **argv)
 		return 2;
 	empty = df(&room);
 	kept = room / KEPT_SHARE;
+	least_free = room / 100 * (100 - percent) / 2;
 	for (unsigned i = 0; i < workers; i++) {
 		worker[i].no = i;
 		worker[i].seed = strtoull(argv[3], NULL, 10) * 1000 + i;
