@@ -311,8 +311,8 @@ static bool would_do(struct alloc *a, const struct alloc_at *at,
 }
 
 /* The best of the next SCAN_BLOCKS, from where the last search ended. */
-static bool best_of(struct alloc *a, uint8_t kind, uint32_t run,
-		    struct alloc_at *best)
+static bool best_below(struct alloc *a, uint8_t kind, uint32_t run,
+		       uint32_t below, struct alloc_at *best)
 {
 	uint32_t dead = least_dead(a, kind), blocks = a->o.group->blocks;
 	uint32_t n = blocks < SCAN_BLOCKS ? blocks : SCAN_BLOCKS;
@@ -327,7 +327,7 @@ static bool best_of(struct alloc *a, uint8_t kind, uint32_t run,
 		for (uint32_t i = 0; at.parity >= 0 && i < a->k;
 		     i++, alloc_next(&at)) {
 			block_load(at.rec, &rec);
-			if (rec.dead <= dead ||
+			if (rec.dead <= dead || rec.dead > below ||
 			    !would_do(a, &at, &rec, kind, run))
 				continue;
 			dead = rec.dead;
@@ -336,6 +336,19 @@ static bool best_of(struct alloc *a, uint8_t kind, uint32_t run,
 		}
 	}
 	return found;
+}
+
+/* Records of which hardly any are left are perhaps being moved away, so that
+ * the block is given back: rather another, while the reserve needs it. */
+static bool best_of(struct alloc *a, uint8_t kind, uint32_t run,
+		    struct alloc_at *best)
+{
+	uint32_t units = units_of(a);
+
+	if (kind == BLOCK_RECORDS &&
+	    best_below(a, kind, run, units / 4 * 3, best))
+		return true;
+	return best_below(a, kind, run, units, best);
 }
 
 /* What was left of it has become obsolete meanwhile: it will be given back, not

@@ -9,8 +9,9 @@
 #include "kv/client/clean_impl.h"
 #include "kv/client/lease.h"
 
-#define DRY_NS	  UINT64_C(500000000) /* "not worth it" is believed so long */
-#define FAILED_NS UINT64_C(20000000)
+#define DRY_NS	    UINT64_C(500000000) /* "not worth it" is believed so long */
+#define FAILED_NS   UINT64_C(20000000)
+#define STUCK_TIMES 50u
 
 int clean_open(struct clean **out)
 {
@@ -21,6 +22,7 @@ int clean_open(struct clean **out)
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_mutex_init(&c->vacate_lock, NULL);
 	pthread_cond_init(&c->wake, NULL);
+	c->vacate_most = 1;
 	*out = c;
 	return 0;
 }
@@ -81,12 +83,14 @@ static enum clean_want wait_for_want(struct clean *c)
 }
 
 /* Who is refused believes it for a while; whoever only wanted some more has
- * nothing to say about that. */
+ * nothing to say about that. No room for the moved: what is on its way through
+ * the nodes may make some. */
 static void note(struct clean *c, enum clean_want want, int rc, uint64_t now)
 {
+	c->stuck = rc == -ENOSPC ? c->stuck + 1 : 0;
 	if (rc == 1)
 		atomic_store(&c->dry_ns, 0);
-	else if (want == CLEAN_FULL && (rc == 0 || rc == -ENOSPC))
+	else if (want == CLEAN_FULL && (rc == 0 || c->stuck >= STUCK_TIMES))
 		atomic_store(&c->dry_ns, now);
 }
 

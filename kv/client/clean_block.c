@@ -14,7 +14,7 @@
 
 #define SHARE_LEAST 16u /* of a block, to be had: else it is not worth it */
 #define SHARE_GOOD  4u	/* worth it before it is needed */
-#define ON_THE_WAY  4u	/* blocks that are empty, and not given back yet */
+#define ON_THE_WAY  2u	/* blocks that are empty, and not given back yet */
 #define WAIT_NS	    UINT64_C(1000000)
 #define WAIT_TIMES  200u
 #define FLUSHES	    16u
@@ -266,56 +266,92 @@ static void tell(struct kv *kv, struct kv_thread *t)
 			return;
 }
 
+static int read_rec(struct kv *kv, struct kv_thread *t,
+		    const struct clean_pick *p, struct block_rec *rec)
+{
+	const struct group *g = &kv->layout.group;
+	uint32_t node, block;
+
+	group_member(g, p->stripe, p->role, &node, &block);
+	return read_at(kv, t, node, group_rec_off(g, block, p->role), rec,
+		       sizeof(*rec));
+}
+
 /* It has been emptied, and is as it was. */
 static bool is_on_the_way(struct kv *kv, struct kv_thread *t,
 			  const struct clean_pick *p)
 {
-	const struct group *g = &kv->layout.group;
 	struct block_rec rec;
-	uint32_t node, block;
 
-	if (p->gain == 0)
-		return false;
-	group_member(g, p->stripe, p->role, &node, &block);
-	return read_at(kv, t, node, group_rec_off(g, block, p->role), &rec,
-		       sizeof(rec)) == 0 &&
+	return p->gain != 0 && read_rec(kv, t, p, &rec) == 0 &&
 	       rec.life == p->life && rec.state != BLOCK_FREE;
 }
 
-/* W2: what was taken from the reserve comes back before more is taken. */
-static void wait_for_blocks(struct kv *kv, struct kv_thread *t)
+static uint32_t on_the_way(struct kv *kv, struct kv_thread *t)
 {
 	struct clean *c = kv->clean;
+	uint32_t n = 0;
+
+	for (uint32_t b = 1; b <= 2 * ON_THE_WAY; b++)
+		n += is_on_the_way(kv, t,
+				   &c->past[(c->next_past - b) % CLEAN_PAST]);
+	return n;
+}
+
+/* W2: what was taken from the reserve comes back before more is taken. False:
+ * it does not; or there was nothing to wait for. */
+static bool wait_for_blocks(struct kv *kv, struct kv_thread *t, uint32_t most)
+{
+	bool waited = false;
 
 	for (uint32_t i = 0; i < WAIT_TIMES; i++) {
-		uint32_t n = 0;
-
-		for (uint32_t b = 1; b <= 2 * ON_THE_WAY && n < ON_THE_WAY; b++)
-			n += is_on_the_way(
-				kv, t,
-				&c->past[(c->next_past - b) % CLEAN_PAST]);
-		if (n < ON_THE_WAY)
-			return;
+		if (on_the_way(kv, t) <= most)
+			return waited;
+		waited = true;
 		tell(kv, t);
 		fab_sleep(t->fab, WAIT_NS);
 	}
+	return false;
+}
+
+/* The one to be emptied next, if it is as it was seen: leaders may have begun
+ * to open it again. */
+static bool next_pick(struct kv *kv, struct kv_thread *t,
+		      struct clean_pick *out)
+{
+	struct clean *c = kv->clean;
+
+	while (c->picks > 0) {
+		struct block_rec rec;
+
+		*out = c->pick[--c->picks];
+		if (read_rec(kv, t, out, &rec) == 0 && rec.life == out->life &&
+		    is_worth(&kv->layout.group, &rec))
+			return true;
+	}
+	return false;
 }
 
 /* One that holds what may not be moved is left alone until others have had
- * their turn. */
-static int empty(struct kv *kv, struct kv_thread *t, struct clean_pick p)
+ * their turn; one for which there was no room is met again. */
+static int empty(struct kv *kv, struct kv_thread *t)
 {
 	struct clean *c = kv->clean;
 	struct moves m = {.kv = kv, .t = t};
+	struct clean_pick p;
 	int rc;
 
-	wait_for_blocks(kv, t);
+	wait_for_blocks(kv, t, ON_THE_WAY);
+	if (!next_pick(kv, t, &p))
+		return 1;
 	rc = read_block(kv, t, &p);
 	if (rc != 0)
 		return rc;
-	c->past[c->next_past++ % CLEAN_PAST] = p;
 	move_all(&m, &p);
 	tell(kv, t);
+	if (m.rc == -ENOSPC)
+		return wait_for_blocks(kv, t, 0) ? 1 : -ENOSPC;
+	c->past[c->next_past++ % CLEAN_PAST] = p;
 	return m.rc != 0 ? m.rc : 1;
 }
 
@@ -358,7 +394,7 @@ int clean_block(struct kv *kv, struct kv_thread *t, enum clean_want want)
 	if (rc != 0)
 		return rc;
 	if (has_good(c, &kv->layout.group))
-		return empty(kv, t, c->pick[--c->picks]);
+		return empty(kv, t);
 	if (want != CLEAN_FULL) {
 		c->picks = 0;
 		return 0;
@@ -369,7 +405,7 @@ int clean_block(struct kv *kv, struct kv_thread *t, enum clean_want want)
 	closed = lane_close_pieces(kv->space,
 				   units_of(&kv->layout.group) / SHARE_GOOD);
 	if (c->picks > 0)
-		return empty(kv, t, c->pick[--c->picks]);
+		return empty(kv, t);
 	if (!closed)
 		memset(c->past, 0, sizeof(c->past));
 	return closed;

@@ -36,7 +36,7 @@ static bool is_in(const void *set, uint64_t addr)
 /* Until there is no more, or it is hardly worth it. */
 static void open_some(struct space *sp, struct kv_thread *t, struct vacancy *v)
 {
-	while (v->n < BLOCKS_MAX) {
+	while (v->n < sp->kv->clean->vacate_most) {
 		struct space_aside a;
 
 		if (lane_open_aside(sp, t, &a) != 0)
@@ -57,6 +57,20 @@ static void close_all(struct space *sp, struct kv_thread *t,
 	(void)space_background(sp, t, true);
 }
 
+/* What is held open has holes that others' pages could go to: no room for those
+ * that were moved means that it was too much at once. */
+static int judge(struct clean *c, int rc)
+{
+	uint32_t n = c->vacate_most;
+
+	if (rc == 0 && n < BLOCKS_MAX)
+		c->vacate_most = 2 * n;
+	if (rc != -ENOSPC)
+		return rc == 0 ? 1 : rc;
+	c->vacate_most = n > 1 ? n / 2 : 1;
+	return n > 1 ? 1 : rc;
+}
+
 int clean_pages(struct kv *kv, struct kv_thread *t)
 {
 	struct clean *c = kv->clean;
@@ -72,7 +86,7 @@ int clean_pages(struct kv *kv, struct kv_thread *t)
 	if (v.n == 0)
 		return 0;
 	close_all(kv->space, t, &v);
-	return rc != 0 ? rc : 1;
+	return judge(c, rc);
 }
 
 void kv_on_vacate(struct kv *kv,
