@@ -7,11 +7,12 @@
 #include "rdma/shm_copy.h"
 
 #include <assert.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 typedef uint64_t v16 __attribute__((vector_size(16), may_alias));
 typedef uint64_t v16u __attribute__((vector_size(16), may_alias, aligned(1)));
-typedef long long v16s __attribute__((vector_size(16), may_alias));
-typedef long long v16su __attribute__((vector_size(16), may_alias, aligned(1)));
 typedef uint64_t w8 __attribute__((may_alias));
 typedef uint64_t w8u __attribute__((may_alias, aligned(1)));
 
@@ -96,24 +97,31 @@ RACY void shm_copy_in(void *shared, const void *src, size_t len)
 	bytes_in(d, s, len);
 }
 
+#ifdef __SSE2__
 /* sfence: such stores keep to no order among others, on either side. */
 RACY void shm_copy_past(void *shared, const void *src, size_t len)
 {
-	unsigned char *d = shared;
-	const unsigned char *s = src;
+	char *d = shared;
+	const char *s = src;
 
 	assert(((uintptr_t)d | len) % SHM_PAST_BYTES == 0);
-	__builtin_ia32_sfence();
+	_mm_sfence();
 	for (; len > 0; d += 64, s += 64, len -= 64) {
-		v16s a = *(const v16su *)s;
-		v16s b = *(const v16su *)(s + 16);
-		v16s c = *(const v16su *)(s + 32);
-		v16s e = *(const v16su *)(s + 48);
+		__m128i a = _mm_loadu_si128((const __m128i *)s);
+		__m128i b = _mm_loadu_si128((const __m128i *)(s + 16));
+		__m128i c = _mm_loadu_si128((const __m128i *)(s + 32));
+		__m128i e = _mm_loadu_si128((const __m128i *)(s + 48));
 
-		__builtin_ia32_movntdq((v16s *)d, a);
-		__builtin_ia32_movntdq((v16s *)(d + 16), b);
-		__builtin_ia32_movntdq((v16s *)(d + 32), c);
-		__builtin_ia32_movntdq((v16s *)(d + 48), e);
+		_mm_stream_si128((__m128i *)d, a);
+		_mm_stream_si128((__m128i *)(d + 16), b);
+		_mm_stream_si128((__m128i *)(d + 32), c);
+		_mm_stream_si128((__m128i *)(d + 48), e);
 	}
-	__builtin_ia32_sfence();
+	_mm_sfence();
 }
+#else
+void shm_copy_past(void *shared, const void *src, size_t len)
+{
+	shm_copy_in(shared, src, len);
+}
+#endif
