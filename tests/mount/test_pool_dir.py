@@ -301,7 +301,8 @@ def test_a_node_that_is_replaced(seed):
     made.update(fill(os.path.join(kept.dir, "x"), rng, 20))
     kept.all_durable()
     here = os.path.join(kept.keep, "node-1")
-    assert sorted(os.listdir(here)) == ["meta-0", "meta-1", "region.1"]
+    # one more checkpoint may be being written, as meta-N.new
+    assert wait_for(lambda: sorted(os.listdir(here)) == ["meta-0", "meta-1", "region.1"])
     kept.kill_all()
     # as if that had been before the old one was removed
     with open(os.path.join(here, "region.0"), "wb") as f:
