@@ -11,6 +11,7 @@
 
 #define DRY_NS	    UINT64_C(500000000) /* "not worth it" is believed so long */
 #define FAILED_NS   UINT64_C(20000000)
+#define DRY_TIMES   15u
 #define STUCK_TIMES 50u
 
 int clean_open(struct clean **out)
@@ -83,15 +84,17 @@ static enum clean_want wait_for_want(struct clean *c)
 }
 
 /* Who is refused believes it for a while; whoever only wanted some more has
- * nothing to say about that. No room for the moved: what is on its way through
- * the nodes may make some. */
+ * nothing to say about that. No block worth it, or no room for what is moved:
+ * what is on its way through the nodes may change that. */
 static void note(struct clean *c, enum clean_want want, int rc, uint64_t now)
 {
-	c->stuck = rc == -ENOSPC ? c->stuck + 1 : 0;
-	if (rc == 1)
+	if (rc == 1) {
+		c->stuck = 0;
 		atomic_store(&c->dry_ns, 0);
-	else if (want == CLEAN_FULL && (rc == 0 || c->stuck >= STUCK_TIMES))
+	} else if (want == CLEAN_FULL && (rc == 0 || rc == -ENOSPC) &&
+		   ++c->stuck >= (rc == 0 ? DRY_TIMES : STUCK_TIMES)) {
 		atomic_store(&c->dry_ns, now);
+	}
 }
 
 static void *cleaner(void *arg)
@@ -105,7 +108,7 @@ static void *cleaner(void *arg)
 	while (t != NULL && (want = wait_for_want(c)) != CLEAN_NOT) {
 		rc = lease_is_dead(kv->lease) ? 0 : clean_block(kv, t, want);
 		note(c, want, rc, fab_now(t->fab));
-		if (rc < 0)
+		if (rc < 0 || (rc == 0 && want == CLEAN_FULL))
 			fab_sleep(t->fab, FAILED_NS);
 	}
 	return NULL;

@@ -24,7 +24,7 @@ struct clean {
 	bool stop;
 	_Atomic bool started;
 	_Atomic int wanted;	     /* enum clean_want */
-	uint32_t stuck;		     /* rounds that found no room, in a row */
+	uint32_t stuck;		     /* rounds that gained nothing, in a row */
 	_Atomic uint64_t dry_ns;     /* when nothing was worth it; 0: not so */
 	pthread_mutex_t vacate_lock; /* while it is called, too */
 	int (*vacate)(void *arg, bool (*is_in)(const void *set, uint64_t addr),

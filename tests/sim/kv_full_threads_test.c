@@ -249,7 +249,7 @@ static void pages_body(struct cluster *c, void *arg)
 	begin(cluster_client(c));
 	n->kv = worker[0].kv;
 	room = room_of(n->kv);
-	n->pages = (uint32_t)(room / KV_PAGE_BYTES * FULL / 100);
+	n->pages = (uint32_t)(room / KV_PAGE_BYTES * 88 / 100);
 	assert_true(n->pages <= PAGES);
 	kv_on_vacate(n->kv, vacate, n);
 	for (uint32_t i = 0; i < n->pages; i++)
