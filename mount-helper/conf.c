@@ -9,10 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kv/node/rounds.h"
 #include "mount-helper/conf_impl.h"
 #include "mount-helper/pooldir.h"
-
-#define CKPT_MS_DEFAULT 500u
 
 /* --- argv ----------------------------------------------------------- */
 
@@ -147,7 +146,7 @@ static void set_defaults(struct conf *c)
 	*c = (struct conf){.allow_other = geteuid() == 0,
 			   .clone_fd = true,
 			   .io_uring = true};
-	c->pool.ckpt_ms = CKPT_MS_DEFAULT;
+	c->pool.ckpt_ms = ROUNDS_MS;
 	c->pool.respawn = true;
 	c->fs.cache = FS_CACHE_AUTO;
 	c->fs.attr_timeout = -1;

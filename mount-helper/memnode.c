@@ -189,7 +189,8 @@ static int open_node(struct memnode *m)
 		.on_lonely = on_lonely,
 		.on_stop = on_stop,
 		.threads = true,
-		.ckpt_ms = m->opts->ckpt_ms,
+		.ckpt_ms = m->opts->hosts ? m->host.conf.ckpt_ms
+					  : m->opts->ckpt_ms,
 		.rest_ms = NODE_REST_MS,
 	};
 

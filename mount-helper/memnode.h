@@ -13,8 +13,9 @@ struct memnode_opts {
 	const char *dir, *region;
 	bool keep;
 	uint32_t readers; /* the group that may look; 0: none */
-	uint32_t ckpt_ms; /* between checkpoints of a shard; 0: none */
-	bool foreground;  /* say things to stderr, not to syslog */
+	/* Between checkpoints of a shard; 0: none. Not with @hosts. */
+	uint32_t ckpt_ms;
+	bool foreground; /* say things to stderr, not to syslog */
 	/* Of a pool over several hosts: its file says all, and where it is to
 	 * report. */
 	bool hosts;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kv/node/rounds.h"
 #include "mount-helper/poolkey.h"
 #include "mount-helper/inifile.h"
 #include "mount-helper/size.h"
@@ -119,6 +120,11 @@ static int set_lease(struct reader *r, const char *v)
 				&r->c->lease_ms);
 }
 
+static int set_ckpt(struct reader *r, const char *v)
+{
+	return size_parse_count(v, 0, POOLCONF_CKPT_MS_MAX, &r->c->ckpt_ms);
+}
+
 static int set_servers(struct reader *r, const char *v)
 {
 	if (strlen(v) >= sizeof(r->c->zookeeper) || v[0] == '\0')
@@ -139,6 +145,7 @@ static const struct word {
 	{"pool", "transport", set_transport, "auto, tcp or verbs"},
 	{"pool", "key", set_key, "the name of a file beside it"},
 	{"pool", "lease-ms", set_lease, "milliseconds, 200 to 600000"},
+	{"pool", "ckpt-ms", set_ckpt, "milliseconds, 0 (never) to 3600000"},
 	{"zookeeper", "servers", set_servers, "host1:2181,host2:2181"},
 };
 
@@ -294,7 +301,7 @@ int poolconf_read(const char *name, struct poolconf *c, char *error)
 	struct reader r = {.c = c, .error = error};
 	int rc;
 
-	*c = (struct poolconf){0};
+	*c = (struct poolconf){.ckpt_ms = ROUNDS_MS};
 	error[0] = '\0';
 	rc = poolconf_path(name, c->path);
 	if (rc != 0) {

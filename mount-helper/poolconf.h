@@ -20,6 +20,7 @@
 #define POOLCONF_KEY_BYTES     32u
 #define POOLCONF_LEASE_MS_MIN  200u
 #define POOLCONF_LEASE_MS_MAX  600000u
+#define POOLCONF_CKPT_MS_MAX   3600000u
 
 enum poolconf_transport { POOLCONF_AUTO, POOLCONF_TCP, POOLCONF_VERBS };
 
@@ -35,6 +36,7 @@ struct poolconf {
 	uint64_t node_size; /* memory of each node, bytes */
 	enum poolconf_transport transport;
 	uint32_t lease_ms; /* 0: default */
+	uint32_t ckpt_ms;  /* between checkpoints of a shard; 0: none */
 	uint32_t nodes, coords;
 	struct poolconf_place node[FAB_NODES_MAX], coord[POOLCONF_COORDS_MAX];
 	char zookeeper[POOLCONF_SERVERS_BYTES]; /* "": none */

@@ -158,6 +158,18 @@ def test_two_nodes_die_and_come_back(served):
     assert "died of signal 9" in served.serve_log()
 
 
+def test_the_index_is_checkpointed(served):
+    """As in an embedded pool: who takes a dead node's shard over begins with an image of it."""
+    mnt, done = served.mount()
+    assert done.returncode == 0, done.stderr
+    fill(os.path.join(mnt, "tree"))
+    assert wait_for(lambda: served.status()["checkpoint"]["imaged"] == NODES), served.status()
+    fill(os.path.join(mnt, "more"))
+    os.kill(served.node_pid(2), signal.SIGKILL)
+    assert wait_for(lambda: served.is_full() and served.status()["checkpoint"]["restores"] > 0, 60), served.status()
+    assert same_trees(os.path.join(mnt, "tree"), os.path.join(mnt, "more"))
+
+
 def coordinator(cluster):
     found = [pid for pid in of_pool(cluster.name)
              if b"aceso-coordinator" in open(f"/proc/{pid}/cmdline", "rb").read()]

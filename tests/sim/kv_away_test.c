@@ -364,6 +364,7 @@ static void with_seed(uint64_t seed, void (*body)(struct cluster *c, void *arg),
 				 .seed = seed,
 				 .op_timeout_ms = TIMEOUT,
 				 .remote = remote,
+				 .ckpt_ms = (uint32_t)seed % 2 * 20,
 				 .lease_ms = remote ? LEASE : 0};
 
 	print_message("seed %llu\n", (unsigned long long)seed);

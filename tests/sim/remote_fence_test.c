@@ -59,6 +59,7 @@ static void run(void (*body)(struct cluster *c, void *arg), void *arg,
 				 .remote = true,
 				 .store = &disk,
 				 .op_timeout_ms = op_timeout_ms,
+				 .ckpt_ms = (uint32_t)seed % 2 * 20,
 				 .lease_ms = LEASE};
 
 	memset(&disk, 0, sizeof(disk));

@@ -25,6 +25,7 @@ static void run(void (*body)(struct cluster *c, void *arg))
 				 .seed = 1,
 				 .remote = true,
 				 .store = &disk,
+				 .ckpt_ms = 20,
 				 .lease_ms = LEASE};
 
 	memset(&disk, 0, sizeof(disk));

@@ -242,6 +242,7 @@ static void play(uint64_t seed)
 				 .store = &disk,
 				 .op_timeout_ms = 20000,
 				 .lease_ms = LEASE,
+				 .ckpt_ms = (uint32_t)seed % 3 * 10,
 				 .rest_ms = cluster_rest_ms(seed)};
 
 	print_message("seed %llu\n", (unsigned long long)seed);
