@@ -95,6 +95,77 @@ static void a_thread_may_take_it(void **state)
 	}
 }
 
+/* The last stripe of which node @node holds a data block that is written and
+ * folded, and which; false: there is none but the first. */
+static bool last_written(struct world *w, uint32_t node, uint64_t *stripe,
+			 uint32_t *role)
+{
+	uint32_t before = 0;
+
+	for (uint64_t s = 0; s < group_stripes(&w->p.g); s++)
+		for (uint32_t i = 0; i < w->p.g.k; i++) {
+			uint32_t lead = ec_pool_leader(&w->p, s);
+			struct block_rec rec;
+
+			if (lead == UINT32_MAX ||
+			    ec_pool_node(&w->p, s, i) != node)
+				continue;
+			rec = ec_pool_rec(&w->p, lead, s, i);
+			if (rec.state != BLOCK_FOLDED || rec.used == 0)
+				continue;
+			*stripe = s;
+			*role = i;
+			before++;
+		}
+	return before > 1;
+}
+
+/* Pieces until the first block is back; is it that one? */
+static bool comes_first(struct world *w, uint64_t stripe, uint32_t role)
+{
+	struct rebuild_progress sum = {0};
+
+	while (sum.done_bytes == 0) {
+		int rc = world_rebuild_one(w);
+
+		assert_int_not_equal(rc, 0);
+		if (rc < 0)
+			world_let_others(w, rc);
+		rebuild_progress(w->r, &sum);
+	}
+	return ec_pool_rec(&w->p, w->node, stripe, role).state != BLOCK_FREE;
+}
+
+static void what_somebody_waits_for_comes_first(void **state)
+{
+	unsigned tried[2] = {0, 0}, first[2] = {0, 0};
+
+	for (uint64_t seed = 900; seed < 940; seed++) {
+		bool asked = seed % 2 == 0;
+		struct world w;
+		uint64_t stripe = 0;
+		uint32_t role = 0;
+
+		world_begin(&w, 5, 3, 2, seed);
+		world_die(&w, 1);
+		world_replace(&w, 1);
+		world_rebuild_begin(&w, 1);
+		rebuild_want(w.r, UINT64_MAX, 0); /* nonsense */
+		rebuild_want(w.r, 0, 5);
+		if (last_written(&w, 1, &stripe, &role)) {
+			if (asked)
+				rebuild_want(w.r, stripe, role);
+			tried[asked]++;
+			first[asked] += comes_first(&w, stripe, role);
+		}
+		world_rebuild_all(&w);
+		world_back(&w);
+		world_end(&w);
+	}
+	assert_int_equal(first[true], tried[true]);
+	assert_true(tried[true] > 2 && first[false] < tried[false]);
+}
+
 static void live(uint32_t n, uint32_t k, uint32_t m, unsigned seeds,
 		 struct world *sum)
 {
@@ -371,6 +442,7 @@ int main(void)
 		cmocka_unit_test(a_replaced_node_gets_back_what_it_had),
 		cmocka_unit_test(memory_is_taken_a_few_blocks_ahead),
 		cmocka_unit_test(a_thread_may_take_it),
+		cmocka_unit_test(what_somebody_waits_for_comes_first),
 		cmocka_unit_test(it_does_while_all_others_go_on),
 		cmocka_unit_test(it_may_die_at_any_operation),
 		cmocka_unit_test(another_may_die_at_any_operation),
