@@ -62,6 +62,7 @@ static const char help[] =
 "  durable_ms=MS   make it durable so often, when something changed (5000)\n"
 "  ckpt_ms=N       least time between checkpoints of the index (500)\n"
 "  respawn=YESNO   nodes that die are replaced (yes)\n"
+"  rebuild_rate=SIZE  bytes a second that a new node reads at most (0: any)\n"
 "  readers=GROUP   its members may look at all keys (none)\n"
 "  uid=UID gid=GID mode=MODE              its root directory\n"
 "of any:\n"

@@ -40,6 +40,7 @@ static const struct option longs[] = {
 	{"readers", required_argument, NULL, 'G'},
 	{"life", required_argument, NULL, 'l'},
 	{"ckpt-ms", required_argument, NULL, 'C'},
+	{"rebuild-rate", required_argument, NULL, 'b'},
 	{"foreground", no_argument, NULL, 'f'},
 	{"version", no_argument, NULL, 'V'},
 	{"help", no_argument, NULL, 'h'},
@@ -51,13 +52,13 @@ static void usage(FILE *f)
 	fputs("usage: aceso-node --pool NAME --id N [--life L] "
 	      "[--dir DIR --region FILE [--keep]]\n"
 	      "                  [--hosts] "
-	      "[--ckpt-ms MS] [--foreground]\n"
+	      "[--ckpt-ms MS] [--rebuild-rate SIZE] [--foreground]\n"
 	      "       aceso-node --supervise --pool NAME --size BYTES "
 	      "--code K+M --nodes N\n"
 	      "                  [--pool-dir DIR [--durable-ms MS]] "
 	      "[--grace-ms MS]\n"
 	      "                  [--respawn] [--readers GID] [--ckpt-ms MS] "
-	      "[--foreground]\n"
+	      "[--rebuild-rate SIZE] [--foreground]\n"
 	      "One memory node, or the supervisor of a pool of them. Both are "
 	      "started by\naceso-fuse(1), which gives them file 3 to talk "
 	      "over; see aceso-node(8). Without that it is a node\n"
@@ -136,6 +137,11 @@ static int take(void *arg, int letter, const char *value)
 		if (size_parse_count(value, 0, 3600000, &p->ckpt_ms) < 0)
 			return -1;
 		a->node.ckpt_ms = p->ckpt_ms;
+		return 0;
+	case 'b':
+		if (size_parse(value, &p->rebuild_rate) < 0)
+			return -1;
+		a->node.rebuild_rate = p->rebuild_rate;
 		return 0;
 	case 'f':
 		a->super.foreground = a->node.foreground = true;

@@ -41,6 +41,8 @@ struct conf_pool {
 	char dir[CONF_DIR_BYTES_MAX];
 	uint32_t durable_ms; /* between durable checkpoints; 0: default */
 	uint32_t ckpt_ms; /* between checkpoints of an index shard; 0: none */
+	/* Bytes a second that a node reads to have its own back; 0: any. */
+	uint64_t rebuild_rate;
 	uint32_t readers; /* the group that may look; 0: none */
 };
 

@@ -56,6 +56,7 @@ int conf_set_nodes(struct conf *c, const char *v);
 int conf_set_respawn(struct conf *c, const char *v);
 int conf_set_readers(struct conf *c, const char *v);
 int conf_set_ckpt_ms(struct conf *c, const char *v);
+int conf_set_rebuild_rate(struct conf *c, const char *v);
 int conf_set_pool(struct conf *c, const char *v);
 int conf_set_pool_dir(struct conf *c, const char *v);
 int conf_set_durable_ms(struct conf *c, const char *v);

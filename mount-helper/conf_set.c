@@ -96,6 +96,17 @@ int conf_set_ckpt_ms(struct conf *c, const char *v)
 	return 0;
 }
 
+int conf_set_rebuild_rate(struct conf *c, const char *v)
+{
+	if (size_parse(v, &c->pool.rebuild_rate) < 0)
+		return conf_fail(c,
+				 "rebuild_rate=%s is no number of bytes a "
+				 "second: say rebuild_rate=200m, or 0 for no "
+				 "limit",
+				 v);
+	return 0;
+}
+
 int conf_set_pool(struct conf *c, const char *v)
 {
 	if (conf_check_name(v) < 0)

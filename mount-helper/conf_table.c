@@ -44,6 +44,7 @@ const struct conf_option conf_options[] = {
 	VALUE("nodes", conf_set_nodes, "as many as the code has blocks"),
 	VALUE("ckpt_ms", conf_set_ckpt_ms, "500"),
 	VALUE("respawn", conf_set_respawn, "yes"),
+	VALUE("rebuild_rate", conf_set_rebuild_rate, "0"),
 	VALUE("readers", conf_set_readers, "none"),
 	VALUE("durable_ms", conf_set_durable_ms, "5000"),
 	VALUE("uid", conf_set_uid, "of who mounts"),

@@ -191,6 +191,8 @@ static int open_node(struct memnode *m)
 		.threads = true,
 		.ckpt_ms = m->opts->hosts ? m->host.conf.ckpt_ms
 					  : m->opts->ckpt_ms,
+		.restore_bytes = m->opts->hosts ? m->host.conf.rebuild_rate
+						: m->opts->rebuild_rate,
 		.rest_ms = NODE_REST_MS,
 	};
 

@@ -15,6 +15,8 @@ struct memnode_opts {
 	uint32_t readers; /* the group that may look; 0: none */
 	/* Between checkpoints of a shard; 0: none. Not with @hosts. */
 	uint32_t ckpt_ms;
+	/* As of node_opts.restore_bytes; likewise. */
+	uint64_t rebuild_rate;
 	bool foreground; /* say things to stderr, not to syslog */
 	/* Of a pool over several hosts: its file says all, and where it is to
 	 * report. */

@@ -125,6 +125,11 @@ static int set_ckpt(struct reader *r, const char *v)
 	return size_parse_count(v, 0, POOLCONF_CKPT_MS_MAX, &r->c->ckpt_ms);
 }
 
+static int set_rebuild_rate(struct reader *r, const char *v)
+{
+	return size_parse(v, &r->c->rebuild_rate);
+}
+
 static int set_servers(struct reader *r, const char *v)
 {
 	if (strlen(v) >= sizeof(r->c->zookeeper) || v[0] == '\0')
@@ -146,6 +151,7 @@ static const struct word {
 	{"pool", "key", set_key, "the name of a file beside it"},
 	{"pool", "lease-ms", set_lease, "milliseconds, 200 to 600000"},
 	{"pool", "ckpt-ms", set_ckpt, "milliseconds, 0 (never) to 3600000"},
+	{"pool", "rebuild-rate", set_rebuild_rate, "bytes a second: 200M"},
 	{"zookeeper", "servers", set_servers, "host1:2181,host2:2181"},
 };
 

@@ -35,8 +35,9 @@ struct poolconf {
 	uint32_t k, m;
 	uint64_t node_size; /* memory of each node, bytes */
 	enum poolconf_transport transport;
-	uint32_t lease_ms; /* 0: default */
-	uint32_t ckpt_ms;  /* between checkpoints of a shard; 0: none */
+	uint32_t lease_ms;     /* 0: default */
+	uint32_t ckpt_ms;      /* between checkpoints of a shard; 0: none */
+	uint64_t rebuild_rate; /* as of conf_pool */
 	uint32_t nodes, coords;
 	struct poolconf_place node[FAB_NODES_MAX], coord[POOLCONF_COORDS_MAX];
 	char zookeeper[POOLCONF_SERVERS_BYTES]; /* "": none */

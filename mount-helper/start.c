@@ -53,7 +53,7 @@ static int join(struct start *s, struct kv **out)
 
 /* Room for argv and the numbers in it. */
 struct words {
-	char *argv[24];
+	char *argv[28];
 	int n;
 	char text[8][24];
 	int texts;
@@ -95,6 +95,8 @@ static void supervisor_words(const struct start *s, struct words *w)
 		number(w, "--nodes", "%u", p->nodes);
 	number(w, "--grace-ms", "%d", s->named ? GRACE_MS : 0);
 	number(w, "--ckpt-ms", "%u", p->ckpt_ms);
+	if (p->rebuild_rate != 0)
+		number(w, "--rebuild-rate", "%" PRIu64, p->rebuild_rate);
 	if (p->dir[0] != '\0')
 		word(w, "--pool-dir", p->dir);
 	if (p->durable_ms != 0)

@@ -1,6 +1,7 @@
 /* mount-helper/supervise.c - the supervisor of an embedded pool. */
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
@@ -170,14 +171,17 @@ static int start_node(struct super *s, uint32_t id)
 {
 	struct child *c = &s->child[id];
 	char number[16], life[16], dir[POOLDIR_PATH_BYTES], region[32];
-	char ckpt[16], readers[16];
-	char *argv[20] = {"aceso-node", "--pool", s->place.name, "--id", number,
-			  "--life",	life,	  "--ckpt-ms",	 ckpt};
-	int rc = 0, n = 9;
+	char ckpt[16], rate[24], readers[16];
+	char *argv[24] = {
+		"aceso-node", "--pool",		s->place.name, "--id",
+		number,	      "--life",		life,	       "--ckpt-ms",
+		ckpt,	      "--rebuild-rate", rate};
+	int rc = 0, n = 11;
 
 	snprintf(number, sizeof(number), "%u", id);
 	snprintf(life, sizeof(life), "%u", c->life);
 	snprintf(ckpt, sizeof(ckpt), "%u", s->opts->pool.ckpt_ms);
+	snprintf(rate, sizeof(rate), "%" PRIu64, s->opts->pool.rebuild_rate);
 	if (s->opts->foreground)
 		argv[n++] = "--foreground";
 	if (s->opts->pool.readers != 0) {

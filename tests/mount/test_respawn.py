@@ -7,7 +7,9 @@ import subprocess
 import threading
 import time
 
-from conftest import MODE, SLOW, aceso, wait_for
+import pytest
+
+from conftest import MODE, SLOW, TRANSPORT, Pool, aceso, need_fuse, wait_for
 from test_kills import fill, forget_cached, same
 
 
@@ -67,6 +69,27 @@ def test_status_tells_of_it(alive_pool):
     now = pool.status()["nodes"]
     assert "recovery" not in now[1] and "restored" not in now[0]
     assert now[1]["restored"]["kept"] == 0 < now[1]["restored"]["fetched"]
+
+
+@pytest.mark.skipif(TRANSPORT != "shm", reason="there the pool's file says it")
+def test_no_faster_than_was_said():
+    """For each byte it reads one at least, and up to k: so its part of 60 MiB takes a second."""
+    need_fuse()
+    rate = 20 << 20
+    pool = Pool(options=f"respawn=yes,rebuild_rate={rate}")
+    try:
+        with open(os.path.join(pool.dir, "f"), "wb") as f:
+            f.write(os.urandom(60 << 20))
+        assert wait_for(lambda: pool.status()["fold_backlog"] == 0, 10)
+        begin = time.monotonic()
+        pid = pool.shoot(1)
+        assert wait_for(lambda: pool.replaced(1, pid) and pool.full(), 60), pool.status()
+        took = time.monotonic() - begin
+        least = pool.status()["nodes"][1]["restored"]["fetched"] / rate
+        print(f"full after {took:.2f} s, {least:.2f} s at that rate")
+        assert took > least > 0.8
+    finally:
+        pool.close()
 
 
 def test_two_at_once(alive_pool, seed):

@@ -73,7 +73,7 @@ static void every_option_lands_in_its_struct(void **state)
 			  "attr_timeout=2,entry_timeout=0.5,negative_timeout=0,"
 			  "op_timeout=1.5,lanes=4,cache_size=8m,max_threads=3,"
 			  "noclone_fd,noio_uring,noallow_other,respawn=no,ckpt_"
-			  "ms=0"),
+			  "ms=0,rebuild_rate=20m"),
 		0);
 	assert_int_equal(c.pool.size, 1 << 30);
 	assert_int_equal(c.pool.k, 4);
@@ -83,6 +83,7 @@ static void every_option_lands_in_its_struct(void **state)
 	assert_true(c.pool.shaped);
 	assert_false(c.pool.respawn);
 	assert_int_equal(c.pool.ckpt_ms, 0);
+	assert_int_equal(c.pool.rebuild_rate, 20 << 20);
 	assert_int_equal(c.fs.cache, FS_CACHE_WRITEBACK);
 	assert_true(c.fs.attr_timeout == 2 && c.fs.entry_timeout == 0.5 &&
 		    c.fs.negative_timeout == 0);
@@ -162,6 +163,7 @@ static void errors_name_the_option_and_a_way_out(void **state)
 	refused("frobnicate", "unknown option 'frobnicate'");
 	refused("remount", "unmount it");
 	refused("respawn=perhaps", "respawn=yes");
+	refused("rebuild_rate=fast", "rebuild_rate=200m");
 	refused("size", "size=...");
 	refused("size=", "size=...");
 	refused("size=abc", "size=512m");

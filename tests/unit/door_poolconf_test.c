@@ -18,7 +18,7 @@
 #define GOOD                                                                   \
 	"[pool]\nname = p\nuuid = 0123456789abcdef0123456789abcdef\n"          \
 	"code = 3+2\nnode-size = 64M\ntransport = tcp\nkey = p.key\n"          \
-	"lease-ms = 500\nckpt-ms = 700\n"                                      \
+	"lease-ms = 500\nckpt-ms = 700\nrebuild-rate = 3M\n"                   \
 	"[nodes]\n0 = a:7601\n1 = b\n2 = c:99\n3 = [fe80::1]:7\n4 = ::1\n"     \
 	"[coordinators]\n0 = a\n1 = [::1]:7000\n"
 
@@ -77,6 +77,7 @@ static void a_whole_file_is_read(void **state)
 	assert_int_equal(c.transport, POOLCONF_TCP);
 	assert_int_equal(c.lease_ms, 500);
 	assert_int_equal(c.ckpt_ms, 700);
+	assert_int_equal(c.rebuild_rate, 3 << 20);
 	assert_int_equal(c.uuid[1], 0x23);
 	assert_string_equal(c.node[1].host, "b");
 	assert_int_equal(c.node[1].port, POOLCONF_PORT_NODE);
@@ -105,12 +106,13 @@ static const struct {
 	{"key = p.key", "", "no key"},
 	{"lease-ms = 500", "lease-ms = 1", "milliseconds"},
 	{"ckpt-ms = 700", "ckpt-ms = no", "0 (never)"},
+	{"rebuild-rate = 3M", "rebuild-rate = fast", "200M"},
 	{"1 = b", "0 = b", "each number once"},
 	{"1 = b", "9 = b", "missing in [nodes]"},
 	{"1 = b", "1 = b:0", "host:port"},
 	{"1 = b", "1 = b c", "host:port"},
 	{"1 = b", "63 = b", "host:port"},
-	{"1 = b", "1", "p.conf:12"},
+	{"1 = b", "1", "p.conf:13"},
 	{"[coordinators]", "[coordinates]", "not known here"},
 };
 
