@@ -13,6 +13,19 @@ static int open_way(struct any_net *net, enum any_way w, struct fab_net **out)
 	return w == ANY_TCP ? fab_tcp_open(key, out) : fab_verbs_open(key, out);
 }
 
+/* It knows what was registered before it was there: no adapter is there yet
+ * that could refuse. */
+static void add_way(struct any_net *net, enum any_way w, struct fab_net *over)
+{
+	struct fab_areas *s = &net->net.areas;
+
+	pthread_mutex_lock(&s->lock);
+	for (unsigned i = 0; i < s->n; i++)
+		(void)fab_net_register(over, s->area[i].at, s->area[i].bytes);
+	atomic_store(&net->way[w], over);
+	pthread_mutex_unlock(&s->lock);
+}
+
 /* The net of @w, opened if it is not yet. */
 static int way(struct any_net *net, enum any_way w, struct fab_net **out)
 {
@@ -25,7 +38,7 @@ static int way(struct any_net *net, enum any_way w, struct fab_net **out)
 		if (rc == 0) {
 			if (net->down != NULL)
 				fab_net_on_down(*out, net->down, net->down_arg);
-			atomic_store(&net->way[w], *out);
+			add_way(net, w, *out);
 		}
 	}
 	pthread_mutex_unlock(&net->lock);
@@ -84,6 +97,22 @@ static void any_prepare(struct fab_net *n, uint8_t id, uint64_t offset,
 	fab_net_prepare(any_way_of(any_net(n), id), id, offset, len, map);
 }
 
+/* Only adapters need to know. */
+static int any_area_add(struct fab_net *n, struct fab_area *a)
+{
+	struct fab_net *over = atomic_load(&any_net(n)->way[ANY_VERBS]);
+
+	return over != NULL ? fab_net_register(over, a->at, a->bytes) : 0;
+}
+
+static void any_area_drop(struct fab_net *n, struct fab_area *a)
+{
+	struct fab_net *over = atomic_load(&any_net(n)->way[ANY_VERBS]);
+
+	if (over != NULL)
+		fab_net_deregister(over, a->at);
+}
+
 static void any_on_down(struct fab_net *n, void (*down)(void *arg, uint8_t id),
 			void *arg)
 {
@@ -120,6 +149,8 @@ static const struct fab_net_ops any_net_ops = {
 	.size = any_size,
 	.on_down = any_on_down,
 	.prepare = any_prepare,
+	.area_add = any_area_add,
+	.area_drop = any_area_drop,
 	.close = any_close,
 };
 

@@ -88,7 +88,8 @@ static void take_counts(struct any_fab *f, struct fab *q)
 {
 	f->fab.count.failed += q->count.failed;
 	f->fab.count.bytes_called += q->count.bytes_called;
-	q->count.failed = q->count.bytes_called = 0;
+	f->fab.count.direct += q->count.direct;
+	q->count.failed = q->count.bytes_called = q->count.direct = 0;
 }
 
 static void collect(struct any_fab *f, struct fab *q)

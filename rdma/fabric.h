@@ -44,6 +44,8 @@
 #define FAB_OP_BYTES_MAX   (4u << 20)
 #define FAB_CALL_BYTES_MAX 65536u		/* request or answer */
 #define FAB_TIMEOUT_NS	   UINT64_C(5000000000) /* without a deadline */
+#define FAB_REGISTERED_MAX 256u			/* areas of a net's user */
+#define FAB_DIRECT_MIN	   512u /* bytes; fewer are copied sooner */
 
 struct fab_net; /* a process's view of all nodes; any thread */
 struct fab;	/* one thread's queue on a net; that thread only */
@@ -202,12 +204,32 @@ uint64_t fab_net_size(struct fab_net *net, uint8_t id);
 void fab_net_on_down(struct fab_net *net, void (*down)(void *arg, uint8_t id),
 		     void *arg);
 
+/* READs and WRITEs will have their bytes in [@at, +@bytes). An adapter gets to
+ * know this memory then (its pages are pinned): an operation of FAB_DIRECT_MIN
+ * bytes or more that lies in it as a whole is not copied on its way. All others
+ * are, and where there is no adapter nothing changes. It belongs to the poster
+ * between operations as ever; it must not be unmapped, or get other pages,
+ * before fab_net_deregister() or fab_net_close(). From any thread, at any time;
+ * also before nodes are attached: adapters that come later know it too, if they
+ * take it. Not to be done for each operation: it costs more than a copy.
+ * Errors (it is not registered, operations work as ever): -EINVAL @at is NULL,
+ * or there are no such bytes; -EEXIST some of them are registered; -ENOSPC
+ * FAB_REGISTERED_MAX are; -ENOMEM or else what an adapter says that does not
+ * take it (RLIMIT_MEMLOCK). */
+int fab_net_register(struct fab_net *net, void *at, size_t bytes);
+
+/* No operation is under way in what was registered at @at: on return nobody but
+ * its owner knows it. One that is not registered is fine. */
+void fab_net_deregister(struct fab_net *net, void *at);
+
 void fab_net_close(struct fab_net *net); /* after all its fabs; NULL is fine */
 
 struct fab_counters {
 	uint64_t batches, ops[6]; /* by opcode */
 	uint64_t bytes_read, bytes_written, bytes_called;
 	uint64_t failed;
+	uint64_t direct; /* READs and WRITEs between an adapter and registered
+			  * memory: not copied; 0 where there is none */
 };
 void fab_counters(struct fab *f, struct fab_counters *out); /* of this queue */
 

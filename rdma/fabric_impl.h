@@ -15,6 +15,22 @@
 
 TAILQ_HEAD(fab_batches, fab_batch);
 
+#define FAB_AREA_WORDS 4u
+
+/* Memory that the net's user has registered. */
+struct fab_area {
+	uint8_t *at;
+	size_t bytes;
+	void *word[FAB_AREA_WORDS]; /* the transport's; NULL at first */
+};
+
+/* All of them, by address; zeroed, it is empty. */
+struct fab_areas {
+	pthread_mutex_t lock;
+	unsigned n;
+	struct fab_area area[FAB_REGISTERED_MAX];
+};
+
 struct fab_net_ops {
 	int (*open)(struct fab_net *net, struct fab **out);
 	int (*attach)(struct fab_net *net, uint8_t id, const char *address,
@@ -26,6 +42,10 @@ struct fab_net_ops {
 			void (*down)(void *arg, uint8_t id), void *arg);
 	void (*prepare)(struct fab_net *net, uint8_t id, uint64_t offset,
 			uint64_t len, bool map); /* NULL: nothing to do */
+	/* Of fab_net_register(), the lock of the areas held; NULL: nothing to
+	 * do. An error: nothing has been done. */
+	int (*area_add)(struct fab_net *net, struct fab_area *a);
+	void (*area_drop)(struct fab_net *net, struct fab_area *a);
 	void (*close)(struct fab_net *net);
 };
 
@@ -45,6 +65,7 @@ struct fab_ops {
 /* The first member of a transport's own structure, each. */
 struct fab_net {
 	const struct fab_net_ops *ops;
+	struct fab_areas areas;
 };
 
 struct fab {

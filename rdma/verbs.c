@@ -26,6 +26,8 @@ static const struct fab_net_ops verbs_net_ops = {
 	.up = net_up,
 	.size = net_size,
 	.on_down = net_on_down,
+	.area_add = verbs_area_add,
+	.area_drop = verbs_area_drop,
 	.close = verbs_close,
 };
 
@@ -38,6 +40,7 @@ int fab_verbs_open(const struct fab_key *key, struct fab_net **out)
 		return -ENOMEM;
 	if (key != NULL)
 		net->key = *key;
+	atomic_store(&net->changes, 1);
 	for (int i = 0; i <= (int)FAB_NODE_COORD; i++) {
 		net->net.node[i] = &net->node[i].n;
 		pthread_mutex_init(&net->node[i].lanes_lock, NULL);

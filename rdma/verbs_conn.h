@@ -8,13 +8,14 @@
 
 #include "rdma/verbs_msg.h"
 
-#define VERBS_SENDS   256u /* work requests under way */
-#define VERBS_RECVS   16u  /* messages that may come unasked */
-#define VERBS_INLINE  128u /* WRITEs up to here carry their bytes; or less */
-#define VERBS_RING    (1u << 20)
-#define VERBS_PIECE   (256u << 10)	  /* of a longer operation */
-#define VERBS_READS   16u		  /* READs and atomics under way */
-#define VERBS_RECV_ID (UINT64_C(1) << 63) /* in a wr_id: a receive */
+#define VERBS_SENDS	   256u /* work requests under way */
+#define VERBS_RECVS	   16u	/* messages that may come unasked */
+#define VERBS_INLINE	   128u /* WRITEs up to here carry their bytes; or less */
+#define VERBS_RING	   (1u << 20)
+#define VERBS_PIECE	   (256u << 10)	       /* of a longer operation */
+#define VERBS_DIRECT_PIECE (1u << 20)	       /* of one that needs no ring */
+#define VERBS_READS	   16u		       /* READs and atomics under way */
+#define VERBS_RECV_ID	   (UINT64_C(1) << 63) /* in a wr_id: a receive */
 
 /* A connection's own memory, registered: @recvs messages, then a ring that
  * bytes pass through on their way out and in. */

@@ -96,11 +96,27 @@ static void verbs_progress(struct fab *fab, uint64_t until)
 		queue_look(q);
 }
 
+/* What is due ends here, and its memory is its poster's again: so an adapter
+ * must not have it. Others on that connection end with it. */
+static void verbs_expire(struct queue *q, uint64_t now)
+{
+	uint64_t lanes = q->lanes, ended = 0;
+
+	for (uint8_t id = 0; lanes != 0; id++, lanes >>= 1)
+		if ((lanes & 1) != 0 &&
+		    verbs_lane_let_go(q, verbs_lane(q, id), now))
+			ended |= UINT64_C(1) << id;
+	parts_expire(q, now);
+	for (uint8_t id = 0; ended != 0; id++, ended >>= 1)
+		if ((ended & 1) != 0)
+			verbs_lane_fail(q, id);
+}
+
 /* --- its life ------------------------------------------------------------- */
 
 static const struct queue_how verbs_queue_how = {
 	.fail = verbs_lane_fail,
-	.expire = parts_expire,
+	.expire = verbs_expire,
 };
 
 static void verbs_fab_close(struct fab *fab)

@@ -15,9 +15,13 @@
 #include "rdma/verbs_conn.h"
 
 #define VERBS_HELLO_NS UINT64_C(5000000000)
+#define VERBS_ADAPTERS 4u /* that areas are registered with; others copy */
+
+struct verbs_net;
 
 /* A connected, proven client's end. */
 struct verbs_link {
+	struct verbs_net *net;
 	/* Of its node, if it need not be waited for when not up; or NULL. */
 	const _Atomic(int) *state;
 	struct rdma_event_channel *channel;
@@ -25,6 +29,7 @@ struct verbs_link {
 	struct ibv_comp_channel *comp;
 	struct ibv_cq *cq;
 	struct verbs_mem mem;
+	int adapter;	     /* as verbs_adapter_hold() says; or -1 */
 	uint32_t inline_max; /* bytes that a work request may carry */
 	struct verbs_connect said;
 };
@@ -42,8 +47,41 @@ struct verbs_node {
 struct verbs_net {
 	struct net net;
 	struct fab_key key; /* len 0: none */
+	/* verbs_reg.c's, under the lock of the net's areas */
+	struct {
+		struct ibv_pd *pd; /* NULL: none */
+		unsigned links;
+	} adapter[VERBS_ADAPTERS];
+	_Atomic uint64_t changes; /* of what is registered; not 0 */
 	struct verbs_node node[FAB_NODE_COORD + 1];
 };
+
+/* --- verbs_reg.c ----------------------------------------------------------
+ */
+
+struct verbs_area {
+	const uint8_t *at;
+	size_t bytes;
+	uint32_t lkey;
+};
+
+/* What is registered with one adapter, by address, as a lane knows it. */
+struct verbs_reach {
+	uint64_t changes; /* as of then; 0: unknown */
+	unsigned n;
+	struct verbs_area area[FAB_REGISTERED_MAX];
+};
+
+/* For fab_net_ops. */
+int verbs_area_add(struct fab_net *n, struct fab_area *a);
+void verbs_area_drop(struct fab_net *n, struct fab_area *a);
+/* A link's adapter, to be released before its rdma_cm_id is destroyed. -1:
+ * there are too many. */
+int verbs_adapter_hold(struct verbs_net *net, struct ibv_pd *pd);
+void verbs_adapter_release(struct verbs_net *net, int adapter);
+/* Is [@buf, +@len) registered with @adapter? By which key. */
+bool verbs_reach_find(struct verbs_net *net, int adapter, struct verbs_reach *r,
+		      const void *buf, size_t len, uint32_t *lkey);
 
 /* --- verbs_link.c ---------------------------------------------------------
  */
@@ -83,9 +121,10 @@ struct verbs_work {
 	uint32_t op;
 	uint32_t len;	/* bytes of this piece */
 	uint64_t skip;	/* of the operation before this piece */
-	uint8_t *bytes; /* in the ring; NULL: inline */
+	uint8_t *bytes; /* in the ring; NULL: inline, or direct */
 	uint64_t ring;	/* to be freed up to */
 	bool last;	/* piece of its operation */
+	bool direct;	/* the adapter uses the poster's memory itself */
 };
 
 struct verbs_call {
@@ -110,6 +149,7 @@ struct verbs_lane {
 	struct verbs_call call[VERBS_RECVS];
 	unsigned calls; /* used */
 	uint32_t serial;
+	struct verbs_reach reach;
 	TAILQ_ENTRY(verbs_lane) on; /* its node's lanes, while connected */
 };
 
@@ -129,6 +169,10 @@ int verbs_lane_get(struct part_queue *q, uint8_t id, struct part_lane **out);
 void verbs_lane_send(struct part_queue *q, struct part_lane *l);
 void verbs_lane_free(struct verbs_lane *l);
 void verbs_lane_fail(struct queue *q, uint8_t id);
+/* If something that is due at @now is under way in its poster's own memory:
+ * ends the connection, so that nobody touches that any more. True: it did; the
+ * lane is to fail. */
+bool verbs_lane_let_go(struct queue *q, struct verbs_lane *l, uint64_t now);
 /* Take what has completed and come; true: something had. */
 bool verbs_lane_poll(struct queue *q, struct verbs_lane *l);
 

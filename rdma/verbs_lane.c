@@ -94,6 +94,7 @@ static int lane_connect(struct queue *q, struct verbs_lane *l)
 		l->link = NULL;
 		return rc;
 	}
+	l->reach.changes = 0;
 	flags = fcntl(l->link->comp->fd, F_GETFL);
 	fcntl(l->link->comp->fd, F_SETFL, flags | O_NONBLOCK);
 	queue_lane_on(q, l->id, generation);
@@ -175,7 +176,7 @@ static void work_done(struct verbs_lane *l, struct verbs_work *w)
 	op = &w->part->batch->ops[w->op];
 	if (op->opcode == FAB_CALL)
 		return; /* its answer is its end */
-	if (op->opcode == FAB_READ && w->len > 0)
+	if (op->opcode == FAB_READ && w->bytes != NULL && w->len > 0)
 		memcpy((uint8_t *)op->buf + w->skip, w->bytes, w->len);
 	else if (op->opcode == FAB_CAS || op->opcode == FAB_FAA)
 		memcpy(&op->old, w->bytes, 8);
@@ -235,12 +236,12 @@ static int came(struct verbs_lane *l, const struct ibv_wc *wc)
 		       : rc;
 }
 
-bool verbs_lane_poll(struct queue *q, struct verbs_lane *l)
+/* How many completions there were; -errno: it is broken. */
+static int take(struct verbs_lane *l)
 {
 	struct ibv_wc wc[16];
-	int n, rc = 0;
+	int n = ibv_poll_cq(l->link->cq, 16, wc), rc = n < 0 ? -EHOSTDOWN : 0;
 
-	n = ibv_poll_cq(l->link->cq, 16, wc);
 	for (int i = 0; i < n && rc == 0; i++) {
 		if (wc[i].status != IBV_WC_SUCCESS)
 			rc = -EHOSTDOWN;
@@ -249,10 +250,56 @@ bool verbs_lane_poll(struct queue *q, struct verbs_lane *l)
 		else
 			sent(l, wc[i].wr_id);
 	}
-	if (rc != 0 || n < 0) {
-		if (queue_lane_is_current(q, l->id))
-			verbs_suspect(q->net, l->id);
+	return rc != 0 ? rc : n;
+}
+
+static void suspect(struct queue *q, struct verbs_lane *l)
+{
+	if (queue_lane_is_current(q, l->id))
+		verbs_suspect(q->net, l->id);
+}
+
+bool verbs_lane_poll(struct queue *q, struct verbs_lane *l)
+{
+	int n = take(l);
+
+	if (n < 0) {
+		suspect(q, l);
 		verbs_lane_fail(q, l->id);
 	}
 	return n != 0;
+}
+
+/* --- memory that must be let go of ---------------------------------------- */
+
+#define FLUSH_NS UINT64_C(10000000)
+
+static bool holds_due(const struct verbs_lane *l, uint64_t now)
+{
+	const struct verbs_work *w;
+
+	for (uint64_t i = l->done; i < l->posted; i++) {
+		w = &l->work[i % VERBS_SENDS];
+		if (w->direct && w->part != NULL && w->part->deadline <= now)
+			return true;
+	}
+	return false;
+}
+
+/* In the error state the adapter gives back what is under way, in its order:
+ * what was done before that is told as done. Where it is slow to, the end of
+ * the queue pair is the end of all; that is waited for. */
+bool verbs_lane_let_go(struct queue *q, struct verbs_lane *l, uint64_t now)
+{
+	uint64_t until = fab_clock_now(NULL) + FLUSH_NS;
+
+	if (!holds_due(l, now))
+		return false;
+	suspect(q, l);
+	verbs_conn_break(l->link->id->qp);
+	while (l->done < l->posted && take(l) >= 0 &&
+	       fab_clock_now(NULL) < until)
+		;
+	lane_close(l);
+	return true;
 }

@@ -71,6 +71,8 @@ static int open_qp(struct verbs_link *l)
 	if (rc != 0)
 		return rc;
 	rc = verbs_mem_open(&l->mem, l->id->pd, VERBS_RECVS);
+	if (rc == 0) /* what it cannot do without comes first */
+		l->adapter = verbs_adapter_hold(l->net, l->id->pd);
 	for (unsigned i = 0; rc == 0 && i < VERBS_RECVS; i++)
 		rc = verbs_post_recv(l->id->qp, &l->mem, i);
 	return rc;
@@ -225,6 +227,7 @@ void verbs_link_close(struct verbs_link *l)
 		rdma_destroy_qp(l->id);
 	}
 	verbs_mem_close(&l->mem);
+	verbs_adapter_release(l->net, l->adapter);
 	if (l->cq != NULL)
 		ibv_destroy_cq(l->cq);
 	if (l->comp != NULL)
@@ -269,6 +272,8 @@ int verbs_link_open(struct verbs_net *net, const char *address,
 
 	if (l == NULL)
 		return -ENOMEM;
+	l->net = net;
+	l->adapter = -1;
 	l->state = state;
 	l->said.magic = VERBS_MAGIC;
 	l->said.version = VERBS_VERSION;

@@ -7,6 +7,8 @@
 
 #define CHAIN_MAX 32
 
+_Static_assert(VERBS_INLINE < FAB_DIRECT_MIN, "one or the other");
+
 struct chain {
 	struct ibv_send_wr wr[CHAIN_MAX];
 	struct ibv_sge sge[CHAIN_MAX];
@@ -27,8 +29,21 @@ static bool allowed(const struct verbs_lane *l, const struct fab_op *op)
 	return op->offset <= l->size && len <= l->size - op->offset;
 }
 
-static uint32_t piece_of(const struct verbs_lane *l, const struct fab_op *op)
+/* The bytes of @op are in memory that the adapter knows. */
+static bool is_direct(struct verbs_lane *l, const struct fab_op *op,
+		      uint32_t *lkey)
 {
+	if (op->opcode != FAB_READ && op->opcode != FAB_WRITE)
+		return false;
+	return op->len >= FAB_DIRECT_MIN &&
+	       verbs_reach_find(l->link->net, l->link->adapter, &l->reach,
+				op->buf, op->len, lkey);
+}
+
+static uint32_t piece_of(const struct verbs_lane *l, const struct fab_op *op,
+			 bool direct)
+{
+	uint32_t most = direct ? VERBS_DIRECT_PIECE : VERBS_PIECE;
 	uint64_t left = op->len - l->piece_at;
 
 	switch (op->opcode) {
@@ -38,7 +53,7 @@ static uint32_t piece_of(const struct verbs_lane *l, const struct fab_op *op)
 	case FAB_FAA:
 		return 8;
 	default:
-		return left < VERBS_PIECE ? (uint32_t)left : VERBS_PIECE;
+		return left < most ? (uint32_t)left : most;
 	}
 }
 
@@ -101,12 +116,41 @@ static bool is_inline(const struct verbs_lane *l, const struct fab_op *op)
 	return op->opcode == FAB_WRITE && op->len <= l->link->inline_max;
 }
 
+/* Where the bytes of piece @w lie: @sge, whose key is set if they are direct.
+ * -EAGAIN: no room. */
+static int place(struct verbs_lane *l, const struct fab_op *op,
+		 struct verbs_work *w, struct ibv_sge *sge)
+{
+	uint8_t *own = (uint8_t *)op->buf + l->piece_at;
+
+	sge->length = w->len;
+	sge->addr = (uintptr_t)own;
+	if (w->direct)
+		return 0;
+	sge->lkey = l->link->mem.mr->lkey;
+	if (is_inline(l, op))
+		return 0;
+	w->bytes = verbs_ring_take(&l->link->mem, w->len, &w->ring);
+	if (w->bytes == NULL)
+		return -EAGAIN;
+	sge->addr = (uintptr_t)w->bytes;
+	if (op->opcode == FAB_WRITE)
+		memcpy(w->bytes, own, w->len);
+	return 0;
+}
+
+static void count_direct(struct verbs_lane *l, const struct verbs_work *w)
+{
+	if (w->direct && w->skip == 0)
+		l->lane.fab->count.direct++;
+}
+
 /* The next piece of operation @i of @part into @c. -EAGAIN: no room now. */
 static int add_piece(struct verbs_lane *l, struct chain *c, struct part *part,
 		     uint32_t i)
 {
 	struct fab_op *op = &part->batch->ops[i];
-	uint32_t len = piece_of(l, op);
+	struct ibv_sge *sge = &c->sge[c->n];
 	struct verbs_work *w = &l->work[l->posted % VERBS_SENDS];
 	struct ibv_send_wr *wr = &c->wr[c->n];
 	int slot = 0;
@@ -114,35 +158,28 @@ static int add_piece(struct verbs_lane *l, struct chain *c, struct part *part,
 	if (l->posted - l->done == VERBS_SENDS || c->n == CHAIN_MAX ||
 	    (op->opcode == FAB_CALL && l->calls == VERBS_RECVS))
 		return -EAGAIN;
-	*w = (struct verbs_work){
-		.part = part, .op = i, .len = len, .skip = l->piece_at};
-	if (!is_inline(l, op)) {
-		w->bytes = verbs_ring_take(&l->link->mem, len, &w->ring);
-		if (w->bytes == NULL)
-			return -EAGAIN;
-	}
+	*w = (struct verbs_work){.part = part, .op = i, .skip = l->piece_at};
+	w->direct = is_direct(l, op, &sge->lkey);
+	w->len = piece_of(l, op, w->direct);
+	if (place(l, op, w, sge) != 0)
+		return -EAGAIN;
+	count_direct(l, w);
 	memset(wr, 0, sizeof(*wr));
 	wr->wr_id = l->posted++;
 	set_opcode(l, op, wr);
 	if (op->opcode == FAB_CALL) {
 		slot = call_take(l, part, i);
 		fill_call(l, op, slot, w->bytes);
-	} else if (op->opcode == FAB_WRITE && w->bytes != NULL) {
-		memcpy(w->bytes, (uint8_t *)op->buf + l->piece_at, len);
 	}
-	c->sge[c->n].addr =
-		(uintptr_t)(w->bytes != NULL ? (void *)w->bytes : op->buf);
-	c->sge[c->n].length = len;
-	c->sge[c->n].lkey = l->link->mem.mr->lkey;
-	wr->sg_list = &c->sge[c->n];
-	wr->num_sge = len > 0;
-	wr->send_flags = is_inline(l, op) && len > 0 ? IBV_SEND_INLINE : 0;
+	wr->sg_list = sge;
+	wr->num_sge = w->len > 0;
+	wr->send_flags = is_inline(l, op) && w->len > 0 ? IBV_SEND_INLINE : 0;
 	if (l->fence && (op->opcode == FAB_WRITE || op->opcode == FAB_CALL))
 		wr->send_flags |= IBV_SEND_FENCE; /* others keep order anyway */
 	l->fence |= op->opcode == FAB_READ || op->opcode == FAB_CAS ||
 		    op->opcode == FAB_FAA;
 	c->n++;
-	l->piece_at += len;
+	l->piece_at += w->len;
 	w->last = op->opcode == FAB_CALL || op->opcode == FAB_CAS ||
 		  op->opcode == FAB_FAA || l->piece_at == op->len;
 	if (w->last)

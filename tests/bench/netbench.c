@@ -5,9 +5,11 @@
  * For each transport a node in a process of its own; READs and WRITEs of one
  * size after the other, in rounds that alternate with the same done by a plain
  * loop (netraw.h; for shared memory: memcpy). The READ of 1 MiB is a loose one,
- * as the file system's is; "words" is the other. Rates are medians of the
- * rounds; CPU is that of both processes. TRANSPORT: one of them alone; verbs,
- * at ACESO_RDMA_ADDRESS, has no raw loop here (net.py uses perftest). */
+ * as the file system's is; "words" is the other. Buffers are registered, as the
+ * file system's are; "read copied" and "write copied", over verbs only, are
+ * from and to memory that is not. Rates are medians of the rounds; CPU is that
+ * of both processes. TRANSPORT: one of them alone; verbs, at
+ * ACESO_RDMA_ADDRESS, has no raw loop here (net.py uses perftest). */
 #include <errno.h>
 #include <jansson.h>
 #include <signal.h>
@@ -42,7 +44,8 @@ struct pair {
 	struct fab_net *net;
 	struct fab *f;
 	struct netraw *raw;
-	uint8_t *buf, *mem; /* mem: of the raw loop over memory */
+	uint8_t *buf; /* registered */
+	uint8_t *mem; /* not; of the raw loop over memory, too */
 };
 
 static void must(int rc, const char *what)
@@ -111,29 +114,36 @@ struct work {
 	const char *op;
 	bool reads, loose;
 	uint32_t len;
+	bool copied; /* from or to memory that is not registered */
 };
 
 static const struct work all_work[] = {
-	{"read", true, false, 8},
-	{"write", false, false, 8},
-	{"read", true, false, 4096},
-	{"write", false, false, 4096},
-	{"read", true, true, 1u << 20},
-	{"words", true, false, 1u << 20}, /* a READ that keeps them whole */
-	{"write", false, false, 1u << 20},
+	{"read", true, false, 8, false},
+	{"write", false, false, 8, false},
+	{"read", true, false, 4096, false},
+	{"write", false, false, 4096, false},
+	{"read", true, true, 1u << 20, false},
+	/* a READ that keeps them whole */
+	{"words", true, false, 1u << 20, false},
+	{"write", false, false, 1u << 20, false},
+	{"read copied", true, true, 4096, true},
+	{"write copied", false, false, 4096, true},
+	{"read copied", true, true, 1u << 20, true},
+	{"write copied", false, false, 1u << 20, true},
 };
 
 static void fabric_one(struct pair *p, const struct work *w)
 {
 	struct fab_op op;
 	struct fab_batch b = {.ops = &op, .n = 1};
+	uint8_t *buf = w->copied ? p->mem : p->buf;
 
 	if (w->loose)
-		fab_read_loose(&op, 0, 4096, p->buf, w->len);
+		fab_read_loose(&op, 0, 4096, buf, w->len);
 	else if (w->reads)
-		fab_read(&op, 0, 4096, p->buf, w->len);
+		fab_read(&op, 0, 4096, buf, w->len);
 	else
-		fab_write(&op, 0, 4096, p->buf, w->len);
+		fab_write(&op, 0, 4096, buf, w->len);
 	must(fab_run(p->f, &b), "run");
 	must(op.status, "operation");
 }
@@ -235,9 +245,12 @@ static json_t *row(struct pair *p, const struct work *w, int rounds, double ms)
 	return out;
 }
 
-/* Whole words cost more only where a processor sends them. */
+/* Whole words cost more only where a processor sends them, a copy only where
+ * an adapter does. */
 static bool is_done_by(const struct transport *t, const struct work *w)
 {
+	if (w->copied)
+		return t->raw == 3;
 	return t->raw == 1 || t->raw == 2 || strcmp(w->op, "words") != 0;
 }
 
@@ -255,6 +268,7 @@ static void bench(const struct transport *t, json_t *rows, int rounds,
 	memset(p.mem, 3, REGION);
 	must(t->net_open(t->key, &p.net), "net");
 	must(fab_net_attach(p.net, 0, t->address, "", 0), t->address);
+	must(fab_net_register(p.net, p.buf, REGION), "memory of the net");
 	must(fab_open(p.net, &p.f), "queue");
 	for (size_t i = 0; i < sizeof(all_work) / sizeof(all_work[0]); i++)
 		if (is_done_by(t, &all_work[i]))

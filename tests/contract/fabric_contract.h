@@ -25,6 +25,7 @@ struct contract_transport {
 	/* A node's processor serves its memory: one that hangs does not. */
 	bool by_processor;
 	bool pinned;  /* a region's pages must stay what they are */
+	bool direct;  /* registered memory goes without a copy */
 	bool no_pids; /* who asks is not known by process */
 	int slow;     /* a round trip takes so many times as long; 0: 1 */
 };
@@ -121,5 +122,6 @@ int contract_run_onesided(void);
 int contract_run_calls(void);
 int contract_run_failures(void);
 int contract_run_forks(void);
+int contract_run_memory(void);
 
 #endif

@@ -359,5 +359,6 @@ int fabric_contract_main(int argc, char **argv,
 		visit_until_killed(argv[2]);
 	cmocka_set_test_filter(getenv("TEST_FILTER")); /* NULL: all */
 	return contract_run_onesided() + contract_run_calls() +
-	       contract_run_failures() + contract_run_forks();
+	       contract_run_failures() + contract_run_forks() +
+	       contract_run_memory();
 }

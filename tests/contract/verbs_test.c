@@ -31,6 +31,7 @@ static const struct contract_transport verbs = {
 	.absent = -ECONNREFUSED,
 	.slow = 200,
 	.pinned = true,
+	.direct = true,
 	.no_pids = true,
 };
 
@@ -91,6 +92,41 @@ static void the_adapter_refuses_a_readers_write(void **state)
 	}
 }
 
+static uint8_t area[8192];
+
+/* Registered before there is a net for RDMA within it, and after. */
+static void any_hands_memory_on(void **state)
+{
+	struct fixture *x = *state;
+	struct fab_counters c;
+	struct fab_net *net;
+	struct fab_op op[2];
+	struct fab *f;
+
+	memset(x->node[0].region, 7, sizeof(area));
+	assert_int_equal(fab_any_open(&key, &net), 0);
+	assert_int_equal(fab_net_register(net, area, 4096), 0);
+	assert_int_equal(fab_net_attach(net, 0, x->node[0].address, "", 0), 0);
+	assert_int_equal(fab_net_register(net, area + 4096, 4096), 0);
+	assert_int_equal(fab_net_register(net, area + 4095, 2), -EEXIST);
+	assert_int_equal(fab_open(net, &f), 0);
+	for (int i = 0; i < 3; i++) {
+		memset(area, 0, sizeof(area));
+		fab_read(&op[0], 0, 0, area, 4096);
+		fab_read(&op[1], 0, 0, area + 4096, 4096);
+		contract_ops(f, op, 2);
+		assert_int_equal(op[0].status, 0);
+		assert_int_equal(op[1].status, 0);
+		assert_memory_equal(area, x->node[0].region, 4096);
+		assert_memory_equal(area + 4096, x->node[0].region, 4096);
+		fab_counters(f, &c);
+		assert_int_equal(c.direct, i == 0 ? 2 : 3);
+		fab_net_deregister(net, area + (i == 0 ? 4096 : 0));
+	}
+	fab_close(f);
+	fab_net_close(net);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -98,6 +134,7 @@ int main(int argc, char **argv)
 		X(contract_a_reader_only_looks),
 		X(contract_keys_are_of_one_kind),
 		X(the_adapter_refuses_a_readers_write),
+		X(any_hands_memory_on),
 	};
 	int failed;
 

@@ -33,12 +33,27 @@ static struct {
 /* --- an adapter ----------------------------------------------------------- */
 
 static struct ibv_context adapter;
+static struct ibv_pd protection;
 
-/* What it bears: READs and atomics under way, bytes in a work request. */
+/* What it bears: READs and atomics under way, bytes in a work request, pieces
+ * of memory. */
 static struct {
 	int reads;
-	unsigned inlined;
-} bears = {128, 1024};
+	unsigned inlined, pieces;
+} bears = {128, 1024, 600};
+
+/* The pieces of memory that it knows, by their key. */
+static struct {
+	pthread_mutex_t lock;
+	unsigned n;
+	struct ibv_mr *mr[600];
+} known = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* A READ that it is long at; it goes on with it in read_late(). */
+static struct {
+	bool wanted;
+	struct ibv_sge to; /* length 0: none */
+} late;
 
 /* A connection's own. What is posted has completed; what completes waits in
  * wc[], room for what comes in at[]. */
@@ -145,6 +160,24 @@ static void hear(struct pair *p, const struct ibv_send_wr *wr)
 		say_next(p);
 }
 
+/* Only memory that it was told of. */
+static void check_place(const struct ibv_sge *at)
+{
+	const struct ibv_mr *mr;
+
+	pthread_mutex_lock(&known.lock);
+	must(at->lkey < bears.pieces);
+	mr = known.mr[at->lkey];
+	must(mr != NULL && at->addr >= (uintptr_t)mr->addr &&
+	     at->addr + at->length <= (uintptr_t)mr->addr + mr->length);
+	pthread_mutex_unlock(&known.lock);
+}
+
+static void read_some(const struct ibv_sge *to)
+{
+	memset((void *)(uintptr_t)to->addr, 7, to->length);
+}
+
 static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
 		     struct ibv_send_wr **bad)
 {
@@ -153,9 +186,14 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
 	for (; wr != NULL; wr = wr->next) {
 		must(!(wr->send_flags & IBV_SEND_INLINE) ||
 		     wr->sg_list->length <= bears.inlined);
+		if (wr->num_sge > 0 && !(wr->send_flags & IBV_SEND_INLINE))
+			check_place(wr->sg_list);
+		if (late.wanted && wr->opcode == IBV_WR_RDMA_READ) {
+			late.to = *wr->sg_list;
+			continue;
+		}
 		if (wr->opcode == IBV_WR_RDMA_READ)
-			memset((void *)(uintptr_t)wr->sg_list->addr, 7,
-			       wr->sg_list->length);
+			read_some(wr->sg_list);
 		if (wr->send_flags & IBV_SEND_SIGNALED)
 			complete(p, (struct ibv_wc){.wr_id = wr->wr_id,
 						    .opcode = IBV_WC_SEND});
@@ -205,11 +243,33 @@ int ibv_query_device(struct ibv_context *c, struct ibv_device_attr *attr)
 #undef ibv_reg_mr
 struct ibv_mr *ibv_reg_mr(struct ibv_pd *pd, void *at, size_t len, int access)
 {
-	return calloc(1, sizeof(struct ibv_mr));
+	struct ibv_mr *mr = calloc(1, sizeof(*mr));
+
+	must(mr != NULL && access == IBV_ACCESS_LOCAL_WRITE);
+	mr->addr = at;
+	mr->length = len;
+	pthread_mutex_lock(&known.lock);
+	while (mr->lkey < bears.pieces && known.mr[mr->lkey] != NULL)
+		mr->lkey++;
+	if (mr->lkey < bears.pieces) {
+		known.mr[mr->lkey] = mr;
+		known.n++;
+	} else {
+		free(mr);
+		mr = NULL;
+		errno = ENOMEM;
+	}
+	pthread_mutex_unlock(&known.lock);
+	return mr;
 }
 
 int ibv_dereg_mr(struct ibv_mr *mr)
 {
+	pthread_mutex_lock(&known.lock);
+	must(known.mr[mr->lkey] == mr);
+	known.mr[mr->lkey] = NULL;
+	known.n--;
+	pthread_mutex_unlock(&known.lock);
 	free(mr);
 	return 0;
 }
@@ -244,6 +304,7 @@ int rdma_create_id(struct rdma_event_channel *channel, struct rdma_cm_id **id,
 	must(p != NULL);
 	p->id.verbs = (struct ibv_context *)p;
 	p->id.channel = channel;
+	p->id.pd = &protection;
 	p->cq.context = p->qp.context = &adapter;
 	*id = &p->id;
 	return 0;
@@ -348,6 +409,7 @@ int rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd,
 void rdma_destroy_qp(struct rdma_cm_id *id)
 {
 	id->qp = NULL;
+	late.to.length = 0; /* of no other is there one */
 }
 
 int rdma_disconnect(struct rdma_cm_id *id)

@@ -10,6 +10,7 @@
 #include "tests/fuzz/verbs_client.c"
 
 #define LONGEST 200u
+#define AREA	8192u
 
 /* Of node 0, whose adapter is our own. */
 static struct fab *queue(void)
@@ -27,7 +28,7 @@ static void end(struct fab *f)
 	fab_net_close(net);
 }
 
-static void run(struct fab *f, struct fab_op *op)
+static void run_to(struct fab *f, struct fab_op *op, int status)
 {
 	struct fab_batch *done;
 	struct fab_batch b = {
@@ -36,7 +37,20 @@ static void run(struct fab *f, struct fab_op *op)
 	assert_int_equal(fab_post(f, &b), 0);
 	while (b.left > 0)
 		assert_int_equal(fab_poll(f, &done, 1, WIRE_PATIENCE_NS), 1);
-	assert_int_equal(op->status, 0);
+	assert_int_equal(op->status, status);
+}
+
+static void run(struct fab *f, struct fab_op *op)
+{
+	run_to(f, op, 0);
+}
+
+static uint64_t direct(struct fab *f)
+{
+	struct fab_counters c;
+
+	fab_counters(f, &c);
+	return c.direct;
 }
 
 static void few_operations_under_way(void **state)
@@ -73,11 +87,160 @@ static void few_bytes_in_a_work_request(void **state)
 	}
 }
 
+static uint8_t area[2][AREA];
+
+/* A READ into @at; how many went there without a copy. */
+static uint64_t read_to(struct fab *f, uint8_t *at)
+{
+	uint64_t was = direct(f);
+	struct fab_op op;
+
+	memset(at, 0, REGION);
+	fab_read(&op, 0, 0, at, REGION);
+	run(f, &op);
+	for (unsigned i = 0; i < REGION; i++)
+		assert_int_equal(at[i], 7);
+	return direct(f) - was;
+}
+
+/* check_place() looks at the keys. */
+static void memory_is_known_while_it_is_registered(void **state)
+{
+	struct fab *f = queue();
+	unsigned own = known.n;
+
+	assert_int_equal(read_to(f, area[0]), 0);
+	assert_int_equal(fab_net_register(net, area[0], AREA), 0);
+	assert_int_equal(fab_net_register(net, area[1], AREA), 0);
+	assert_int_equal(known.n, own + 3); /* the queue has one of its own */
+	assert_int_equal(read_to(f, area[0]), 1);
+	assert_int_equal(read_to(f, area[1] + AREA - REGION), 1);
+	fab_net_deregister(net, area[0]);
+	assert_int_equal(read_to(f, area[0]), 0);
+	assert_int_equal(read_to(f, area[1]), 1);
+	end(f);
+	assert_int_equal(known.n, 0);
+}
+
+/* Of memory, say: a process may pin so much of it. */
+static void an_adapter_that_takes_no_more_is_done_without(void **state)
+{
+	struct fab *f = queue();
+
+	assert_int_equal(read_to(f, area[1]), 0);
+	bears.pieces = known.n + 1;
+	assert_int_equal(fab_net_register(net, area[0], AREA), 0);
+	assert_int_equal(fab_net_register(net, area[1], AREA), -ENOMEM);
+	assert_int_equal(read_to(f, area[0]), 1);
+	assert_int_equal(read_to(f, area[1]), 0);
+	fab_net_deregister(net, area[1]); /* not there */
+	fab_net_deregister(net, area[0]);
+	assert_int_equal(fab_net_register(net, area[1], AREA), 0);
+	assert_int_equal(read_to(f, area[1]), 1);
+	end(f);
+	bears.pieces = 600;
+}
+
+/* There before any adapter was; one that does not take all has some. */
+static void an_adapter_that_comes_later_takes_what_it_can(void **state)
+{
+	struct fab_net *late_net;
+	struct fab *f;
+
+	end(queue()); /* the adapter is played */
+	bears.pieces = 2;
+	assert_int_equal(fab_verbs_open(NULL, &late_net), 0);
+	assert_int_equal(fab_net_register(late_net, area[0], AREA), 0);
+	assert_int_equal(fab_net_register(late_net, area[1], AREA), 0);
+	assert_int_equal(fab_net_attach(late_net, 0, "verbs:node:1", "", 0), 0);
+	assert_int_equal(fab_open(late_net, &f), 0);
+	bears.pieces = 600;
+	assert_int_equal(read_to(f, area[0]), 1);
+	assert_int_equal(read_to(f, area[1]), 0);
+	fab_close(f);
+	fab_net_close(late_net);
+	assert_int_equal(known.n, 0);
+}
+
+/* An adapter that is slow may not put bytes where somebody else is by then. */
+static void what_is_late_is_taken_from_the_adapter(void **state)
+{
+	struct fab *f = queue();
+	struct fab_op op;
+
+	assert_int_equal(fab_net_register(net, area[0], AREA), 0);
+	assert_int_equal(read_to(f, area[0]), 1);
+	late.wanted = true;
+	fab_read(&op, 0, 0, area[0], REGION);
+	run_to(f, &op, -ETIMEDOUT);
+	assert_int_equal(op.len, REGION);
+	assert_int_equal(direct(f), 2);
+	late.wanted = false;
+	memset(area[0], 9, AREA);
+	if (late.to.length > 0)
+		read_some(&late.to); /* it goes on */
+	for (unsigned i = 0; i < AREA; i++)
+		assert_int_equal(area[0][i], 9);
+	assert_int_equal(read_to(f, area[0]), 1); /* connected again */
+	end(f);
+}
+
+struct reader {
+	pthread_t thread;
+	struct fab *f;
+	uint8_t *at;
+	bool bad;
+};
+
+static void *register_and_read(void *arg)
+{
+	struct reader *r = arg;
+	struct fab_op op;
+	struct fab_batch b = {.ops = &op, .n = 1};
+
+	for (int i = 0; i < 200; i++) {
+		r->bad |= fab_net_register(net, r->at, AREA) != 0;
+		for (int k = 0; k < 3; k++) {
+			fab_read(&op, 0, 0, r->at + k, REGION);
+			r->bad |= fab_run(r->f, &b) != 0 || op.status != 0;
+		}
+		fab_net_deregister(net, r->at);
+		memset(r->at, 0, AREA);
+	}
+	return NULL;
+}
+
+static void threads_register_their_own(void **state)
+{
+	struct reader r[2] = {{.f = queue(), .at = area[0]}};
+
+	r[1] = (struct reader){.at = area[1]};
+	assert_int_equal(fab_open(net, &r[1].f), 0);
+	for (int i = 0; i < 2; i++) /* one connection at a time is made */
+		assert_int_equal(read_to(r[i].f, r[i].at), 0);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&r[i].thread, NULL,
+						register_and_read, &r[i]),
+				 0);
+	for (int i = 0; i < 2; i++) {
+		pthread_join(r[i].thread, NULL);
+		assert_false(r[i].bad);
+		assert_int_equal(direct(r[i].f), 600);
+	}
+	fab_close(r[1].f);
+	end(r[0].f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(few_operations_under_way),
 		cmocka_unit_test(few_bytes_in_a_work_request),
+		cmocka_unit_test(memory_is_known_while_it_is_registered),
+		cmocka_unit_test(an_adapter_that_takes_no_more_is_done_without),
+		cmocka_unit_test(an_adapter_that_comes_later_takes_what_it_can),
+		cmocka_unit_test(what_is_late_is_taken_from_the_adapter),
+		cmocka_unit_test(threads_register_their_own),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
