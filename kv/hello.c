@@ -65,7 +65,7 @@ int hello_attach(struct fab_net *net, uint8_t id, const char *address,
 
 int hello_net(const char *pool, const struct fab_key *key, struct fab_net **out)
 {
-	return pool[0] == '/' ? fab_shm_open(out) : fab_any_open(key, out);
+	return pool[0] == '/' ? fab_shm_open(key, out) : fab_any_open(key, out);
 }
 
 /* What says most about why nobody let us in. */

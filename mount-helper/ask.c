@@ -6,6 +6,7 @@
 #include "kv/hello.h"
 #include "mount-helper/ask.h"
 #include "mount-helper/pool_hosts.h"
+#include "mount-helper/pool_key.h"
 #include "rdma/fabric.h"
 
 #define ASK_TIMEOUT_NS UINT64_C(5000000000)
@@ -93,9 +94,16 @@ int ask_status(const char *sock, json_t **out)
 int ask_pool(const struct pool_place *p, json_t **out)
 {
 	char public[POOL_PATH_BYTES];
+	struct fab_key key = {0};
+	int rc;
 
-	if (pool_is_ours(p))
-		return ask(pool_coords(p), pool_key(p), out);
+	if (pool_is_ours(p)) {
+		rc = pool_key_find(p, &key);
+		if (rc == 0)
+			rc = ask(pool_coords(p), &key, out);
+		explicit_bzero(&key, sizeof(key));
+		return rc;
+	}
 	pool_public_sock(p, public);
 	return ask_status(public, out);
 }

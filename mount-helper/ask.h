@@ -11,7 +11,8 @@
  * version of us, or no JSON; -ETIMEDOUT; -ENOMEM. */
 int ask_status(const char *sock, json_t **out);
 
-/* The same of @p's coordinator; of its public socket if @p is not ours. */
+/* The same of @p's coordinator; of its public socket if @p is not ours. Also
+ * those of pool_key_find(), and -EACCES: pool_key_why(). */
 int ask_pool(const struct pool_place *p, json_t **out);
 
 #endif

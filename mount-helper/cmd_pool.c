@@ -9,6 +9,7 @@
 #include "mount-helper/cmd.h"
 #include "mount-helper/files.h"
 #include "mount-helper/pool_hosts.h"
+#include "mount-helper/pool_key.h"
 #include "mount-helper/say.h"
 
 /* The running pools: how many, and the last of them. */
@@ -130,11 +131,10 @@ int cmd_find(const char *name, struct pool_place *out)
 int cmd_ask(const struct pool_place *p, json_t **out)
 {
 	int rc = ask_pool(p, out);
+	const char *why = rc < 0 ? pool_key_why(p, rc) : NULL;
 
-	if (rc == -EACCES && p->hosts)
-		say_err("pool %s has another key than this host: copy the key "
-			"file from where the pool was made",
-			p->name);
+	if (why != NULL)
+		say_err("pool %s %s", p->name, why);
 	else if (rc == -EPROTO)
 		say_err("pool %s is of another version than this aceso (%s): "
 			"use that version's",
@@ -147,12 +147,22 @@ int cmd_ask(const struct pool_place *p, json_t **out)
 int cmd_open(const struct pool_place *p, struct kv **out)
 {
 	/* one lane: a tool does one thing at a time */
+	struct fab_key key = {0};
 	struct kv_opts o = {.pool = pool_coords(p),
-			    .key = pool_key(p),
+			    .key = &key,
 			    .lanes = 1,
 			    .cache_bytes = 1 << 20};
+	int rc = pool_key_find(p, &key);
+	const char *why = rc < 0 ? pool_key_why(p, rc) : NULL;
 
-	if (kv_open(&o, out) == 0)
+	if (rc < 0) {
+		say_err("pool %s %s", p->name,
+			why != NULL ? why : strerror(-rc));
+		return CMD_NO_POOL;
+	}
+	rc = kv_open(&o, out);
+	explicit_bzero(&key, sizeof(key));
+	if (rc == 0)
 		return 0;
 	say_err("pool %s cannot be opened: %s", p->name, kv_error());
 	return CMD_NO_POOL;

@@ -16,6 +16,7 @@
 #include "mount-helper/hostnode.h"
 #include "mount-helper/memnode.h"
 #include "mount-helper/pool.h"
+#include "mount-helper/pool_key.h"
 #include "mount-helper/program.h"
 #include "mount-helper/say.h"
 #include "mount-helper/signals.h"
@@ -34,6 +35,7 @@ struct memnode {
 	struct disk disk;
 	struct node *node;
 	struct former *former; /* what its memory had when it was given up */
+	struct fab_key key;    /* of a pool of this host */
 	struct hostnode host;  /* of a pool over several hosts */
 	struct come *come;
 	char error[CONF_ERROR_BYTES_MAX];
@@ -48,7 +50,7 @@ static int open_net(void *arg, struct fab_net **out)
 	struct memnode *m = arg;
 
 	return m->opts->hosts ? fab_any_open(&m->host.conf.key, out)
-			      : fab_shm_open(out);
+			      : fab_shm_open(&m->key, out);
 }
 
 static void on_lonely(void *arg)
@@ -183,7 +185,7 @@ static int open_node(struct memnode *m)
 		.address = m->address,
 		.net = open_net,
 		.arg = m,
-		.key = m->opts->hosts ? &m->host.conf.key : NULL,
+		.key = m->opts->hosts ? &m->host.conf.key : &m->key,
 		.readers = m->opts->readers,
 		.instance = m->host.come.instance,
 		.on_lonely = on_lonely,
@@ -206,6 +208,11 @@ static int brief_by_link(struct memnode *m, const char **what)
 
 	*what = "its place cannot be named";
 	rc = pool_place(m->opts->pool, &m->place);
+	if (rc < 0)
+		return rc;
+	*what = "the pool's key cannot be read (an older aceso's supervisor "
+		"makes none)";
+	rc = pool_key_own(&m->place, &m->key);
 	if (rc < 0)
 		return rc;
 	pool_node_sock(&m->place, m->opts->id, m->opts->life, m->address);

@@ -13,6 +13,7 @@
 
 #include "mount-helper/pool.h"
 #include "mount-helper/pool_hosts.h"
+#include "mount-helper/pool_key.h"
 
 #define BASE_BYTES 80
 #define BASE_ROOT  "/run/aceso"
@@ -283,7 +284,18 @@ bool pool_has_nodes(const struct pool_place *p)
 	return found;
 }
 
-/* Unlink all sockets: the caller has the lock and no node lives. */
+bool pool_listens(const struct pool_place *p)
+{
+	return answers(p->sock);
+}
+
+static bool is_key(const char *file)
+{
+	return strncmp(file, POOL_KEY, strlen(POOL_KEY)) == 0 ||
+	       strncmp(file, POOL_KEY_READERS, strlen(POOL_KEY_READERS)) == 0;
+}
+
+/* Unlink all sockets and keys: the caller has the lock and no node lives. */
 static void clear(const struct pool_place *p)
 {
 	DIR *d = opendir(p->dir);
@@ -292,7 +304,7 @@ static void clear(const struct pool_place *p)
 	if (d == NULL)
 		return;
 	while ((e = readdir(d)) != NULL)
-		if (is_socket_of(e->d_name, ""))
+		if (is_socket_of(e->d_name, "") || is_key(e->d_name))
 			unlinkat(dirfd(d), e->d_name, 0);
 	closedir(d);
 }

@@ -4,6 +4,7 @@
  *
  *	<base>/<name>/lock          held (flock) by the supervisor; its pid
  *	<base>/<name>/pool.sock     the coordinator
+ *	<base>/<name>/pool.key, readers.key   what lets in: pool_key.h
  *	<base>/<name>/public.sock   tells everybody its status: public.h
  *	<base>/<name>/node<N>.sock  memory node N; node<N>.<L>.sock: the L-th
  *				    process that took its place
@@ -73,6 +74,9 @@ void pool_remove(const struct pool_place *p, int lock);
 /* What the last process of a pool does whose supervisor was killed: as
  * pool_take() and pool_remove(), if nobody else is there. */
 void pool_sweep(const struct pool_place *p);
+
+/* Somebody listens at its socket. */
+bool pool_listens(const struct pool_place *p);
 
 /* The supervisor's pid, 0 if there is none. */
 pid_t pool_supervisor(const struct pool_place *p);

@@ -45,8 +45,3 @@ const char *pool_coords(const struct pool_place *p)
 {
 	return p->hosts ? p->coords : p->sock;
 }
-
-const struct fab_key *pool_key(const struct pool_place *p)
-{
-	return p->hosts ? &p->key : NULL;
-}

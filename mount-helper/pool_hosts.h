@@ -15,7 +15,6 @@ int pool_hosts_each(int (*each)(void *arg, const char *name), void *arg);
 
 /* Where @p is: for kv_opts, and for hello_net(). */
 const char *pool_coords(const struct pool_place *p);
-const struct fab_key *pool_key(const struct pool_place *p);
 
 /* Its place on this host is there, for sockets of mounts; and not needed any
  * more: it goes with the last of them. Errors: those of mkdir(2); -EPERM. */

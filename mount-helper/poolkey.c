@@ -23,25 +23,6 @@ static int fail(char *error, int rc, const char *path, const char *why)
 	return rc;
 }
 
-/* Others may neither read it nor put another in its place. */
-static int check_mode(int fd, const char *path, char *error)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return fail(error, -errno, path, strerror(errno));
-	if (!S_ISREG(st.st_mode))
-		return fail(error, -EINVAL, path, "is no file");
-	if ((st.st_mode & 077) != 0)
-		return fail(error, -EPERM, path,
-			    "can be read by others: chmod 600 it, and make a "
-			    "new pool if they may have done so");
-	if (st.st_uid != geteuid() && st.st_uid != 0)
-		return fail(error, -EPERM, path,
-			    "belongs to another user: chown it");
-	return 0;
-}
-
 static int digits(const char *text, struct fab_key *out)
 {
 	unsigned byte;
@@ -60,6 +41,43 @@ static int digits(const char *text, struct fab_key *out)
 	return 0;
 }
 
+/* Others may neither read it nor put another in its place. */
+static int check_mode(int fd, mode_t most)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	return (st.st_mode & 07777 & ~most) != 0 ? -EPERM : 0;
+}
+
+static int read_key(int fd, struct fab_key *out)
+{
+	char text[TEXT_BYTES + 24] = "";
+	ssize_t n = read(fd, text, sizeof(text) - 1);
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	rc = n < 0 ? -errno : digits(text, out);
+	explicit_bzero(text, sizeof(text));
+	return rc;
+}
+
+int poolkey_get(const char *path, mode_t most, struct fab_key *out)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = check_mode(fd, most);
+	if (rc == 0)
+		rc = read_key(fd, out);
+	close(fd);
+	return rc;
+}
+
 /* A service of systemd is handed its key: a file of the same name in a
  * directory that only it can look into, whatever the file's mode. */
 static int open_handed(const char *path)
@@ -75,12 +93,30 @@ static int open_handed(const char *path)
 	return open(handed, O_RDONLY | O_CLOEXEC);
 }
 
+static int check(int fd, const char *path, char *error)
+{
+	struct stat st;
+
+	switch (check_mode(fd, 07700)) {
+	case 0:
+		break;
+	case -EPERM:
+		return fail(error, -EPERM, path,
+			    "can be read by others: chmod 600 it, and make a "
+			    "new pool if they may have done so");
+	default:
+		return fail(error, -EINVAL, path, "is no file");
+	}
+	if (fstat(fd, &st) < 0 || (st.st_uid != geteuid() && st.st_uid != 0))
+		return fail(error, -EPERM, path,
+			    "belongs to another user: chown it");
+	return 0;
+}
+
 int poolkey_read(const char *path, struct fab_key *out, char *error)
 {
-	char text[TEXT_BYTES + 24] = "";
 	int fd = open_handed(path), rc = 0;
 	bool handed = fd >= 0;
-	ssize_t n;
 
 	if (!handed)
 		fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -92,17 +128,26 @@ int poolkey_read(const char *path, struct fab_key *out, char *error)
 				      "where the pool was made"
 				    : strerror(errno));
 	if (!handed)
-		rc = check_mode(fd, path, error);
+		rc = check(fd, path, error);
 	if (rc == 0) {
-		n = read(fd, text, sizeof(text) - 1);
-		rc = n < 0 ? -errno : digits(text, out);
+		rc = read_key(fd, out);
 		if (rc != 0)
 			fail(error, rc, path,
 			     "is no key: 64 hexadecimal digits were expected");
 	}
 	close(fd);
-	explicit_bzero(text, sizeof(text));
 	return rc;
+}
+
+/* --- writing -------------------------------------------------------- */
+
+/* As a line, without its end. */
+static void line_of(const struct fab_key *key, char out[POOLKEY_READER_BYTES])
+{
+	size_t at = strlen(strcpy(out, key->reader ? READER : ""));
+
+	for (size_t i = 0; i < key->len; i++)
+		snprintf(out + at + 2 * i, 3, "%02x", key->bytes[i]);
 }
 
 int poolkey_reader_line(const struct fab_key *key,
@@ -110,43 +155,85 @@ int poolkey_reader_line(const struct fab_key *key,
 {
 	struct fab_key reader;
 	int rc = fab_key_reader(key, &reader);
-	size_t at = strlen(strcpy(out, READER));
 
-	for (size_t i = 0; rc == 0 && i < reader.len; i++)
-		snprintf(out + at + 2 * i, 3, "%02x", reader.bytes[i]);
+	if (rc == 0)
+		line_of(&reader, out);
 	explicit_bzero(&reader, sizeof(reader));
 	return rc;
 }
 
-static int write_all(int fd, const char *text, size_t len)
+int poolkey_draw(struct fab_key *out)
 {
-	ssize_t n = write(fd, text, len);
+	memset(out, 0, sizeof(*out));
+	out->len = POOLCONF_KEY_BYTES;
+	return getrandom(out->bytes, out->len, 0) == POOLCONF_KEY_BYTES ? 0
+									: -EIO;
+}
 
-	if (n != (ssize_t)len)
+static int write_key(int fd, const struct fab_key *key)
+{
+	char text[POOLKEY_READER_BYTES + 1];
+	ssize_t n, len;
+
+	line_of(key, text);
+	len = (ssize_t)strlen(strcat(text, "\n"));
+	n = write(fd, text, (size_t)len);
+	explicit_bzero(text, sizeof(text));
+	if (n != len)
 		return n < 0 ? -errno : -EIO;
-	return fsync(fd) < 0 ? -errno : 0;
+	return 0;
+}
+
+static int create(const char *path)
+{
+	int fd =
+		open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+		     0600);
+
+	return fd < 0 ? -errno : fd;
 }
 
 int poolkey_make(const char *path)
 {
-	uint8_t bytes[POOLCONF_KEY_BYTES];
-	char text[TEXT_BYTES + 2];
+	struct fab_key key;
 	int fd, rc;
 
-	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-		return -EIO;
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-	strcpy(text + TEXT_BYTES, "\n");
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
-		  0600);
-	rc = fd < 0 ? -errno : write_all(fd, text, TEXT_BYTES + 1);
-	if (fd >= 0)
+	rc = poolkey_draw(&key);
+	if (rc != 0)
+		return rc;
+	fd = rc = create(path);
+	if (fd >= 0) {
+		rc = write_key(fd, &key);
+		if (rc == 0 && fsync(fd) < 0)
+			rc = -errno;
 		close(fd);
+	}
 	if (fd >= 0 && rc < 0)
 		unlink(path);
-	explicit_bzero(bytes, sizeof(bytes));
-	explicit_bzero(text, sizeof(text));
+	explicit_bzero(&key, sizeof(key));
+	return rc;
+}
+
+int poolkey_put(const char *path, const struct fab_key *key, mode_t mode,
+		gid_t group)
+{
+	char aside[POOLCONF_PATH_BYTES];
+	int fd, rc;
+
+	if (snprintf(aside, sizeof(aside), "%s.new", path) >=
+	    (int)sizeof(aside))
+		return -ENAMETOOLONG;
+	unlink(aside);
+	fd = create(aside);
+	if (fd < 0)
+		return fd;
+	rc = write_key(fd, key);
+	if (rc == 0 && (fchown(fd, (uid_t)-1, group) < 0 ||
+			fchmod(fd, mode) < 0 || rename(aside, path) < 0))
+		rc = -errno;
+	close(fd);
+	if (rc < 0)
+		unlink(aside);
 	return rc;
 }
 

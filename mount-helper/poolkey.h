@@ -3,6 +3,7 @@
 #ifndef ACESO_MOUNT_HELPER_POOLKEY_H
 #define ACESO_MOUNT_HELPER_POOLKEY_H
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "rdma/fabric.h"
 
@@ -10,6 +11,21 @@
  * service. @error (CONF_ERROR_BYTES_MAX) has a line for people. Errors: -EPERM
  * others may read it; -EINVAL it is no key; those of open(2). */
 int poolkey_read(const char *path, struct fab_key *out, char *error);
+
+/* The key in the file @path, which nobody may do with what is not in @most
+ * (0600, 0640). Errors: -EPERM its mode is wider; -EINVAL it is no key; those
+ * of open(2). */
+int poolkey_get(const char *path, mode_t most, struct fab_key *out);
+
+/* A new key. Errors: -EIO. */
+int poolkey_draw(struct fab_key *out);
+
+/* Put @key into a file of @mode and @group ((gid_t)-1: ours), which is at @path
+ * when it is whole; one that was there is replaced. For a key that lives no
+ * longer than the host: nothing is synced. Errors: those of open(2), write(2),
+ * chown(2). */
+int poolkey_put(const char *path, const struct fab_key *key, mode_t mode,
+		gid_t group);
 
 /* What a host that may only look has in its file instead: the reader's key that
  * belongs to @key, as a line ("reader:" and digits) into @out. Errors: those of

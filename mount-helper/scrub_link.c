@@ -7,6 +7,7 @@
 
 #include "kv/hello.h"
 #include "mount-helper/pool_hosts.h"
+#include "mount-helper/pool_key.h"
 #include "rdma/fabric.h"
 
 #define CALL_NS UINT64_C(10000000000)
@@ -38,11 +39,15 @@ int scrub_link_open(const struct pool_place *p, struct scrub_link **out)
 {
 	struct scrub_link *l = calloc(1, sizeof(*l));
 	char *coords = strdup(pool_coords(p));
+	struct fab_key key = {0};
 	int rc = -ENOMEM;
 
 	if (l == NULL || coords == NULL)
 		goto err_free;
-	rc = hello_net(coords, pool_key(p), &l->net);
+	rc = pool_key_find(p, &key);
+	if (rc == 0)
+		rc = hello_net(coords, &key, &l->net);
+	explicit_bzero(&key, sizeof(key));
 	if (rc < 0)
 		goto err_free;
 	rc = fab_open(l->net, &l->f);

@@ -13,6 +13,7 @@
 #include "mount-helper/clock.h"
 #include "mount-helper/memory.h"
 #include "mount-helper/pool_hosts.h"
+#include "mount-helper/pool_key.h"
 #include "mount-helper/pooldir.h"
 #include "mount-helper/program.h"
 #include "mount-helper/start.h"
@@ -38,16 +39,39 @@ static void sleep_ms(long ms)
 	nanosleep(&ts, NULL);
 }
 
+/* The key at @p is not @key any more: a new pool has begun just then. */
+static bool is_another(const struct pool_place *p, const struct fab_key *key)
+{
+	struct fab_key now = {0};
+	bool another;
+
+	another = !p->hosts && pool_key_find(p, &now) == 0 &&
+		  memcmp(&now, key, sizeof(now)) != 0;
+	explicit_bzero(&now, sizeof(now));
+	return another;
+}
+
 static int join(struct start *s, struct kv **out)
 {
 	struct kv_opts o = *s->kv;
-	int rc;
+	struct fab_key key = {0};
+	const char *why;
+	int rc = pool_key_find(s->place, &key);
 
+	if (rc < 0) {
+		why = pool_key_why(s->place, rc);
+		snprintf(s->error, s->cap, "pool %s %s", s->place->name,
+			 why != NULL ? why : strerror(-rc));
+		return rc;
+	}
 	o.pool = pool_coords(s->place);
-	o.key = pool_key(s->place);
+	o.key = &key;
 	rc = kv_open(&o, out);
 	if (rc < 0)
 		snprintf(s->error, s->cap, "%s", kv_error());
+	if (rc == -EACCES && is_another(s->place, &key))
+		rc = -ECONNREFUSED;
+	explicit_bzero(&key, sizeof(key));
 	return rc;
 }
 

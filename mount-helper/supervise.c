@@ -22,6 +22,7 @@
 #include "mount-helper/lay_out.h"
 #include "mount-helper/persist.h"
 #include "mount-helper/pool.h"
+#include "mount-helper/pool_key.h"
 #include "mount-helper/pooldir.h"
 #include "mount-helper/program.h"
 #include "mount-helper/public.h"
@@ -50,6 +51,7 @@ struct child {
 struct super {
 	const struct supervise_opts *opts;
 	struct pool_place place;
+	struct fab_key key;
 	struct lay_out is;
 	char program[PATH_MAX]; /* aceso-node */
 	struct child child[FAB_NODES_MAX];
@@ -69,7 +71,9 @@ struct super {
 
 static int open_net(void *arg, struct fab_net **out)
 {
-	return fab_shm_open(out);
+	struct super *s = arg;
+
+	return fab_shm_open(&s->key, out);
 }
 
 static bool node_is_alive(void *arg, uint32_t id)
@@ -313,6 +317,7 @@ static int start_coord(struct super *s)
 		.node_address = address,
 		.node_pid = pid,
 		.threads = true,
+		.key = &s->key,
 		.net = open_net,
 		.arg = s,
 		.node_is_alive = node_is_alive,
@@ -660,5 +665,12 @@ int supervise(const struct supervise_opts *opts)
 		rc = pool_take(&s.place, &s.lock_fd);
 	if (rc < 0)
 		return refuse(&s.place, rc);
-	return run(&s);
+	rc = pool_key_make(&s.place, opts->pool.readers, &s.key);
+	if (rc < 0) {
+		pool_remove(&s.place, s.lock_fd);
+		return refuse(&s.place, rc);
+	}
+	rc = run(&s);
+	explicit_bzero(&s.key, sizeof(s.key));
+	return rc;
 }

@@ -247,7 +247,7 @@ struct fab_server_opts {
 	uint64_t size;
 	int region_fd;		   /* shm: its memfd; -1 if none */
 	const char *address;	   /* as for fab_net_attach() */
-	const struct fab_key *key; /* tcp: see there; copied */
+	const struct fab_key *key; /* see fab_key; copied. NULL: none */
 	/* shm: members of this group may connect, to look (0: nobody). They and
 	 * whoever else is neither the owner nor root are readers: they are
 	 * handed the region for reading only. */
@@ -290,19 +290,13 @@ void fab_peer_set(struct fab_peer *peer, void *word);
 void *fab_peer_get(struct fab_peer *peer);
 int32_t fab_peer_pid(const struct fab_peer *peer); /* 0 if not on this host */
 uint32_t fab_peer_uid(const struct fab_peer *peer);
-/* Has the reader's key only; shm: is neither the owner nor root. */
+/* Has the reader's key only; shm: or is neither the owner nor root. */
 bool fab_peer_reader(const struct fab_peer *peer);
 /* Hang up on it: soon, and then on_gone is called. Nothing that it sent takes
  * effect after that (but by shm, as memory cannot be taken back). */
 void fab_peer_cut(struct fab_peer *peer);
 
-/* --- shared memory on one host (rdma/shm*.c) --------------------------------
- */
-
-/* A net whose nodes are processes of this host. */
-int fab_shm_open(struct fab_net **out);
-
-/* --- TCP (rdma/tcp*.c) ------------------------------------------------------
+/* --- keys (rdma/key.c) ------------------------------------------------------
  */
 
 #define FAB_KEY_BYTES_MIN 16u
@@ -320,6 +314,21 @@ struct fab_key {
 /* The reader's key that belongs to @key: follows from it, and not the other way
  * round. Errors: -EINVAL @key is none, or a reader's itself; -EIO. */
 int fab_key_reader(const struct fab_key *key, struct fab_key *out);
+
+/* --- shared memory on one host (rdma/shm*.c) --------------------------------
+ */
+
+/* A net whose nodes are processes of this host. With a key (copied) both ends
+ * of every connection prove that they have it before anything is handed over;
+ * the socket's mode and the kernel's word on who is at the other end count
+ * besides. With a reader's key, what is handed over is for reading only.
+ * fab_net_attach() fails with -EACCES if the keys differ, or one has none. A
+ * queue's first CALL to a node goes when the node has answered: not before the
+ * queue is polled. Errors: -EINVAL the key is too short or too long. */
+int fab_shm_open(const struct fab_key *key, struct fab_net **out);
+
+/* --- TCP (rdma/tcp*.c) ------------------------------------------------------
+ */
 
 /* A net whose nodes listen at "tcp:HOST:PORT" ("tcp:*:PORT" for a server: on
  * all addresses). With a key (copied) every connection is TLS 1.3 and both ends

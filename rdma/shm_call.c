@@ -1,7 +1,8 @@
 /* rdma/shm_call.c - a queue's CALLs: sent over a socket of its own to each
  * node, matched with their answers by id, ended by answer, death or deadline.
  *
- *	            socket full                 answer, deadline, death
+ *	       socket full, or the node
+ *	       has yet to prove its key          answer, deadline, death
  *	start ----> unsent ------> sent ------> end
  *	   \_____________________/ */
 #include <assert.h>
@@ -159,9 +160,10 @@ static int lane_connect(struct shm_fab *f, uint8_t id)
 		lane_fail(f, id);
 	if (l->sock >= 0)
 		return 0;
-	rc = shm_call_socket(f->q.net, id, &generation, &l->sock);
+	rc = shm_call_socket(f->q.net, id, &l->auth, &generation, &l->sock);
 	if (rc != 0)
 		return rc == -ENOMEM ? rc : -EHOSTDOWN;
+	l->greeting = shm_key(f->q.net) != NULL;
 	queue_lane_on(&f->q, id, generation);
 	return 0;
 }
@@ -209,7 +211,7 @@ static int send_first(struct shm_fab *f, uint8_t id, struct shm_call *c)
 		rc = lane_connect(f, id);
 		if (rc != 0)
 			return rc;
-		if (!TAILQ_EMPTY(&f->lane[id]->unsent))
+		if (f->lane[id]->greeting || !TAILQ_EMPTY(&f->lane[id]->unsent))
 			return -EAGAIN;
 		rc = lane_send(f->lane[id], c);
 		if (rc == 0 || rc == -EAGAIN)
@@ -270,21 +272,42 @@ static void answer(struct shm_fab *f, const struct shm_frame *fr, size_t len)
 	call_end(f, c, status);
 }
 
+/* @fr is the node's first: what has waited for it goes. */
+static int lane_greeted(struct shm_fab *f, uint8_t id,
+			const struct shm_frame *fr, size_t len)
+{
+	struct shm_lane *l = f->lane[id];
+	int rc = shm_call_proved(f->q.net, l->sock, &l->auth, fr, len);
+
+	l->greeting = rc != 0;
+	if (rc == 0)
+		lane_flush(f, id);
+	return rc;
+}
+
+static int lane_frame(struct shm_fab *f, uint8_t id, const struct shm_frame *fr,
+		      size_t len)
+{
+	if (f->lane[id]->greeting)
+		return lane_greeted(f, id, fr, len);
+	if (!shm_frame_ok(fr, len) || fr->type != SHM_ANSWER)
+		return -EPROTO;
+	answer(f, fr, len - sizeof(*fr));
+	return 0;
+}
+
 static void lane_receive(struct shm_fab *f, uint8_t id)
 {
-	struct shm_frame *fr = f->frame;
 	ssize_t n;
 
-	for (int i = 0; i < READS_PER_TURN; i++) {
-		n = shm_recv(f->lane[id]->sock, fr, SHM_FRAME_MAX, NULL);
+	for (int i = 0; i < READS_PER_TURN && f->lane[id]->sock >= 0; i++) {
+		n = shm_recv(f->lane[id]->sock, f->frame, SHM_FRAME_MAX, NULL);
 		if (n == -EAGAIN)
 			return;
-		if (n <= 0 || !shm_frame_ok(fr, (size_t)n) ||
-		    fr->type != SHM_ANSWER) {
+		if (n <= 0 || lane_frame(f, id, f->frame, (size_t)n) != 0) {
 			lane_fail(f, id);
 			return;
 		}
-		answer(f, fr, (size_t)n - sizeof(*fr));
 	}
 }
 
@@ -326,7 +349,7 @@ static void lane_want(struct queue *q, uint8_t id, struct pollfd *p)
 
 	p->fd = l->sock;
 	p->events = POLLIN;
-	if (!TAILQ_EMPTY(&l->unsent))
+	if (!l->greeting && !TAILQ_EMPTY(&l->unsent))
 		p->events |= POLLOUT;
 }
 
@@ -336,7 +359,8 @@ static void lane_ready(struct queue *q, uint8_t id, short events)
 
 	if ((events & (POLLIN | POLLHUP | POLLERR)) != 0)
 		lane_receive(f, id);
-	if ((events & POLLOUT) != 0 && f->lane[id]->sock >= 0)
+	if ((events & POLLOUT) != 0 && f->lane[id]->sock >= 0 &&
+	    !f->lane[id]->greeting)
 		lane_flush(f, id);
 }
 

@@ -13,10 +13,20 @@
 #include <sys/types.h>
 
 #include "rdma/net.h"
+#include "rdma/proof.h"
 
 /* --- frames: one SOCK_SEQPACKET message each (both ends on one host, and of
  * one build: magic and version are checked) ----------------------------------
- */
+ *
+ *	client                                        node
+ *	KNOCK  {nonce, which key}  -------------->        with a key, on each
+ *	       <--------------  CHALLENGE {nonce, proof}  socket first
+ *	PROOF  {proof}  ------------------------->
+ *	HELLO  hello  --------------------------->    on_hello
+ *	       <--------------  WELCOME {memfd}
+ *
+ * Without a key it begins with HELLO. A node that was not proved to answers
+ * WELCOME with -EACCES; so does one without a key to KNOCK. */
 
 #define SHM_MAGIC   0x4f435841u /* "AXCO" */
 #define SHM_VERSION 1u
@@ -27,6 +37,9 @@ enum shm_frame_type {
 	SHM_WELCOME,	 /* node's answer; status, region size, memfd */
 	SHM_CALL,
 	SHM_ANSWER,
+	SHM_KNOCK,     /* client; token, struct shm_knock */
+	SHM_CHALLENGE, /* node's answer; struct shm_challenge */
+	SHM_PROOF,     /* client's; its bytes */
 };
 
 struct shm_frame {
@@ -37,10 +50,20 @@ struct shm_frame {
 	uint16_t pad;
 	int32_t status; /* WELCOME, ANSWER */
 	uint64_t id;	/* CALL, ANSWER: whose; WELCOME: region size */
-	uint8_t token[NET_TOKEN_BYTES]; /* HELLO*: which process's net */
+	uint8_t token[NET_TOKEN_BYTES]; /* HELLO*, KNOCK: which process's net */
 	/* payload follows, to the end of the message */
 };
 _Static_assert(sizeof(struct shm_frame) == 40, "no holes");
+
+struct shm_knock {
+	uint8_t nonce[PROOF_NONCE_BYTES];
+	uint32_t reader; /* 1: it will prove the reader's key, not the pool's */
+	uint32_t pad;
+};
+
+struct shm_challenge {
+	uint8_t nonce[PROOF_NONCE_BYTES], proof[PROOF_BYTES];
+};
 
 #define SHM_FRAME_MAX  (sizeof(struct shm_frame) + FAB_CALL_BYTES_MAX)
 #define SHM_SNDBUF     (4 * (int)SHM_FRAME_MAX)
@@ -70,6 +93,38 @@ ssize_t shm_recv(int sock, void *buf, size_t cap, int *fd_in);
 /* Wait until @sock has something to read: 0, -ETIMEDOUT. */
 int shm_wait_readable(int sock, uint64_t timeout_ns);
 
+/* --- shm_auth.c: both prove that they have the key ---------------------------
+ */
+
+/* What the proofs of one connection are about. */
+struct shm_said {
+	uint32_t magic, version, reader, pad;
+	uint8_t token[NET_TOKEN_BYTES];
+};
+
+struct shm_auth {
+	struct shm_said said;
+	uint8_t client_nonce[PROOF_NONCE_BYTES], node_nonce[PROOF_NONCE_BYTES];
+};
+
+/* The client's. Errors of both: -EIO; those of shm_send(). */
+int shm_auth_knock(struct shm_auth *a, const struct fab_key *key,
+		   const uint8_t *token, int sock);
+/* @fr, of @len bytes in all, came next: prove, if it proves. Also -EACCES it
+ * has another key or none; what it says of itself; -EPROTO it is no answer. */
+int shm_auth_answer(struct shm_auth *a, const struct fab_key *key, int sock,
+		    const struct shm_frame *fr, size_t len);
+
+/* The node's: @fr came, with @len bytes behind it. The key that a knock means
+ * is @key or its reader's, @reader. Errors: -EPROTO; -EIO; as shm_send(). */
+int shm_auth_challenge(struct shm_auth *a, const struct fab_key *key,
+		       const struct fab_key *reader, int sock,
+		       const struct shm_frame *fr, size_t len);
+/* Errors: -EACCES it is no proof; -EPROTO it does not look like one. */
+int shm_auth_check(const struct shm_auth *a, const struct fab_key *key,
+		   const struct fab_key *reader, const struct shm_frame *fr,
+		   size_t len);
+
 /* --- the client: shm.c, shm_node.c -------------------------------------------
  */
 
@@ -85,13 +140,18 @@ struct shm_node {
 
 struct shm_net {
 	struct net net;
+	struct fab_key key; /* len 0: none */
 	struct shm_node node[FAB_NODE_COORD + 1];
 };
 
 extern const struct net_how shm_how;
-/* A new socket for CALLs to @id, and the generation it belongs to. */
-int shm_call_socket(struct net *net, uint8_t id, uint32_t *generation,
-		    int *out);
+/* A new socket for CALLs to @id, and the generation it belongs to. With a key
+ * it has knocked, as @a: CALLs are to wait until the answer was given to
+ * shm_call_proved(). */
+int shm_call_socket(struct net *net, uint8_t id, struct shm_auth *a,
+		    uint32_t *generation, int *out);
+int shm_call_proved(struct net *net, int sock, struct shm_auth *a,
+		    const struct shm_frame *fr, size_t len);
 
 /* --- memory ahead: shm_ahead.c -----------------------------------------------
  */
@@ -148,8 +208,10 @@ struct shm_calls {
 /* A queue's way to one node, for CALLs. */
 struct shm_lane {
 	int sock;		     /* -1 */
+	bool greeting;		     /* the node is yet to prove its key */
+	struct shm_auth auth;	     /* meanwhile */
 	struct shm_call_list sent;   /* answer awaited */
-	struct shm_call_list unsent; /* the socket is full; in order posted */
+	struct shm_call_list unsent; /* for now; in order posted */
 };
 
 struct shm_fab {
@@ -178,6 +240,12 @@ static inline struct shm_node *shm_node(struct net *net, uint8_t id)
 static inline struct shm_net *shm_net(struct net *n)
 {
 	return (struct shm_net *)n;
+}
+
+/* NULL: none. */
+static inline const struct fab_key *shm_key(struct net *n)
+{
+	return shm_net(n)->key.len > 0 ? &shm_net(n)->key : NULL;
 }
 
 int shm_fab_open(struct fab_net *net, struct fab **out);

@@ -75,20 +75,51 @@ static int send_hello(struct net *net, int sock, enum shm_frame_type type,
 	return rc == 0 ? 0 : -ECONNREFUSED;
 }
 
-static int recv_welcome(int sock, struct shm_frame *fr, int *fd)
+/* What comes next, a frame and at most @cap - its size more bytes. */
+static ssize_t await(int sock, void *buf, size_t cap, uint64_t deadline,
+		     int *fd)
 {
+	uint64_t now = fab_clock_now(NULL);
 	ssize_t n;
 	int rc;
 
-	*fd = -1;
-	rc = shm_wait_readable(sock, SHM_HELLO_NS);
+	rc = shm_wait_readable(sock, deadline > now ? deadline - now : 0);
 	if (rc != 0)
 		return rc;
-	n = shm_recv(sock, fr, sizeof(*fr), fd);
+	n = shm_recv(sock, buf, cap, fd);
 	if (n == 0 || n == -ECONNRESET)
 		return -ECONNREFUSED;
+	return n == -EMSGSIZE ? -EPROTO : n;
+}
+
+/* A fresh socket: anything but success means that the node hung up. */
+static int prove(struct net *net, int sock, uint64_t deadline)
+{
+	struct {
+		struct shm_frame fr;
+		struct shm_challenge ch;
+	} m;
+	struct shm_auth a;
+	ssize_t n;
+
+	if (shm_auth_knock(&a, shm_key(net), net->token, sock) != 0)
+		return -ECONNREFUSED;
+	n = await(sock, &m, sizeof(m), deadline, NULL);
 	if (n < 0)
-		rc = n == -EMSGSIZE ? -EPROTO : (int)n;
+		return (int)n;
+	return shm_auth_answer(&a, shm_key(net), sock, &m.fr, (size_t)n);
+}
+
+static int recv_welcome(int sock, uint64_t deadline, struct shm_frame *fr,
+			int *fd)
+{
+	ssize_t n;
+	int rc = 0;
+
+	*fd = -1;
+	n = await(sock, fr, sizeof(*fr), deadline, fd);
+	if (n < 0)
+		rc = (int)n;
 	else if (!shm_frame_ok(fr, (size_t)n) || fr->type != SHM_WELCOME)
 		rc = -EPROTO;
 	else if (fr->status != 0)
@@ -135,13 +166,17 @@ static int map_region(int fd, uint64_t size, struct shm_node *node)
 static int greet(struct net *net, struct shm_node *node, bool region,
 		 const void *hello, size_t len)
 {
+	uint64_t deadline = fab_clock_now(NULL) + SHM_HELLO_NS;
 	struct shm_frame fr;
-	int fd, rc;
+	int fd, rc = 0;
 
-	rc = send_hello(net, node->sock, SHM_HELLO, hello, len);
+	if (shm_key(net) != NULL)
+		rc = prove(net, node->sock, deadline);
+	if (rc == 0)
+		rc = send_hello(net, node->sock, SHM_HELLO, hello, len);
 	if (rc != 0)
 		return rc;
-	rc = recv_welcome(node->sock, &fr, &fd);
+	rc = recv_welcome(node->sock, deadline, &fr, &fd);
 	if (rc != 0)
 		return rc;
 	if (region != (fd >= 0)) {
@@ -169,7 +204,8 @@ static int shm_attach(struct net *net, uint8_t id, const void *hello,
 		       : rc;
 }
 
-int shm_call_socket(struct net *net, uint8_t id, uint32_t *generation, int *out)
+int shm_call_socket(struct net *net, uint8_t id, struct shm_auth *a,
+		    uint32_t *generation, int *out)
 {
 	struct net_node *node = net->node[id];
 	int sock, rc = -EHOSTDOWN;
@@ -182,12 +218,23 @@ int shm_call_socket(struct net *net, uint8_t id, uint32_t *generation, int *out)
 	pthread_mutex_unlock(&node->lock);
 	if (rc != 0)
 		return rc;
-	rc = send_hello(net, sock, SHM_HELLO_CALLS, NULL, 0);
+	if (shm_key(net) != NULL)
+		rc = shm_auth_knock(a, shm_key(net), net->token, sock);
+	else
+		rc = send_hello(net, sock, SHM_HELLO_CALLS, NULL, 0);
 	if (rc != 0)
 		close(sock);
 	else
 		*out = sock;
 	return rc;
+}
+
+int shm_call_proved(struct net *net, int sock, struct shm_auth *a,
+		    const struct shm_frame *fr, size_t len)
+{
+	int rc = shm_auth_answer(a, shm_key(net), sock, fr, len);
+
+	return rc == 0 ? send_hello(net, sock, SHM_HELLO_CALLS, NULL, 0) : rc;
 }
 
 /* --- noticing its death --------------------------------------------------- */

@@ -3,6 +3,7 @@
  * breaks the rules ends the connection, and nothing else. */
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,8 @@ struct shm_server {
 	struct server_sock sock;
 	char *path;
 	uint64_t inode;
-	int look_fd; /* the region, for readers; -1 */
+	int look_fd;		    /* the region, for readers; -1 */
+	struct fab_key key, reader; /* len 0: none */
 	_Alignas(struct shm_frame) uint8_t frame[SHM_FRAME_MAX];
 };
 
@@ -54,20 +56,89 @@ static int hello(struct shm_conn *c, const struct shm_frame *fr, size_t len)
 	return rc != 0 ? rc : sent;
 }
 
+/* --- proving -------------------------------------------------------------- */
+
+/* It is told why, and hung up on. */
+static int turn_away(struct shm_conn *c, int why)
+{
+	(void)welcome(c, why);
+	return why;
+}
+
+static int knocked(struct shm_conn *c, const struct shm_frame *fr, size_t len)
+{
+	struct shm_server *s = server_of(c);
+
+	if (s->key.len == 0)
+		return turn_away(c, -EACCES); /* there is nothing to prove */
+	if (c->proof != SHM_STRANGER)
+		return -EPROTO;
+	c->proof = SHM_CHALLENGED;
+	return shm_auth_challenge(&c->auth, &s->key, &s->reader, c->sock, fr,
+				  len);
+}
+
+static int proves(struct shm_conn *c, const struct shm_frame *fr, size_t len)
+{
+	struct shm_server *s = server_of(c);
+	int rc = c->proof != SHM_CHALLENGED
+			 ? -EPROTO
+			 : shm_auth_check(&c->auth, &s->key, &s->reader, fr,
+					  len);
+
+	if (rc != 0)
+		return turn_away(c, rc);
+	c->proof = SHM_PROVED;
+	c->c.reader |= c->auth.said.reader != 0;
+	return 0;
+}
+
+/* @fr, a hello of any kind, is of who has proved itself; it came as who. */
+static int admitted(const struct shm_conn *c, const struct shm_frame *fr)
+{
+	if (c->proof != SHM_PROVED)
+		return -EACCES;
+	if (server_of((struct shm_conn *)c)->key.len > 0 &&
+	    memcmp(fr->token, c->auth.said.token, sizeof(fr->token)) != 0)
+		return -EPROTO;
+	return 0;
+}
+
+/* The other end has gone. Halfway that says: the proof was no proof to it. */
+static int gone(const struct shm_conn *c)
+{
+	return c->proof == SHM_CHALLENGED ? -EACCES : -ECONNRESET;
+}
+
 /* --- frames --------------------------------------------------------------- */
+
+static int handle_stranger(struct shm_conn *c, const struct shm_frame *fr,
+			   size_t len)
+{
+	int rc;
+
+	if (fr->type == SHM_KNOCK)
+		return knocked(c, fr, len);
+	if (fr->type == SHM_PROOF)
+		return proves(c, fr, len);
+	if (fr->type != SHM_HELLO && fr->type != SHM_HELLO_CALLS)
+		return -EPROTO;
+	rc = admitted(c, fr);
+	if (rc != 0)
+		return turn_away(c, rc);
+	if (fr->type == SHM_HELLO)
+		return hello(c, fr, len) != 0 ? -ECONNABORTED : 0;
+	return len == 0 ? server_hello_more(&c->c, fr->token) : -EPROTO;
+}
 
 static int handle(struct shm_conn *c, const struct shm_frame *fr, size_t len)
 {
-	bool known = c->c.peer != NULL;
-
 	if (!shm_frame_ok(fr, len))
 		return -EPROTO;
 	len -= sizeof(*fr);
-	if (!known && fr->type == SHM_HELLO)
-		return hello(c, fr, len) != 0 ? -ECONNABORTED : 0;
-	if (!known && fr->type == SHM_HELLO_CALLS && len == 0)
-		return server_hello_more(&c->c, fr->token);
-	if (known && !c->c.primary && fr->type == SHM_CALL)
+	if (c->c.peer == NULL)
+		return handle_stranger(c, fr, len);
+	if (!c->c.primary && fr->type == SHM_CALL)
 		return server_call(&c->c, fr->id, fr->call, fr + 1, len);
 	return -EPROTO;
 }
@@ -85,7 +156,7 @@ static int receive(struct shm_conn *c)
 		if (n > 0)
 			rc = handle(c, (struct shm_frame *)s->frame, (size_t)n);
 		else
-			rc = n == -EMSGSIZE ? -EPROTO : -ECONNRESET;
+			rc = n == -EMSGSIZE ? -EPROTO : gone(c);
 	}
 	return rc;
 }
@@ -123,6 +194,8 @@ static int accepted(struct server_sock *s, int sock)
 	if (c == NULL)
 		return -ENOMEM;
 	c->c.reader = is_reader(sock);
+	c->proof = ((struct shm_server *)s)->key.len > 0 ? SHM_STRANGER
+							 : SHM_PROVED;
 	setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	if (shm_who(sock, &cred))
 		server_conn_from_process(&c->c, cred.pid, cred.uid);
@@ -152,6 +225,8 @@ static void server_free(struct shm_server *s)
 	server_close(&s->sock.s);
 	if (s->look_fd >= 0)
 		close(s->look_fd);
+	OPENSSL_cleanse(&s->key, sizeof(s->key));
+	OPENSSL_cleanse(&s->reader, sizeof(s->reader));
 	free(s->path);
 	free(s);
 }
@@ -185,14 +260,15 @@ static int region_look(int fd, int *out)
 
 static int start(struct shm_server *s)
 {
+	const struct fab_server_opts *o = &s->sock.s.opts;
 	int listener, rc;
 
-	if (s->sock.s.opts.region != NULL && s->sock.s.opts.readers != 0) {
-		rc = region_look(s->sock.s.opts.region_fd, &s->look_fd);
+	if (o->region != NULL && (o->readers != 0 || s->key.len > 0)) {
+		rc = region_look(o->region_fd, &s->look_fd);
 		if (rc != 0)
 			return rc;
 	}
-	rc = shm_listen(s->path, s->sock.s.opts.readers, &s->inode, &listener);
+	rc = shm_listen(s->path, o->readers, &s->inode, &listener);
 	if (rc != 0)
 		return rc;
 	rc = server_sock_start(&s->sock, &sock_how, listener);
@@ -201,10 +277,18 @@ static int start(struct shm_server *s)
 	return rc;
 }
 
+static int take_key(struct shm_server *s, const struct fab_key *key)
+{
+	if (key == NULL || key->len == 0)
+		return 0;
+	s->key = *key;
+	return fab_key_reader(key, &s->reader);
+}
+
 int shm_server_open(const struct fab_server_opts *opts, struct fab_server **out)
 {
 	struct shm_server *s;
-	int rc = -ENOMEM;
+	int rc;
 
 	if (opts->region != NULL && opts->region_fd < 0)
 		return -EINVAL; /* nothing to hand over */
@@ -212,6 +296,10 @@ int shm_server_open(const struct fab_server_opts *opts, struct fab_server **out)
 	if (s == NULL)
 		return -ENOMEM;
 	s->look_fd = -1;
+	rc = take_key(s, opts->key);
+	if (rc != 0)
+		goto err_free;
+	rc = -ENOMEM;
 	s->path = strdup(opts->address);
 	if (s->path == NULL)
 		goto err_free;
@@ -227,6 +315,7 @@ err_close:
 	server_free(s);
 	return rc;
 err_free:
+	OPENSSL_cleanse(s, sizeof(*s));
 	free(s);
 	return rc;
 }

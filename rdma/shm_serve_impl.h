@@ -16,8 +16,14 @@ struct shm_unsent {
 	uint8_t data[];
 };
 
+/* How far a connection is, where the node has a key; else it is PROVED. */
+enum shm_proof { SHM_STRANGER, SHM_CHALLENGED, SHM_PROVED };
+
 struct shm_conn {
 	struct server_conn c;
+	/* the server's thread only */
+	enum shm_proof proof;
+	struct shm_auth auth; /* from CHALLENGED on */
 	pthread_mutex_t lock; /* of what follows: anyone may answer */
 	int sock;	      /* -1: closed */
 	STAILQ_HEAD(shm_unsent_list, shm_unsent) unsent;

@@ -17,11 +17,12 @@
 #include <stdint.h>
 
 #include "rdma/net.h"
+#include "rdma/proof.h"
 
 #define VERBS_MAGIC	  0x56435841u /* "AXCV" */
 #define VERBS_VERSION	  2u
-#define VERBS_NONCE_BYTES 16u
-#define VERBS_PROOF_BYTES 32u
+#define VERBS_NONCE_BYTES PROOF_NONCE_BYTES
+#define VERBS_PROOF_BYTES PROOF_BYTES
 
 enum verbs_kind { VERBS_PRIMARY = 1, VERBS_QUEUE };
 
@@ -72,13 +73,38 @@ struct verbs_welcome {
 	(sizeof(struct verbs_msg) + sizeof(struct verbs_auth) +                \
 	 FAB_CALL_BYTES_MAX)
 
-/* verbs_auth.c: what @who ("client" or "node") says to prove the key. */
-void verbs_prove(const struct fab_key *key, const char *who,
-		 const struct verbs_connect *c, const uint8_t *node_nonce,
-		 const uint8_t *client_nonce, uint8_t *out);
+/* What @who ("client" or "node") says to prove the key. */
+static inline struct proof_of verbs_proof(const char *who,
+					  const struct verbs_connect *c,
+					  const uint8_t *node_nonce,
+					  const uint8_t *client_nonce)
+{
+	return (struct proof_of){.who = who,
+				 .said = c,
+				 .len = sizeof(*c),
+				 .node_nonce = node_nonce,
+				 .client_nonce = client_nonce};
+}
+
+static inline void verbs_prove(const struct fab_key *key, const char *who,
+			       const struct verbs_connect *c,
+			       const uint8_t *node_nonce,
+			       const uint8_t *client_nonce, uint8_t *out)
+{
+	struct proof_of p = verbs_proof(who, c, node_nonce, client_nonce);
+
+	(void)proof_make(key, &p, out); /* zeros are no proof */
+}
+
 /* True if @got is that proof, or there is no key. */
-int verbs_proven(const struct fab_key *key, const char *who,
-		 const struct verbs_connect *c, const uint8_t *node_nonce,
-		 const uint8_t *client_nonce, const uint8_t *got);
+static inline bool verbs_proven(const struct fab_key *key, const char *who,
+				const struct verbs_connect *c,
+				const uint8_t *node_nonce,
+				const uint8_t *client_nonce, const uint8_t *got)
+{
+	struct proof_of p = verbs_proof(who, c, node_nonce, client_nonce);
+
+	return proof_is(key, &p, got);
+}
 
 #endif

@@ -310,10 +310,15 @@ static const char *why_no_coord(const struct kv_opts *opts, int rc)
 	case -EPROTO:
 		return "the pool is of another version";
 	case -EACCES:
-		return opts->key != NULL
-			       ? "the pool's key is another: copy the key file "
-				 "from where the pool was made"
-			       : "the pool belongs to another user";
+		if (opts->key == NULL)
+			return "the pool belongs to another user";
+		return opts->pool[0] == '/'
+			       ? "it refuses us or our key (pool.key beside "
+				 "it): use sudo; if that is refused too, "
+				 "unmount the pool everywhere and mount it "
+				 "again"
+			       : "the pool's key is another: copy the key file "
+				 "from where the pool was made";
 	case -EAGAIN:
 		return "none of its coordinators leads now: try again";
 	default:

@@ -103,7 +103,7 @@ static pid_t node_start(const struct transport *t)
 
 static int shm_open_net(const struct fab_key *k, struct fab_net **out)
 {
-	return fab_shm_open(out);
+	return fab_shm_open(k, out);
 }
 
 /* --- work ----------------------------------------------------------------- */

@@ -42,6 +42,11 @@ extern const struct contract_transport *contract; /* the one under test */
 int fabric_contract_main(int argc, char **argv,
 			 const struct contract_transport *t);
 
+/* The same, and then @own, with a directory of the template @dir for its
+ * addresses. */
+int contract_main_in(char *dir, int argc, char **argv,
+		     const struct contract_transport *t, int (*own)(void));
+
 /* --- shared by the files of the suite ------------------------------------- */
 
 #define CONTRACT_REGION (8u << 20)

@@ -362,3 +362,21 @@ int fabric_contract_main(int argc, char **argv,
 	       contract_run_failures() + contract_run_forks() +
 	       contract_run_memory();
 }
+
+int contract_main_in(char *dir, int argc, char **argv,
+		     const struct contract_transport *t, int (*own)(void))
+{
+	char cmd[64];
+	int failed;
+
+	if (argc > 1)
+		return fabric_contract_main(argc, argv, t);
+	if (mkdtemp(dir) == NULL)
+		return 1;
+	failed = fabric_contract_main(argc, argv, t);
+	failed += own();
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
+	if (system(cmd) != 0)
+		fprintf(stderr, "cannot remove %s\n", dir);
+	return failed != 0;
+}

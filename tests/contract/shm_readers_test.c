@@ -242,7 +242,7 @@ static int looks(struct node *n)
 	struct fab_op op;
 	struct fab *f;
 
-	if (fab_shm_open(&net) != 0 ||
+	if (fab_shm_open(NULL, &net) != 0 ||
 	    fab_net_attach(net, 0, n->path, "", 0) != 0 ||
 	    fab_open(net, &f) != 0)
 		return 1;

@@ -25,9 +25,14 @@ static void address(unsigned n, char *out, size_t cap)
 	snprintf(out, cap, "%s/node%u", dir, n);
 }
 
+static int net_open(struct fab_net **out)
+{
+	return fab_shm_open(NULL, out);
+}
+
 static const struct contract_transport shm_transport = {
 	.name = "shm",
-	.net_open = fab_shm_open,
+	.net_open = net_open,
 	.address = address,
 	.absent = -ENOENT,
 };
@@ -87,7 +92,7 @@ static void a_stale_socket_is_replaced(void **state)
 	sock = socket(AF_UNIX, SOCK_SEQPACKET, 0);
 	assert_int_equal(bind(sock, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	close(sock);
-	assert_int_equal(fab_shm_open(&net), 0);
+	assert_int_equal(fab_shm_open(NULL, &net), 0);
 	assert_int_equal(fab_net_attach(net, FAB_NODE_COORD, path, "", 0),
 			 -ECONNREFUSED);
 	assert_int_equal(serve_at(path, &s), 0);
@@ -107,7 +112,7 @@ static void closing_leaves_a_successors_socket(void **state)
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(serve_at(path, &second), 0);
 	fab_server_close(first);
-	assert_int_equal(fab_shm_open(&net), 0);
+	assert_int_equal(fab_shm_open(NULL, &net), 0);
 	assert_int_equal(fab_net_attach(net, FAB_NODE_COORD, path, "", 0), 0);
 	fab_net_close(net);
 	fab_server_close(second);
@@ -128,7 +133,7 @@ static void paths_longer_than_a_socket_address_work(void **state)
 	assert_int_equal(mkdir(path, 0700), 0);
 	strcat(path, "/sock");
 	assert_int_equal(serve_at(path, &s), 0);
-	assert_int_equal(fab_shm_open(&net), 0);
+	assert_int_equal(fab_shm_open(NULL, &net), 0);
 	assert_int_equal(fab_net_attach(net, FAB_NODE_COORD, path, "", 0), 0);
 	fab_net_close(net);
 	fab_server_close(s);
@@ -140,7 +145,7 @@ static void bad_addresses_are_told_apart(void **state)
 	struct fab_net *net;
 	char path[400], name[256];
 
-	assert_int_equal(fab_shm_open(&net), 0);
+	assert_int_equal(fab_shm_open(NULL, &net), 0);
 	snprintf(path, sizeof(path), "%s/none", dir);
 	assert_int_equal(fab_net_attach(net, 0, path, "", 0), -ENOENT);
 	snprintf(path, sizeof(path), "%s/none/none", dir);
@@ -163,7 +168,7 @@ static void a_coordinator_has_no_region(void **state)
 
 	snprintf(path, sizeof(path), "%s/coord", dir);
 	assert_int_equal(serve_at(path, &s), 0);
-	assert_int_equal(fab_shm_open(&net), 0);
+	assert_int_equal(fab_shm_open(NULL, &net), 0);
 	assert_int_equal(fab_net_attach(net, 0, path, "", 0), -EPROTO);
 	assert_int_equal(fab_net_attach(net, FAB_NODE_COORD, path, "", 0), 0);
 	assert_int_equal(fab_open(net, &f), 0);
@@ -248,7 +253,7 @@ static void an_unsealed_region_is_refused(void **state)
 			o.region_fd, 0);
 	assert_ptr_not_equal(o.region, MAP_FAILED);
 	assert_int_equal(fab_server_open(&o, &s), 0);
-	assert_int_equal(fab_shm_open(&net), 0);
+	assert_int_equal(fab_shm_open(NULL, &net), 0);
 	assert_int_equal(fab_net_attach(net, 0, path, "", 0), -EPROTO);
 	fab_net_close(net);
 	fab_server_close(s);
@@ -464,25 +469,7 @@ static int run_own(void)
 	return cmocka_run_group_tests_name("shm only", tests, NULL, NULL);
 }
 
-static void remove_dir(void)
-{
-	char cmd[64];
-
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
-	if (system(cmd) != 0)
-		fprintf(stderr, "cannot remove %s\n", dir);
-}
-
 int main(int argc, char **argv)
 {
-	int failed;
-
-	if (argc > 1)
-		return fabric_contract_main(argc, argv, &shm_transport);
-	if (mkdtemp(dir) == NULL)
-		return 1;
-	failed = fabric_contract_main(argc, argv, &shm_transport);
-	failed += run_own();
-	remove_dir();
-	return failed != 0;
+	return contract_main_in(dir, argc, argv, &shm_transport, run_own);
 }

@@ -39,7 +39,7 @@ static void child_main(int hear, int say)
 	struct fab *f;
 
 	if (read(hear, address, sizeof(address)) != sizeof(address) ||
-	    fab_shm_open(&net) != 0 || fab_open(net, &f) != 0 ||
+	    fab_shm_open(NULL, &net) != 0 || fab_open(net, &f) != 0 ||
 	    fab_net_attach(net, FAB_NODE_COORD, address, &hello,
 			   sizeof(hello)) != 0 ||
 	    fab_call_run(f, FAB_NODE_COORD, PROTO_JOIN, &rq, sizeof(rq),

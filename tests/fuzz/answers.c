@@ -89,7 +89,7 @@ static struct fab_net *net_of(struct faulty **out)
 	struct proto_hello h;
 	struct fab_net *inner, *net;
 
-	must(fab_shm_open(&inner) == 0);
+	must(fab_shm_open(NULL, &inner) == 0);
 	hello_fill(&h, PROTO_CLIENT, NULL);
 	must(fab_net_attach(inner, FAB_NODE_COORD, cluster_address(pool), &h,
 			    sizeof(h)) == 0);

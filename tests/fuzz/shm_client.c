@@ -4,7 +4,9 @@
  * batch says: each buffer has exactly its size.
  *
  * Input: which of these (1); GREETING: what descriptor (1), the WELCOME;
- * ANSWERS: messages, each with its length (2) before it. */
+ * ANSWERS: messages, each with its length (2) before it; PROVING: what a client
+ * with a key hears when it has knocked. Nobody guesses a proof: it is never let
+ * in. */
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -14,7 +16,7 @@
 #include "tests/fuzz/wire.h"
 #include "tests/lib/fuzz.h"
 
-enum { GREETING, ANSWERS, KINDS };
+enum { GREETING, ANSWERS, PROVING, KINDS };
 
 /* What comes with a WELCOME. */
 enum { NOTHING, REGION, SHORT, READ_ONLY, NO_FILE, DESCRIPTORS };
@@ -24,7 +26,8 @@ enum { NOTHING, REGION, SHORT, READ_ONLY, NO_FILE, DESCRIPTORS };
 static char path[64];
 static int listener = -1, primary;
 static int descriptor[DESCRIPTORS] = {-1};
-static struct fab_net *net;
+static const struct fab_key key = {.len = 32, .bytes = "fuzz"};
+static struct fab_net *net, *key_net;
 
 static int next_caller(void)
 {
@@ -77,13 +80,13 @@ static struct shm_frame welcome(void)
 }
 
 /* Attach @node, who says @g; then it is cut. What it said last is gone. */
-static int attach(uint8_t node, struct greeting g)
+static int attach(struct fab_net *to, uint8_t node, struct greeting g)
 {
 	pthread_t t;
 	int rc;
 
 	must(pthread_create(&t, NULL, greet, &g) == 0);
-	rc = fab_net_attach(net, node, path, "", 0);
+	rc = fab_net_attach(to, node, path, "", 0);
 	pthread_join(t, NULL);
 	return rc;
 }
@@ -107,8 +110,10 @@ static void set_up(void)
 	must(fab_region_open("fuzz", WIRE_REGION / 2, &at, &fd[SHORT]) == 0);
 	fd[READ_ONLY] = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	fd[NO_FILE] = eventfd(0, EFD_CLOEXEC);
-	must(fab_shm_open(&net) == 0);
-	must(attach(0, (struct greeting){&fr, sizeof(fr), fd[REGION]}) == 0);
+	must(fab_shm_open(NULL, &net) == 0);
+	must(fab_shm_open(&key, &key_net) == 0);
+	must(attach(net, 0, (struct greeting){&fr, sizeof(fr), fd[REGION]}) ==
+	     0);
 }
 
 /* --- what it says -----------------------------------------------------------
@@ -118,11 +123,21 @@ static void in_greeting(const uint8_t *data, size_t size)
 {
 	struct greeting g = {data + 1, size - 1,
 			     descriptor[data[0] % DESCRIPTORS]};
-	int was = primary, rc = attach(OTHER, g);
+	int was = primary, rc = attach(net, OTHER, g);
 
 	must(rc <= 0);
 	if (rc == 0)
 		fab_net_cut(net, OTHER);
+	close(primary);
+	primary = was;
+}
+
+static void in_proving(const uint8_t *data, size_t size)
+{
+	struct greeting g = {data, size, descriptor[REGION]};
+	int was = primary;
+
+	must(attach(key_net, OTHER, g) < 0);
 	close(primary);
 	primary = was;
 }
@@ -156,8 +171,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		set_up();
 	if (data[0] % KINDS == GREETING)
 		in_greeting(data + 1, size - 1);
-	else
+	else if (data[0] % KINDS == ANSWERS)
 		in_answers(data + 1, size - 1);
+	else
+		in_proving(data + 1, size - 1);
 	return 0;
 }
 
@@ -172,6 +189,17 @@ static void seed_greeting(uint8_t with, int status)
 	fr.status = status;
 	memcpy(all + 2, &fr, sizeof(fr));
 	fuzz_seed(all, sizeof(all));
+}
+
+static void seed_proving(enum shm_frame_type type, int status, size_t more)
+{
+	uint8_t all[256] = {PROVING};
+	struct shm_frame fr;
+
+	shm_frame_init(&fr, type);
+	fr.status = status;
+	memcpy(all + 1, &fr, sizeof(fr));
+	fuzz_seed(all, 1 + sizeof(fr) + more);
 }
 
 static void seed_answer(enum shm_frame_type type, uint64_t id, int status,
@@ -201,4 +229,8 @@ void fuzz_seeds(void)
 	seed_answer(SHM_ANSWER, first, 0, WIRE_REPLY + 9);
 	seed_answer(SHM_ANSWER, first, 7, 1);
 	seed_answer(SHM_CALL, first, 0, 0);
+	seed_proving(SHM_CHALLENGE, 0, sizeof(struct shm_challenge));
+	seed_proving(SHM_CHALLENGE, 0, 3);
+	seed_proving(SHM_WELCOME, 0, 0);
+	seed_proving(SHM_WELCOME, -EACCES, 0);
 }

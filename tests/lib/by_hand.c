@@ -52,7 +52,7 @@ void hand_open(struct cluster *c, struct hand *h)
 
 	*h = (struct hand){.c = c};
 	assert_int_equal(sim ? sim_net_open(sim, "hand", &h->net)
-			     : fab_shm_open(&h->net),
+			     : fab_shm_open(NULL, &h->net),
 			 0);
 	assert_int_equal(fab_open(h->net, &h->fab), 0);
 	attach(h, FAB_NODE_COORD, cluster_address(c));

@@ -64,7 +64,7 @@ static int open_real(const struct cluster *c, struct fab_net **out)
 	if (c->o.rdma != NULL)
 		return fab_any_open(c->o.key, out);
 	return c->o.key != NULL ? fab_tcp_open(c->o.key, out)
-				: fab_shm_open(out);
+				: fab_shm_open(NULL, out);
 }
 
 static int open_net(void *arg, struct fab_net **out)

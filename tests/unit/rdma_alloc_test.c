@@ -33,7 +33,7 @@ static void opening_a_net(void **state)
 
 	do {
 		fault_alloc(++failed);
-		rc = fab_shm_open(&net);
+		rc = fab_shm_open(NULL, &net);
 		assert_true(rc == 0 || (rc == -ENOMEM && net == NULL));
 	} while (rc != 0);
 	assert_false(fault_alloc_off());
@@ -47,7 +47,7 @@ static void opening_a_queue(void **state)
 	struct fab *f = NULL;
 	int failed = -1, rc;
 
-	assert_int_equal(fab_shm_open(&net), 0);
+	assert_int_equal(fab_shm_open(NULL, &net), 0);
 	do {
 		fault_alloc(++failed);
 		rc = fab_open(net, &f);
@@ -87,7 +87,7 @@ static int setup(void **state)
 	struct pair *p = calloc(1, sizeof(*p));
 
 	assert_int_equal(fab_server_open(&server_opts, &p->s), 0);
-	assert_int_equal(fab_shm_open(&p->net), 0);
+	assert_int_equal(fab_shm_open(NULL, &p->net), 0);
 	assert_int_equal(fab_open(p->net, &p->f), 0);
 	*state = p;
 	return 0;
