@@ -208,7 +208,8 @@ sim-soak: $(SOAK_SUITES)
 
 # A death at every remote operation of everything, pairs of deaths: an hour.
 CRASH_ALL := $(addprefix $(B)/tests/crash/,$(addsuffix _test,node_kill fs_kill pair_kill \
-	node_replace node_restore power_loss kv_client_stop kv_fence))
+	node_replace node_restore promote_kill clean_kill power_loss kv_client_stop \
+	kv_fence))
 crash-all: $(CRASH_ALL)
 	@for t in $^; do echo "$$t"; EVERY=1 SAMPLES=200 $$t || exit 1; done
 
@@ -216,6 +217,7 @@ crash-all: $(CRASH_ALL)
 bench-recovery: all $(BENCH_BIN)
 	@ACESO_BIN=$(CURDIR)/$(B)/bin /usr/bin/python3 tests/bench/recovery.py --respawn
 	@ACESO_BIN=$(CURDIR)/$(B)/bin /usr/bin/python3 tests/bench/recovery.py --full
+	@ACESO_BIN=$(CURDIR)/$(B)/bin /usr/bin/python3 tests/bench/recovery.py --checkpoints
 
 # Real mounts and real nodes, killed and stopped at random. ACESO_SEED=n
 .PHONY: chaos
