@@ -59,6 +59,7 @@ static const char help[] =
 "  code=K+M        K data and M parity blocks: M nodes may die (3+2)\n"
 "  nodes=N         memory nodes (K + M)\n"
 "  pool-dir=DIR    keep it on disk too: the same line mounts it again\n"
+"  backing=MODE    file: blocks are files in pool-dir; memory: no pool-dir\n"
 "  durable_ms=MS   make it durable so often, when something changed (5000)\n"
 "  ckpt_ms=N       least time between checkpoints of the index (500)\n"
 "  respawn=YESNO   nodes that die are replaced (yes)\n"

@@ -215,6 +215,18 @@ static int options(struct fsck *f, int argc, char **argv)
 	return optind == argc ? 0 : -EINVAL;
 }
 
+/* What is lost keeps the rest from being seen. */
+static const char *why_lost(const struct fsck *f)
+{
+	return f->repair
+		       ? " (if aceso status says that parts of the index are "
+			 "lost, only their nodes, come back with their "
+			 "memory, can mend that)"
+		       : " (what is lost keeps the rest from being seen: "
+			 "--repair lets go of it, but for parts of the index: "
+			 "see aceso status)";
+}
+
 int cmd_fsck(const char *pool, int argc, char **argv)
 {
 	struct kv_check_sum k = {0};
@@ -241,10 +253,7 @@ int cmd_fsck(const char *pool, int argc, char **argv)
 		print_sums(&f, &k, &s);
 	else
 		say_err("the pool cannot be checked: %s%s", strerror(-rc),
-			rc == -EIO && !f.repair
-				? " (what is lost keeps the rest from being "
-				  "seen: --repair lets go of it)"
-				: "");
+			rc == -EIO ? why_lost(&f) : "");
 	json_decref(f.list);
 	return rc == 0 ? exit_code(&k, &s) : FSCK_FAILED;
 }

@@ -95,6 +95,20 @@ static int parse_env(struct conf *c)
 	return text == NULL || *text == '\0' ? 0 : parse(c, 3, argv);
 }
 
+/* Does what was said of the blocks fit what was said of the directory? */
+static int check_backing(struct conf *c)
+{
+	bool dir = c->pool.dir[0] != '\0';
+
+	if (c->pool.backing == CONF_BACKING_FILE && !dir)
+		return conf_fail(c, "backing=file needs a directory for the "
+				    "files: say pool-dir=DIR");
+	if (c->pool.backing == CONF_BACKING_MEMORY && dir)
+		return conf_fail(c, "backing=memory has nothing in pool-dir: "
+				    "say backing=file, or no pool-dir");
+	return 0;
+}
+
 /* What only shows when all was read. */
 static int settle(struct conf *c)
 {
@@ -109,6 +123,8 @@ static int settle(struct conf *c)
 	if (c->debug)
 		c->foreground = true;
 	c->fs.debug = c->debug;
+	if (check_backing(c) != 0)
+		return -EINVAL;
 	/* Without all its nodes nothing of it becomes durable. */
 	if (p->dir[0] != '\0' && !p->has_respawn)
 		p->respawn = true;

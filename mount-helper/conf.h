@@ -27,6 +27,10 @@ struct conf_origin {
 	char value[CONF_DIR_BYTES_MAX]; /* as it was said; else the default */
 };
 
+/* What blocks live in. With a directory they are files in it, without one they
+ * are memory alone: to say so makes sure of it. */
+enum conf_backing { CONF_BACKING_ANY, CONF_BACKING_MEMORY, CONF_BACKING_FILE };
+
 /* The shape of a pool that is to be made. */
 struct conf_pool {
 	char name[CONF_POOL_BYTES_MAX + 1]; /* "": derive it */
@@ -39,6 +43,7 @@ struct conf_pool {
 	bool respawn;	  /* dead nodes are started again */
 	/* Where it lives on between mounts (absolute); "": nowhere. */
 	char dir[CONF_DIR_BYTES_MAX];
+	enum conf_backing backing;
 	uint32_t durable_ms; /* between durable checkpoints; 0: default */
 	uint32_t ckpt_ms; /* between checkpoints of an index shard; 0: none */
 	/* Bytes a second that a node reads to have its own back; 0: any. */

@@ -59,6 +59,7 @@ int conf_set_ckpt_ms(struct conf *c, const char *v);
 int conf_set_rebuild_rate(struct conf *c, const char *v);
 int conf_set_pool(struct conf *c, const char *v);
 int conf_set_pool_dir(struct conf *c, const char *v);
+int conf_set_backing(struct conf *c, const char *v);
 int conf_set_durable_ms(struct conf *c, const char *v);
 int conf_set_sync(struct conf *c, const char *v);
 int conf_set_cache(struct conf *c, const char *v);

@@ -137,6 +137,20 @@ int conf_set_pool_dir(struct conf *c, const char *v)
 	return 0;
 }
 
+int conf_set_backing(struct conf *c, const char *v)
+{
+	if (strcmp(v, "file") == 0)
+		c->pool.backing = CONF_BACKING_FILE;
+	else if (strcmp(v, "memory") == 0)
+		c->pool.backing = CONF_BACKING_MEMORY;
+	else
+		return conf_fail(c,
+				 "backing=%s is unknown: say backing=file or "
+				 "backing=memory",
+				 v);
+	return 0;
+}
+
 int conf_set_durable_ms(struct conf *c, const char *v)
 {
 	if (size_parse_count(v, DURABLE_MS_MIN, DURABLE_MS_MAX,

@@ -53,6 +53,7 @@ const struct conf_option conf_options[] = {
 	/* of any */
 	LINE("pool", conf_set_pool, "made of the directory's path"),
 	LINE("pool-dir", conf_set_pool_dir, "none"),
+	LINE("backing", conf_set_backing, "file with pool-dir, else memory"),
 	VALUE("cache", conf_set_cache, "auto"),
 	VALUE("attr_timeout", conf_set_attr_timeout, "by cache"),
 	VALUE("entry_timeout", conf_set_entry_timeout, "by cache"),

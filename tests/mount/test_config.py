@@ -126,7 +126,7 @@ def test_the_example_says_all_there_is(conf):
         example = f.read()
     path = conf(re.sub(r"^#(?=[a-z])", "", example, flags=re.M))
     options = show(env_of(path))
-    line_only = {"pool", "pool-dir", "fsname", "subtype", "debug", "sloppy"}
+    line_only = {"pool", "pool-dir", "backing", "fsname", "subtype", "debug", "sloppy"}
     assert {n for n, o in options.items() if o["source"] != "file"} <= line_only
     path = conf(example)
     assert {o["source"] for o in show(env_of(path)).values()} == {"default"}

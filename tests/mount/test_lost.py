@@ -50,6 +50,8 @@ def test_only_what_is_lost_is_lost(pool):
         assert v is None or key(pool, "get", f"new{i}").strip() == f"n{i}"
     assert aceso("-p", pool.name, "status", check=False).returncode == 2
     assert aceso("-p", pool.name, "status", check=False).stdout.count("lost") >= 2
+    done = aceso("-p", pool.name, "fsck", check=False)
+    assert done.returncode == 8 and "parts of the index" in done.stderr, (done.returncode, done.stderr)
 
 
 def cpu(pids):

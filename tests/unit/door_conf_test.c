@@ -163,6 +163,9 @@ static void errors_name_the_option_and_a_way_out(void **state)
 	refused("frobnicate", "unknown option 'frobnicate'");
 	refused("remount", "unmount it");
 	refused("respawn=perhaps", "respawn=yes");
+	refused("backing=disk", "backing=file");
+	refused("backing=file", "pool-dir=");
+	refused("backing=memory,pool-dir=/d", "backing=file");
 	refused("rebuild_rate=fast", "rebuild_rate=200m");
 	refused("size", "size=...");
 	refused("size=", "size=...");
