@@ -18,7 +18,7 @@ _Static_assert(PAGES_AT_ONCE <= KV_PAGES_MAX, "one read, one write");
 
 struct vacate {
 	struct fs *fs;
-	bool (*is_in)(const void *set, uint64_t addr);
+	kv_is_in *is_in;
 	const void *set;
 	/* the chunks that name some */
 	struct fs_cnode_at *at;
@@ -32,8 +32,7 @@ struct vacate {
 	char *buf;
 };
 
-/* --- which -----------------------------------------------------------------
- */
+/* --- which --------------------------------------------------------------- */
 
 static bool names_any(const struct vacate *v, const struct fs_cnode *node)
 {
@@ -76,8 +75,7 @@ static int look(void *arg, const void *key, size_t klen, const void *val,
 	return add(v, parts.ino, parts.number);
 }
 
-/* --- moving ----------------------------------------------------------------
- */
+/* --- moving -------------------------------------------------------------- */
 
 /* The pages of all nodes that are to go: how many. */
 static size_t list_pages(struct vacate *v, size_t n)
@@ -154,8 +152,7 @@ static int move(struct vacate *v, const struct fs_cnode_at *at, size_t n)
 	return rc;
 }
 
-int fs_vacate(void *arg, bool (*is_in)(const void *set, uint64_t addr),
-	      const void *set)
+int fs_vacate(void *arg, kv_is_in *is_in, const void *set)
 {
 	static const uint8_t room = FS_KEY_ROOM;
 	struct fs *fs = arg;

@@ -3,23 +3,21 @@
  * (kv/client/clean_pages.c).
  *
  *   every chunk's node -> those that name a page that is to go
- *     -> read, write, store the node if nobody changed it, give the old one
- * back
+ *     -> read it, write it elsewhere -> store the node if nobody changed it
+ *     -> give the old page back
  *
  * To everybody else it is as if another mount had written the same bytes: no
  * lock is needed, and times stay.
  * Threads: one at a time, beside any other work. */
 #ifndef ACESO_FS_VACATE_H
 #define ACESO_FS_VACATE_H
-#include <stdbool.h>
-#include <stdint.h>
+#include "kv/kv.h"
 
 struct fs;
 
 /* For kv_on_vacate(); @arg: struct fs. Errors: -ECANCELED fs_vacate_stop();
  * -ENOMEM; those of kv.h. */
-int fs_vacate(void *arg, bool (*is_in)(const void *set, uint64_t addr),
-	      const void *set);
+int fs_vacate(void *arg, kv_is_in *is_in, const void *set);
 
 /* Let the store call it, and no more: waits. */
 void fs_vacate_start(struct fs *fs);

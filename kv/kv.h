@@ -203,11 +203,9 @@ int kv_open(const struct kv_opts *opts, struct kv **out);
  * changed may stay. It returns 0 or -errno. @fn runs in the thread that calls
  * kv_opts.movable, and without that it is not called. NULL: no more, and on
  * return it is not being called. */
-void kv_on_vacate(struct kv *kv,
-		  int (*fn)(void *arg,
-			    bool (*is_in)(const void *set, uint64_t addr),
-			    const void *set),
-		  void *arg);
+typedef bool kv_is_in(const void *set, uint64_t addr);
+typedef int kv_vacate(void *arg, kv_is_in *is_in, const void *set);
+void kv_on_vacate(struct kv *kv, kv_vacate *fn, void *arg);
 
 /* Call @fn(@arg), once, when this client has been shut out (-ENOTCONN) and so
  * knows nothing any more: whoever keeps what it read must forget it. At once if

@@ -181,7 +181,7 @@ struct proto_stats {
 	uint64_t rebuild_done, rebuild_total; /* bytes, while REBUILDING */
 	uint64_t rss_beyond; /* resident bytes beyond the region */
 	uint32_t block_bytes, open_blocks;
-	uint64_t reserve; /* blocks it leads, for urgent asks only */
+	uint64_t reserve; /* blocks it leads, not for every ask */
 	struct proto_ckpt_stats ckpt;
 };
 

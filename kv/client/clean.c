@@ -66,8 +66,7 @@ bool clean_helps(struct clean *c, uint64_t now)
 	return dry == 0 || now - dry > DRY_NS;
 }
 
-/* --- the thread ------------------------------------------------------------
- */
+/* --- the thread ---------------------------------------------------------- */
 
 /* CLEAN_NOT: told to stop. */
 static enum clean_want wait_for_want(struct clean *c)

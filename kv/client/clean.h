@@ -17,7 +17,7 @@
  *     are moved (kv_opts.movable), and tombstones with them; what belongs to a
  *     transaction stays.
  * W2. Moves may take the reserve (KV_URGENT): each block that empties gives
- *     more back than its records took. No block is worth it that does not.
+ *     back more than its records took, and before more is taken.
  * Threads: any. */
 #ifndef ACESO_KV_CLIENT_CLEAN_H
 #define ACESO_KV_CLIENT_CLEAN_H
@@ -41,8 +41,8 @@ enum clean_want {
 };
 
 void clean_want(struct clean *c, enum clean_want want); /* NULL is fine */
-/* Some may come to be in a moment: the last look found a block worth it, or
- * there was none lately. NULL: no. */
+/* Room may come to be in a moment: a block was worth it, as far as is known.
+ * Else the pool is full, or nobody cleans (NULL is fine). */
 bool clean_helps(struct clean *c, uint64_t now);
 
 /* One round, by the caller: move what may be of one block, or close one of this

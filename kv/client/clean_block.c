@@ -12,18 +12,16 @@
 #include "kv/client/op.h"
 #include "kv/client/space_impl.h"
 
-#define SHARE_LEAST 16u /* of a block, to be had: else it is not worth it */
-#define SHARE_GOOD  4u	/* worth it before it is needed */
-#define ON_THE_WAY  2u	/* blocks that are empty, and not given back yet */
-#define WAIT_NS	    UINT64_C(1000000)
-#define WAIT_TIMES  200u
-#define FLUSHES	    16u
-#define LOOK_NS	    UINT64_C(200000000) /* between looks that can wait */
-#define MOVES	    32u			/* side by side */
-#define READ_NS	    UINT64_C(1000000000)
+#define SHARE_GOOD 4u /* of a block: worth it before it is needed */
+#define ON_THE_WAY 2u /* blocks that are empty, and not given back yet */
+#define WAIT_NS	   UINT64_C(1000000)
+#define WAIT_TIMES 200u
+#define FLUSHES	   16u
+#define LOOK_NS	   UINT64_C(200000000) /* between looks that can wait */
+#define MOVES	   32u		       /* side by side */
+#define READ_NS	   UINT64_C(1000000000)
 
-/* --- which -----------------------------------------------------------------
- */
+/* --- which --------------------------------------------------------------- */
 
 static uint32_t units_of(const struct group *g)
 {
@@ -77,7 +75,7 @@ static bool is_worth(const struct group *g, const struct block_rec *rec)
 	return rec->seq % 2 == 0 && block_rec_check(g, rec) == 0 &&
 	       rec->state == BLOCK_SEALED && rec->kind == BLOCK_RECORDS &&
 	       (rec->flags & ~BLOCK_F_LEFT) == 0 && rec->dead < units_of(g) &&
-	       gain_of(g, rec) >= units_of(g) / SHARE_LEAST;
+	       gain_of(g, rec) >= units_of(g) / CLEAN_SHARE_LEAST;
 }
 
 /* Sorted, the best last; what there is no room for is found another time. */
@@ -87,18 +85,16 @@ static void pick(struct clean *c, const struct clean_pick *p)
 
 	if (is_past(c, p))
 		return;
-	if (at == CLEAN_PICKS) {
-		if (p->gain <= c->pick[0].gain)
-			return;
-		memmove(&c->pick[0], &c->pick[1],
-			(CLEAN_PICKS - 1) * sizeof(*p));
+	while (at > 0 && c->pick[at - 1].gain > p->gain)
 		at--;
+	if (c->picks < CLEAN_PICKS) {
+		memmove(&c->pick[at + 1], &c->pick[at],
+			(c->picks++ - at) * sizeof(*p));
+		c->pick[at] = *p;
+	} else if (at > 0) {
+		memmove(&c->pick[0], &c->pick[1], (at - 1) * sizeof(*p));
+		c->pick[at - 1] = *p;
 	}
-	for (; at > 0 && c->pick[at - 1].gain > p->gain; at--)
-		c->pick[at] = c->pick[at - 1];
-	c->pick[at] = *p;
-	if (c->picks < CLEAN_PICKS)
-		c->picks++;
 }
 
 static void look_at(struct kv *kv, uint32_t node)
@@ -117,7 +113,6 @@ static void look_at(struct kv *kv, uint32_t node)
 		if (!is_worth(g, rec))
 			continue;
 		p.life = rec->life;
-		p.used = rec->used;
 		p.gain = gain_of(g, rec);
 		pick(c, &p);
 	}
@@ -143,8 +138,7 @@ static int look(struct kv *kv, struct kv_thread *t)
 	return 0;
 }
 
-/* --- its records ------------------------------------------------------------
- */
+/* --- its records --------------------------------------------------------- */
 
 struct moves {
 	struct kv *kv;
@@ -355,8 +349,7 @@ static int empty(struct kv *kv, struct kv_thread *t)
 	return m.rc != 0 ? m.rc : 1;
 }
 
-/* --- a round -----------------------------------------------------------------
- */
+/* --- a round ------------------------------------------------------------- */
 
 static int rooms(struct kv *kv)
 {

@@ -8,12 +8,13 @@
 #include "ec/block.h"
 #include "kv/client/clean.h"
 
-#define CLEAN_PICKS 64u /* found by one look at all blocks */
-#define CLEAN_PAST  64u /* not to be tried again at once */
+#define CLEAN_PICKS	  64u /* found by one look at all blocks */
+#define CLEAN_PAST	  64u /* not to be tried again at once */
+#define CLEAN_SHARE_LEAST 16u /* of a block, to be had: else not worth it */
 
 struct clean_pick {
 	uint64_t stripe;
-	uint32_t role, life, used;
+	uint32_t role, life;
 	uint32_t gain; /* units that come to be free, and were not of use */
 };
 
@@ -27,8 +28,7 @@ struct clean {
 	uint32_t stuck;		     /* rounds that gained nothing, in a row */
 	_Atomic uint64_t dry_ns;     /* when nothing was worth it; 0: not so */
 	pthread_mutex_t vacate_lock; /* while it is called, too */
-	int (*vacate)(void *arg, bool (*is_in)(const void *set, uint64_t addr),
-		      const void *set);
+	kv_vacate *vacate;
 	void *vacate_arg;
 	uint32_t vacate_most; /* blocks at once */
 	/* clean_block()'s: */

@@ -14,8 +14,7 @@
 #include "kv/client/client.h"
 #include "kv/client/space_impl.h"
 
-#define BLOCKS_MAX  16u
-#define SHARE_LEAST 16u /* free in it: else it is not worth moving the rest */
+#define BLOCKS_MAX 16u
 
 struct vacancy {
 	uint32_t n;
@@ -41,7 +40,7 @@ static void open_some(struct space *sp, struct kv_thread *t, struct vacancy *v)
 
 		if (lane_open_aside(sp, t, &a) != 0)
 			return;
-		if (a.room < sp->total / SHARE_LEAST) {
+		if (a.room < sp->total / CLEAN_SHARE_LEAST) {
 			lane_close_aside(sp, &a);
 			return;
 		}
@@ -89,11 +88,7 @@ int clean_pages(struct kv *kv, struct kv_thread *t)
 	return judge(c, rc);
 }
 
-void kv_on_vacate(struct kv *kv,
-		  int (*fn)(void *arg,
-			    bool (*is_in)(const void *set, uint64_t addr),
-			    const void *set),
-		  void *arg)
+void kv_on_vacate(struct kv *kv, kv_vacate *fn, void *arg)
 {
 	struct clean *c = kv->clean;
 

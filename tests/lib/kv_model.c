@@ -429,11 +429,7 @@ void kv_on_shut_out(struct kv *kv, void (*fn)(void *arg), void *arg)
 	(void)arg;
 }
 
-void kv_on_vacate(struct kv *kv,
-		  int (*fn)(void *arg,
-			    bool (*is_in)(const void *set, uint64_t addr),
-			    const void *set),
-		  void *arg)
+void kv_on_vacate(struct kv *kv, kv_vacate *fn, void *arg)
 {
 	(void)kv; /* its pages are nowhere in the way */
 	(void)fn;

@@ -210,8 +210,7 @@ static int move_page(struct names *n, uint32_t i)
 	return rc;
 }
 
-static int vacate(void *arg, bool (*is_in)(const void *set, uint64_t addr),
-		  const void *set)
+static int vacate(void *arg, kv_is_in *is_in, const void *set)
 {
 	struct names *n = arg;
 	int rc = 0;
