@@ -37,7 +37,8 @@ sys.exit(bad)
 
 LIMIT_S = 3
 
-# Seed 2 is stopped for longer than it may take, seed 3 waits for ever.
+# Seed 2 is stopped for longer than it may take, seed 3 waits for ever, seed 4 may run only when
+# another does not, which does for longer than that.
 WAITS = f"""#!/usr/bin/python3
 import os, signal, sys, time
 seed = int(sys.argv[1])
@@ -51,6 +52,16 @@ if seed == 2:
     os.wait()
 if seed == 3:
     time.sleep(1000)
+if seed == 4:
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    end = time.monotonic() + {3 * LIMIT_S}
+    if os.fork() == 0:
+        while time.monotonic() < end:
+            pass
+        os._exit(0)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    while os.waitpid(-1, os.WNOHANG)[0] == 0:
+        pass
 """
 
 
@@ -84,7 +95,7 @@ def main():
         if got != wanted:
             print(f"{tests}: soak.py names {got}, not {wanted}")
             return 1
-    for seed, wanted in ((2, []), (3, [3])):
+    for seed, wanted in ((2, []), (3, [3]), (4, [])):
         got = named(WAITS, f"--from={seed}", "--seeds=1", f"--play-s={LIMIT_S}")
         if got != wanted:
             print(f"seed {seed} of those that wait: soak.py names {got}, not {wanted}")
