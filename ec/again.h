@@ -24,7 +24,9 @@
  * A3. A mark holds for the life of the block that it names. Members refuse
  *     others, and all while READY. So no mark that is late hits a unit that was
  *     freed and written again: what was written before stays, with the life of
- *     its own time in it, and is marked by the block's life of today.
+ *     its own time in it, and is marked by the block's life of today. Nor do
+ *     those alone take a mark of the life to come that are in it already: the
+ *     others say "later". Else it would die with them.
  * A4. All members that are READY have zeroed the same units, or the leader (a
  *     new one, if it died) is about to tell them of more. None is brought to
  *     rest before they agree: in S1's sums the copies are equal.

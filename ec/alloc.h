@@ -111,8 +111,9 @@ int alloc_orphan(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
  * harmless. On parity nodes and the data node alike. @life guards against a
  * late mark: that of the block at a time when these units held what is obsolete
  * now; 0: the caller knows that this unit was live. Errors: -ESTALE (life
- * differs, or FREE), -EBUSY (READY to be opened again: ask later), -EINVAL,
- * -EAGAIN (being rebuilt, and no memory). */
+ * differs, or FREE), -EBUSY (READY to be opened again, or @life is the next
+ * one, begun elsewhere: ask later), -EINVAL, -EAGAIN (being rebuilt, and no
+ * memory). */
 int alloc_mark(struct alloc *a, uint64_t stripe, uint32_t role, uint32_t life,
 	       uint32_t at, uint32_t len);
 

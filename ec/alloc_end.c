@@ -166,13 +166,17 @@ static int mark(struct alloc *a, const struct alloc_at *at, uint32_t life,
 	uint64_t *map = alloc_map_at(a, at);
 	struct block_rec rec;
 	uint32_t added = 0;
+	bool ready;
 
 	block_load(at->rec, &rec);
 	if (early_expects(a, &rec, life))
 		return mark_early(a, at, life, run, n);
+	ready = rec.state != BLOCK_FREE && (rec.flags & BLOCK_F_READY) != 0;
+	if (ready && life == alloc_next_life(rec.life))
+		return -EBUSY; /* others are OPEN: not they alone (A3) */
 	if (rec.state == BLOCK_FREE || (life != 0 && rec.life != life))
 		return -ESTALE;
-	if (rec.flags & BLOCK_F_READY)
+	if (ready)
 		return -EBUSY;
 	for (uint32_t i = 0; i < n; i++)
 		added += alloc_map_set(map, run[i].at, run[i].len);

@@ -179,7 +179,9 @@ static void name_pages(const struct rows *w, struct kv_page *out)
 	}
 }
 
-/* Mark, in every column, what does not hold one of @pages pages. */
+/* Mark, in every column, what does not hold one of @pages pages. Like a page
+ * that nobody names it stays until it is marked, in whatever life of the block
+ * that is: looked up when it is sent. */
 static void mark_rest(const struct rows *w, bool all)
 {
 	const struct space_block *b = w->spot.block;
@@ -189,7 +191,7 @@ static void mark_rest(const struct rows *w, bool all)
 		uint32_t have = all ? 0 : column_pages(w, c);
 
 		if (have < w->r)
-			space_mark(w->kv->space, b->stripe, c, b->life,
+			space_mark(w->kv->space, b->stripe, c, 0,
 				   first + have * PAGE_UNITS,
 				   (w->r - have) * PAGE_UNITS);
 	}

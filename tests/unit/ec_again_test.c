@@ -208,6 +208,11 @@ static void marks_hold_for_a_life(void **state)
 	assert_int_equal(
 		alloc_mark(p.a[leader], b.stripe, b.role, b.life, 192, 64),
 		-EBUSY);
+	/* of the life to come, as it has begun elsewhere: if those alone took
+	 * it that are open, it would die with them */
+	assert_int_equal(
+		alloc_mark(p.a[leader], b.stripe, b.role, b.life + 1, 192, 64),
+		-EBUSY);
 	now = open_again(&b, 99);
 	/* of the life before: refused, for who knows what lies there now */
 	assert_int_equal(

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "ec/again.h"
 #include "kv/client/member.h"
 #include "kv/client/pages.h"
 #include "tests/lib/space_pool.h"
@@ -190,6 +191,60 @@ static void padding_is_marked(void **state)
 		dead += spool_rec(&pool, spool_node(&pool, stripe, 3), stripe,
 				  c)
 				.dead;
+	assert_int_equal(dead, 2 * PAGE_UNITS);
+	spool_close(&pool);
+}
+
+#define LATER_LIFE 2u
+
+/* A leader was quicker than the first mark: the roles have another life. */
+static int open_again_first(struct space_pool *p, const struct fab_op *op)
+{
+	const struct group *g = &p->layout.group;
+	const struct kv_page *page = p->arg;
+	uint64_t stripe;
+	uint32_t role, at;
+
+	if (op->opcode != FAB_CALL || op->call != PROTO_MARK)
+		return 0;
+	p->before = NULL;
+	assert_int_equal(group_locate(g, page->addr, &stripe, &role, &at), 0);
+	for (uint32_t node = 0; node < g->nodes; node++)
+		for (role = 0; role < g->k; role++) {
+			again_split(p->a[node], stripe, role);
+			again_resume(p->a[node], stripe, role, LATER_LIFE);
+		}
+	return 0;
+}
+
+static void padding_is_marked_in_a_later_life_too(void **state)
+{
+	const struct group *g = &pool.layout.group;
+	struct kv_page pages[16];
+	uint64_t stripe;
+	uint32_t role, at, dead = 0;
+
+	(void)state;
+	spool_open(&pool, &plain);
+	prepare(STRAIGHT, 10, 1); /* rows of 4, 4, 2 */
+	assert_int_equal(write_n(10, pages), 0);
+	assert_int_equal(group_locate(g, pages[0].addr, &stripe, &role, &at),
+			 0);
+	space_background(pool.kv.space, me(), false); /* sees it quiet */
+	atomic_fetch_add(&pool.now, SPACE_ROWS_IDLE_NS + 1);
+	pool.arg = pages;
+	pool.before = open_again_first;
+	space_background(pool.kv.space, me(), true);
+	assert_null(pool.before);
+	space_background(pool.kv.space, me(), true);
+	assert_int_equal(marks_waiting(pool.kv.space->marks), 0);
+	for (uint32_t c = 0; c < 3; c++) {
+		struct block_rec rec = spool_rec(
+			&pool, spool_node(&pool, stripe, 3), stripe, c);
+
+		assert_int_equal(rec.life, LATER_LIFE);
+		dead += rec.dead;
+	}
 	assert_int_equal(dead, 2 * PAGE_UNITS);
 	spool_close(&pool);
 }
@@ -440,6 +495,7 @@ int main(void)
 		cmocka_unit_test(every_code_fits),
 		cmocka_unit_test(rows_carry_their_parity),
 		cmocka_unit_test(padding_is_marked),
+		cmocka_unit_test(padding_is_marked_in_a_later_life_too),
 		cmocka_unit_test(freed_rows_are_given_back),
 		cmocka_unit_test(pages_of_the_delta_path_are_reused),
 		cmocka_unit_test(holes_are_zeros_and_nonsense_is_refused),
