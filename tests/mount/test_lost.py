@@ -4,7 +4,9 @@ import errno
 import os
 import time
 
-from conftest import aceso, says_lost, wait_for
+import pytest
+
+from conftest import Pool, aceso, need_fuse, says_lost, wait_for
 
 AT_ONCE = 3  # seconds; the deadline of an operation is 30
 
@@ -63,11 +65,20 @@ def cpu(pids):
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.fixture
+def slow_pool():
+    """It replaces its dead, and takes its time, so that others can die meanwhile."""
+    need_fuse()
+    made = Pool(options="respawn=yes,rebuild_rate=20m")
+    yield made
+    made.close()
+
+
 @says_lost
-def test_recovery_ends_when_a_third_dies(alive_pool):
+def test_recovery_ends_when_a_third_dies(slow_pool):
     """Two are being rebuilt when a third dies: it is replaced as they are, what
     can be had is brought back, and then they rest and say what could not."""
-    pool = alive_pool
+    pool = slow_pool
     for i in range(60):
         with open(f"{pool.dir}/f{i}", "wb") as f:
             f.write(b"%02d" % i * 1000000)
