@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fs/board.h"
+#include "fs/buffer.h"
 #include "fs/fs_impl.h"
 #include "fs/inode.h"
 #include "fs/itable.h"
@@ -170,6 +171,8 @@ static int tables_init(struct fs *fs)
 	if (err == 0)
 		err = fs_returns_new(&fs->returns);
 	if (err == 0)
+		err = fs_buffers_new(fs->kv, &fs->buffers);
+	if (err == 0)
 		err = fs_timer_new(&fs->timer);
 	return err;
 }
@@ -177,6 +180,7 @@ static int tables_init(struct fs *fs)
 static void fs_free(struct fs *fs)
 {
 	fs_timer_free(fs->timer);
+	fs_buffers_free(fs->buffers);
 	fs_returns_free(fs->returns);
 	fs_board_free(fs->board);
 	fs_orphans_free(fs->orphans);

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "fs/buffer.h"
 #include "fs/door.h"
 #include "fs/fs_impl.h"
 #include "fs/intake.h"
@@ -51,11 +52,17 @@ static void watch_request(struct fs *fs, const void *buf, size_t len)
 	atomic_store(&fs->init_state, INIT_ASKED);
 }
 
+/* A thread of libfuse's loop has its buffer until it ends, and ends with the
+ * loop. Who attached us may be the loop itself: then it frees its buffer, and
+ * goes on. */
 static ssize_t session_read(int fd, void *buf, size_t len, void *userdata)
 {
 	struct fs *fs = userdata;
-	ssize_t rc = fs_intake_read(fs, fd, buf, len);
+	ssize_t rc;
 
+	if (!pthread_equal(fs->attacher, pthread_self()))
+		fs_buffer_of_requests(fs->buffers, buf, len);
+	rc = fs_intake_read(fs, fd, buf, len);
 	if (rc > 0 &&
 	    atomic_load_explicit(&fs->init_state, memory_order_relaxed) ==
 		    INIT_AWAITED)
@@ -171,6 +178,7 @@ int fs_session_attach(struct fs *fs, struct fuse_session *se)
 	if (rc != 0)
 		return rc;
 	fs->se = se;
+	fs->attacher = pthread_self();
 	kv_on_shut_out(fs->kv, shut_out, fs);
 	rc = fuse_session_custom_io(se, &io, fuse_session_fd(se));
 	if (rc != 0)

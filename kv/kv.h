@@ -136,6 +136,18 @@ int kv_pages_read(struct kv *kv, const struct kv_page *pages, size_t n,
  * fail: space is returned in the background. */
 void kv_pages_free(struct kv *kv, const struct kv_page *pages, size_t n);
 
+/* Pages will be read into or written from [@at, +@bytes): over an adapter
+ * (RDMA) they go without a copy then, if they lie in it one behind the other;
+ * over anything else nothing changes. It must stay mapped until kv_deregister()
+ * or kv_close(). For memory that is used often: it is pinned, which costs more
+ * than a copy. Errors (pages may lie there all the same): as
+ * fab_net_register(). Nobody has to look: that an adapter refuses is said once,
+ * in the log. */
+int kv_register(struct kv *kv, void *at, size_t bytes);
+/* No call uses it any more; on return it may be unmapped. Memory that is not
+ * registered is fine. */
+void kv_deregister(struct kv *kv, void *at);
+
 /* --- the pool ------------------------------------------------------------- */
 
 struct kv_space {
@@ -294,6 +306,8 @@ struct kv_stats {
 	uint64_t crc_errors;	 /* bytes that were not what they should be */
 	uint64_t blocks_opened, blocks_sealed, marks_sent;
 	uint64_t row_pages, delta_pages;
+	uint64_t direct; /* READs and WRITEs of pages that an adapter did in
+			  * registered memory, without a copy */
 };
 
 /* Sum over all threads since kv_open(). */

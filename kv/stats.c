@@ -58,8 +58,8 @@ void stats_print(FILE *f, const struct kv_stats *s)
 		"degraded reads: %" PRIu64 "\nchecksum errors: %" PRIu64 "\n"
 		"blocks: %" PRIu64 " opened, %" PRIu64 " sealed; %" PRIu64
 		" marks sent\npages: %" PRIu64 " in rows, %" PRIu64
-		" by deltas\n",
+		" by deltas\nwithout a copy: %" PRIu64 " operations\n",
 		s->cache_hits, s->cache_misses, s->degraded_reads,
 		s->crc_errors, s->blocks_opened, s->blocks_sealed,
-		s->marks_sent, s->row_pages, s->delta_pages);
+		s->marks_sent, s->row_pages, s->delta_pages, s->direct);
 }

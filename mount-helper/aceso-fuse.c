@@ -211,7 +211,8 @@ static int loop(struct mount *m)
 		return -ENOMEM;
 	fuse_loop_cfg_set_clone_fd(cfg, m->conf.clone_fd);
 	fuse_loop_cfg_set_max_threads(cfg, max);
-	fuse_loop_cfg_set_idle_threads(cfg, max); /* none ends for now */
+	/* none ends before the loop does: fs/session.c counts on that */
+	fuse_loop_cfg_set_idle_threads(cfg, max);
 	rc = fuse_session_loop_mt(m->se, cfg);
 	fuse_loop_cfg_destroy(cfg);
 	return rc < 0 ? -EIO : 0;

@@ -54,6 +54,7 @@ static json_t *stats_json(struct kv *kv)
 	json_object_set_new(o, "marks_sent", number(s.marks_sent));
 	json_object_set_new(o, "row_pages", number(s.row_pages));
 	json_object_set_new(o, "delta_pages", number(s.delta_pages));
+	json_object_set_new(o, "direct", number(s.direct));
 	return o;
 }
 

@@ -121,10 +121,8 @@ static bool is_inline(const struct verbs_lane *l, const struct fab_op *op)
 static int place(struct verbs_lane *l, const struct fab_op *op,
 		 struct verbs_work *w, struct ibv_sge *sge)
 {
-	uint8_t *own = (uint8_t *)op->buf + l->piece_at;
-
 	sge->length = w->len;
-	sge->addr = (uintptr_t)own;
+	sge->addr = (uintptr_t)op->buf + l->piece_at;
 	if (w->direct)
 		return 0;
 	sge->lkey = l->link->mem.mr->lkey;
@@ -135,7 +133,8 @@ static int place(struct verbs_lane *l, const struct fab_op *op,
 		return -EAGAIN;
 	sge->addr = (uintptr_t)w->bytes;
 	if (op->opcode == FAB_WRITE)
-		memcpy(w->bytes, own, w->len);
+		memcpy(w->bytes, (const uint8_t *)op->buf + l->piece_at,
+		       w->len);
 	return 0;
 }
 

@@ -46,7 +46,7 @@ do
 done
 
 # Every name of kv.h is exported, and nothing else.
-sed -n 's/^[a-z].*[ *]\(kv_[a-z_]*\)(.*/\1/p' kv/kv.h | sort -u >"$stage/want"
+sed -n '/^typedef/d; s/^[a-z].*[ *]\(kv_[a-z_]*\)(.*/\1/p' kv/kv.h | sort -u >"$stage/want"
 nm -D --defined-only "$root/usr/lib/libaceso.so.0" |
 	awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | sort -u >"$stage/have"
 diff "$stage/want" "$stage/have" >&2 ||

@@ -8,6 +8,7 @@ died; in the end nothing is left, neither processes nor anything of the adapter'
 there (nothing but emulation), so it is little, and deadlines are long."""
 import glob
 import json
+import mmap
 import os
 import re
 import signal
@@ -127,6 +128,43 @@ def fio_with_kills(mnt):
     return was
 
 
+def counted():
+    """What the one mount has counted."""
+    return json.loads(aceso("-p", "v", "stats", "--json").stdout)["mounts"][0]["stats"]
+
+
+def mostly_direct(what, before):
+    """Of the operations on pages since then most had no copy."""
+    now = counted()
+    ops = now[what]["ops"] - before[what]["ops"]
+    direct = now["direct"] - before["direct"]
+    if not ops or direct < 0.8 * ops:
+        raise SystemExit(f"{what}: {direct} of {ops} operations without a copy")
+    print(f"{what}: {direct} of {ops} operations without a copy")
+
+
+def in_place(mnt):
+    """A large file's bytes go between FUSE's buffers and the adapter."""
+    data = os.urandom(8 << 20)
+    before = counted()
+    fd = os.open(mnt + "/large", os.O_CREAT | os.O_RDWR | os.O_DIRECT)
+    with mmap.mmap(-1, len(data)) as memory:
+        memory.write(data)
+        for at in range(0, len(data), 1 << 20):
+            os.pwrite(fd, memoryview(memory)[at:at + (1 << 20)], at)
+    os.close(fd)
+    mostly_direct("page_write", before)
+    with open("/proc/sys/vm/drop_caches", "w", encoding="utf-8") as f:
+        f.write("3")
+    before = counted()
+    with open(mnt + "/large", "rb") as f:
+        if f.read() != data:
+            raise SystemExit("the large file has other bytes")
+    mostly_direct("page_read", before)
+    os.unlink(mnt + "/large")
+    ok("a large file was written and read without a copy")
+
+
 def play(base, mnt):
     wait(lambda: status()["redundancy"] == "full", "the pool")
     ways = [(n["transport"], n["why"].split("; ")) for n in status()["nodes"]]
@@ -141,6 +179,7 @@ def play(base, mnt):
     run("cp", "-r", TREE, mnt + "/a")
     same(mnt + "/a")
     ok("copied and compared")
+    in_place(mnt)
     was = fio_with_kills(mnt)
     same(mnt + "/a")
     run("cp", "-r", TREE, mnt + "/b")

@@ -1,9 +1,9 @@
 /* fs/ops/io.c - read, write, flush, fsync. */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 
+#include "fs/buffer.h"
 #include "fs/chunk.h"
 #include "fs/door.h"
 #include "fs/gather.h"
@@ -13,41 +13,16 @@
 #include "fs/reply.h"
 #include "fs/room.h"
 
-/* The kernel asks for at most max_read bytes; it is never told less than
- * this by us. More would only mean a larger buffer. */
-#define READ_BUF_BYTES (1024u * 1024)
-
 /* Who is at so many bytes keeps nobody from taking the next request: that costs
  * a wake-up, and the bytes a hundred times as much. */
 #define LONG_BYTES (256u * 1024)
 
-static pthread_once_t buf_once = PTHREAD_ONCE_INIT;
-static pthread_key_t buf_key;
-static bool buf_key_made;
-
-static void buf_key_make(void)
+/* The kernel asks for at most max_read bytes; it is never told less than this
+ * by us. More would only mean a larger buffer. */
+static void *buf_of_thread(struct fs *fs, size_t size)
 {
-	buf_key_made = pthread_key_create(&buf_key, free) == 0;
-}
-
-/* A thread's buffer for answers: kept, as a fresh MiB for each request costs
- * more in page faults than the read. NULL if @size is beyond it. */
-static void *buf_of_thread(size_t size)
-{
-	void *buf;
-
-	pthread_once(&buf_once, buf_key_make);
-	if (!buf_key_made || size > READ_BUF_BYTES)
-		return NULL;
-	buf = pthread_getspecific(buf_key);
-	if (buf == NULL) {
-		buf = aligned_alloc(FS_PAGE_BYTES, READ_BUF_BYTES);
-		if (buf != NULL && pthread_setspecific(buf_key, buf) != 0) {
-			free(buf);
-			buf = NULL;
-		}
-	}
-	return buf;
+	return size <= FS_BUFFER_BYTES ? fs_buffer_for_answers(fs->buffers)
+				       : NULL;
 }
 
 /* relatime: a read moves atime if it is not younger than the last change, or
@@ -83,7 +58,7 @@ void fs_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		struct fuse_file_info *fi)
 {
 	bool atime = fi == NULL || (fi->flags & O_NOATIME) == 0;
-	void *own = buf_of_thread(size), *buf = own;
+	void *own = buf_of_thread(fs_of(req), size), *buf = own;
 	ssize_t rc;
 
 	if (size >= LONG_BYTES)

@@ -34,6 +34,7 @@ struct client {
 	_Atomic bool stopping;	    /* for the watcher */
 	_Atomic uint64_t wanted_at; /* degraded.c: when a node was told, ns */
 	_Atomic uint64_t lost_said; /* and of which view it said so, epoch */
+	_Atomic bool refusal_said;  /* memory.c */
 	/* space_stats.c */
 	pthread_mutex_t space_lock;
 	struct kv_space space;

@@ -205,6 +205,7 @@ int kv_pages_read(struct kv *kv, const struct kv_page *pages, size_t n,
 {
 	struct reading r = {
 		.kv = kv, .pages = pages, .data = data, .n = n, .sure = sure};
+	uint64_t direct;
 	int rc;
 
 	if (n > KV_PAGES_MAX)
@@ -218,8 +219,10 @@ int kv_pages_read(struct kv *kv, const struct kv_page *pages, size_t n,
 	if (r.io == NULL)
 		return -ENOMEM;
 	stat_add(&r.t->stats.page_read.calls, 1);
+	direct = pages_direct(r.t);
 	r.deadline_ns = fab_now(r.t->fab) + kv_timeout_ns(kv);
 	rc = read_pages(&r);
+	stat_add(&r.t->stats.direct, pages_direct(r.t) - direct);
 	if (rc != 0)
 		stat_add(&r.t->stats.page_read.errors, 1);
 	if (rc != 0 && lease_is_dead(kv->lease))

@@ -41,8 +41,10 @@ struct page_io *page_io_get(struct space *sp)
 	return io != NULL ? io : calloc(1, sizeof(*io));
 }
 
-static void io_free(struct page_io *io)
+static void io_free(struct space *sp, struct page_io *io)
 {
+	if (io->parity != NULL)
+		kv_deregister(sp->kv, io->parity);
 	free(io->parity);
 	free(io);
 }
@@ -60,7 +62,7 @@ void page_io_put(struct space *sp, struct page_io *io)
 	}
 	pthread_mutex_unlock(&sp->io_lock);
 	if (!keep)
-		io_free(io);
+		io_free(sp, io);
 }
 
 void pages_scratch_free(struct space *sp)
@@ -69,7 +71,7 @@ void pages_scratch_free(struct space *sp)
 
 	while ((io = sp->ios) != NULL) {
 		sp->ios = io->next;
-		io_free(io);
+		io_free(sp, io);
 	}
 	sp->nios = 0;
 }
@@ -98,6 +100,14 @@ int pages_wait(struct kv *kv, struct kv_thread *t, uint64_t deadline_ns)
 		    until < deadline_ns ? until : deadline_ns);
 	member_enter(kv->member, t);
 	return 0;
+}
+
+uint64_t pages_direct(struct kv_thread *t)
+{
+	struct fab_counters c;
+
+	fab_counters(t->fab, &c);
+	return c.direct;
 }
 
 static void count(struct kv_op_stats *s, const struct fab_op *ops, uint32_t n)
@@ -395,6 +405,7 @@ int kv_pages_write(struct kv *kv, const void *const *data, size_t n,
 {
 	struct kv_thread *t;
 	struct page_io *io;
+	uint64_t direct;
 	int rc;
 
 	if (kv->opts.read_only)
@@ -417,9 +428,11 @@ int kv_pages_write(struct kv *kv, const void *const *data, size_t n,
 	for (size_t i = 0; i < n; i++)
 		out[i].crc = crc_of(0, data[i], KV_PAGE_BYTES);
 	stat_add(&t->stats.page_write.calls, 1);
+	direct = pages_direct(t);
 	member_enter(kv->member, t);
 	rc = write_all(kv, t, io, data, n, out, deadline_of(kv, t));
 	member_leave(kv->member, t);
+	stat_add(&t->stats.direct, pages_direct(t) - direct);
 	if (rc != 0)
 		stat_add(&t->stats.page_write.errors, 1);
 	if (rc != 0 && lease_is_dead(kv->lease))

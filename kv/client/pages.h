@@ -20,7 +20,7 @@
 /* Scratch for one call under way. */
 struct page_io {
 	struct page_io *next; /* while it is not in use */
-	uint8_t *parity;      /* row.c's, @parity_bytes */
+	uint8_t *parity;      /* row.c's, @parity_bytes; registered */
 	size_t parity_bytes;
 	uint32_t nspots;
 	struct space_spot spot[PAGES_SPOTS];
@@ -30,6 +30,9 @@ struct page_io {
 struct page_io *page_io_get(struct space *sp); /* NULL: -ENOMEM */
 void page_io_put(struct space *sp, struct page_io *io);
 void pages_scratch_free(struct space *sp);
+
+/* Operations of @t's so far that an adapter did without a copy. */
+uint64_t pages_direct(struct kv_thread *t);
 
 /* How many of data[0..n-1] lie one behind the other. */
 size_t pages_adjacent(const void *const *data, size_t n);

@@ -58,7 +58,10 @@ static int parity_room(struct rows *w)
 	p = aligned_alloc(KV_PAGE_BYTES, need);
 	if (p == NULL)
 		return -ENOMEM;
+	if (w->io->parity != NULL)
+		kv_deregister(w->kv, w->io->parity);
 	free(w->io->parity);
+	(void)kv_register(w->kv, p, need);
 	w->io->parity = p;
 	w->io->parity_bytes = need;
 	return 0;

@@ -96,6 +96,8 @@ void kv_close(struct kv *kv)
 {
 	if (kv == NULL)
 		return;
+	if (kv->areas != 0) /* somebody may free memory that it knows */
+		abort();
 	pthread_mutex_lock(&pools_lock);
 	kv->pool->clients--;
 	for (struct kv **at = &kv->pool->client; *at != NULL; at = &(*at)->next)
@@ -427,6 +429,21 @@ void kv_on_shut_out(struct kv *kv, void (*fn)(void *arg), void *arg)
 	(void)kv; /* the model shuts nobody out */
 	(void)fn;
 	(void)arg;
+}
+
+int kv_register(struct kv *kv, void *at, size_t bytes)
+{
+	if (at == NULL || bytes == 0)
+		return -EINVAL;
+	kv->areas++;
+	return 0;
+}
+
+void kv_deregister(struct kv *kv, void *at)
+{
+	if (at == NULL || kv->areas == 0)
+		abort();
+	kv->areas--;
 }
 
 void kv_on_vacate(struct kv *kv, kv_vacate *fn, void *arg)

@@ -44,6 +44,7 @@ struct kv {
 	uint32_t id;
 	bool dead;
 	uint64_t changes, calls;
+	_Atomic int areas;	      /* registered */
 	uint64_t crash_at, meddle_at; /* in terms of changes; 0: never */
 	void (*meddle)(void *arg);
 	void *meddle_arg;
