@@ -189,10 +189,11 @@ struct kv_opts {
 	/* Where its coordinator is: a socket's path; or, of a pool over several
 	 * hosts, one or more "tcp:HOST:PORT", with commas, tried in turn. */
 	const char *pool;
-	const struct fab_key *key; /* of such a pool (copied); NULL: none */
-	uint32_t op_timeout_ms;	   /* 0: KV_OP_TIMEOUT_MS */
-	uint32_t lanes;	      /* allocation contexts; 0: one per cpu, <= 8 */
-	uint64_t cache_bytes; /* address and value cache; 0: 64 MiB */
+	/* Copied. NULL: none; of a socket, what lies beside it. */
+	const struct fab_key *key;
+	uint32_t op_timeout_ms; /* 0: KV_OP_TIMEOUT_MS */
+	uint32_t lanes;		/* allocation contexts; 0: one per cpu, <= 8 */
+	uint64_t cache_bytes;	/* address and value cache; 0: 64 MiB */
 	/* Every change is refused (-EROFS). So it is with a reader's key, and
 	 * in another user's pool of this host: the nodes would refuse each. */
 	bool read_only;

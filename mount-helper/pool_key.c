@@ -52,19 +52,7 @@ int pool_key_own(const struct pool_place *p, struct fab_key *out)
 	char path[PATH_BYTES];
 
 	path_of(p, POOL_KEY, path);
-	return poolkey_get(path, 0600, out);
-}
-
-static int beside(const struct pool_place *p, struct fab_key *out)
-{
-	char path[PATH_BYTES];
-	int rc = pool_key_own(p, out), readers;
-
-	if (rc != -EACCES)
-		return rc;
-	path_of(p, POOL_KEY_READERS, path);
-	readers = poolkey_get(path, 0640, out);
-	return readers == -ENOENT ? rc : readers;
+	return fab_key_load(path, 0600, out);
 }
 
 int pool_key_find(const struct pool_place *p, struct fab_key *out)
@@ -75,7 +63,7 @@ int pool_key_find(const struct pool_place *p, struct fab_key *out)
 		*out = p->key;
 		return 0;
 	}
-	rc = beside(p, out);
+	rc = fab_key_beside(p->sock, out);
 	if (rc == -ENOENT)
 		return pool_listens(p) ? -ENOKEY : -ENOENT;
 	return rc == -EPERM || rc == -EINVAL ? -EKEYREJECTED : rc;

@@ -1,6 +1,6 @@
 /* mount-helper/pool_key.h - the key of a pool of this host. It is drawn when
- *the pool's processes start, and lies beside its socket for as long as they
- *live:
+ * the pool's processes start, and lies beside its socket for as long as they
+ * live:
  *
  *	pool.key      the pool's: its owner's, mode 0600
  *	readers.key   the reader's, mode 0640, of the group of readers=, if any
@@ -12,8 +12,8 @@
 #define ACESO_MOUNT_HELPER_POOL_KEY_H
 #include "mount-helper/pool.h"
 
-#define POOL_KEY	 "pool.key"
-#define POOL_KEY_READERS "readers.key"
+#define POOL_KEY	 FAB_KEY_FILE
+#define POOL_KEY_READERS FAB_KEY_FILE_READERS
 
 /* Draw the key of the pool whose place @p has been taken, and put it there;
  * also the reader's, for group @readers (0: nobody). They go with the place:
@@ -21,7 +21,7 @@
 int pool_key_make(const struct pool_place *p, uint32_t readers,
 		  struct fab_key *out);
 
-/* The pool's own. Errors: those of poolkey_get(). */
+/* The pool's own. Errors: those of fab_key_load(). */
 int pool_key_own(const struct pool_place *p, struct fab_key *out);
 
 /* What to come to @p with: its own key, or the reader's if that is all that we

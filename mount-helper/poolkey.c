@@ -13,68 +13,10 @@
 
 #include "mount-helper/poolconf.h"
 
-#define TEXT_BYTES (2 * POOLCONF_KEY_BYTES)
-#define READER	   "reader:" /* before the digits of such a key */
-
 static int fail(char *error, int rc, const char *path, const char *why)
 {
 	snprintf(error, CONF_ERROR_BYTES_MAX, "the pool's key %.300s %s", path,
 		 why);
-	return rc;
-}
-
-static int digits(const char *text, struct fab_key *out)
-{
-	unsigned byte;
-
-	out->reader = strncmp(text, READER, strlen(READER)) == 0;
-	if (out->reader)
-		text += strlen(READER);
-	if (strspn(text, "0123456789abcdefABCDEF") != TEXT_BYTES ||
-	    strspn(text + TEXT_BYTES, " \t\r\n") != strlen(text + TEXT_BYTES))
-		return -EINVAL;
-	for (size_t i = 0; i < POOLCONF_KEY_BYTES; i++) {
-		sscanf(text + 2 * i, "%2x", &byte);
-		out->bytes[i] = (uint8_t)byte;
-	}
-	out->len = POOLCONF_KEY_BYTES;
-	return 0;
-}
-
-/* Others may neither read it nor put another in its place. */
-static int check_mode(int fd, mode_t most)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	return (st.st_mode & 07777 & ~most) != 0 ? -EPERM : 0;
-}
-
-static int read_key(int fd, struct fab_key *out)
-{
-	char text[TEXT_BYTES + 24] = "";
-	ssize_t n = read(fd, text, sizeof(text) - 1);
-	int rc;
-
-	memset(out, 0, sizeof(*out));
-	rc = n < 0 ? -errno : digits(text, out);
-	explicit_bzero(text, sizeof(text));
-	return rc;
-}
-
-int poolkey_get(const char *path, mode_t most, struct fab_key *out)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), rc;
-
-	if (fd < 0)
-		return -errno;
-	rc = check_mode(fd, most);
-	if (rc == 0)
-		rc = read_key(fd, out);
-	close(fd);
 	return rc;
 }
 
@@ -93,20 +35,10 @@ static int open_handed(const char *path)
 	return open(handed, O_RDONLY | O_CLOEXEC);
 }
 
-static int check(int fd, const char *path, char *error)
+static int check_owner(int fd, const char *path, char *error)
 {
 	struct stat st;
 
-	switch (check_mode(fd, 07700)) {
-	case 0:
-		break;
-	case -EPERM:
-		return fail(error, -EPERM, path,
-			    "can be read by others: chmod 600 it, and make a "
-			    "new pool if they may have done so");
-	default:
-		return fail(error, -EINVAL, path, "is no file");
-	}
 	if (fstat(fd, &st) < 0 || (st.st_uid != geteuid() && st.st_uid != 0))
 		return fail(error, -EPERM, path,
 			    "belongs to another user: chown it");
@@ -115,7 +47,7 @@ static int check(int fd, const char *path, char *error)
 
 int poolkey_read(const char *path, struct fab_key *out, char *error)
 {
-	int fd = open_handed(path), rc = 0;
+	int fd = open_handed(path), rc;
 	bool handed = fd >= 0;
 
 	if (!handed)
@@ -127,14 +59,16 @@ int poolkey_read(const char *path, struct fab_key *out, char *error)
 				    ? "is not there: copy it from the host "
 				      "where the pool was made"
 				    : strerror(errno));
-	if (!handed)
-		rc = check(fd, path, error);
-	if (rc == 0) {
-		rc = read_key(fd, out);
-		if (rc != 0)
-			fail(error, rc, path,
-			     "is no key: 64 hexadecimal digits were expected");
-	}
+	rc = fab_key_read(fd, handed ? 07777 : 07700, out);
+	if (rc == -EPERM)
+		fail(error, rc, path,
+		     "can be read by others: chmod 600 it, and make a new pool "
+		     "if they may have done so");
+	else if (rc != 0)
+		fail(error, rc, path,
+		     "is no key: a file of 64 hexadecimal digits was expected");
+	else if (!handed)
+		rc = check_owner(fd, path, error);
 	close(fd);
 	return rc;
 }
@@ -144,7 +78,7 @@ int poolkey_read(const char *path, struct fab_key *out, char *error)
 /* As a line, without its end. */
 static void line_of(const struct fab_key *key, char out[POOLKEY_READER_BYTES])
 {
-	size_t at = strlen(strcpy(out, key->reader ? READER : ""));
+	size_t at = strlen(strcpy(out, key->reader ? FAB_KEY_FILE_READER : ""));
 
 	for (size_t i = 0; i < key->len; i++)
 		snprintf(out + at + 2 * i, 3, "%02x", key->bytes[i]);
@@ -165,8 +99,8 @@ int poolkey_reader_line(const struct fab_key *key,
 int poolkey_draw(struct fab_key *out)
 {
 	memset(out, 0, sizeof(*out));
-	out->len = POOLCONF_KEY_BYTES;
-	return getrandom(out->bytes, out->len, 0) == POOLCONF_KEY_BYTES ? 0
+	out->len = FAB_KEY_FILE_BYTES;
+	return getrandom(out->bytes, out->len, 0) == FAB_KEY_FILE_BYTES ? 0
 									: -EIO;
 }
 

@@ -12,11 +12,6 @@
  * others may read it; -EINVAL it is no key; those of open(2). */
 int poolkey_read(const char *path, struct fab_key *out, char *error);
 
-/* The key in the file @path, which nobody may do with what is not in @most
- * (0600, 0640). Errors: -EPERM its mode is wider; -EINVAL it is no key; those
- * of open(2). */
-int poolkey_get(const char *path, mode_t most, struct fab_key *out);
-
 /* A new key. Errors: -EIO. */
 int poolkey_draw(struct fab_key *out);
 

@@ -37,6 +37,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/types.h>
 
 #define FAB_NODES_MAX	   63u /* ids 0..62 */
 #define FAB_NODE_COORD	   63u /* the coordinator: CALL only */
@@ -314,6 +315,24 @@ struct fab_key {
 /* The reader's key that belongs to @key: follows from it, and not the other way
  * round. Errors: -EINVAL @key is none, or a reader's itself; -EIO. */
 int fab_key_reader(const struct fab_key *key, struct fab_key *out);
+
+/* A key in a file is FAB_KEY_FILE_BYTES in hexadecimal, after
+ * FAB_KEY_FILE_READER if it is a reader's. That of a pool of one host lies
+ * beside its socket; there may be its reader's, too, for a group. */
+#define FAB_KEY_FILE_BYTES   32u
+#define FAB_KEY_FILE_READER  "reader:"
+#define FAB_KEY_FILE	     "pool.key"
+#define FAB_KEY_FILE_READERS "readers.key"
+
+/* Read it from @fd, or the file @path, which nobody may do with what is not in
+ * @most (0600, 0640). Errors: -EPERM its mode is wider; -EINVAL it is no key;
+ * those of open(2), read(2). */
+int fab_key_read(int fd, mode_t most, struct fab_key *out);
+int fab_key_load(const char *path, mode_t most, struct fab_key *out);
+
+/* The key beside the socket @sock, or the reader's if that is all that we may
+ * read. Errors: as above; -ENOENT there is none. */
+int fab_key_beside(const char *sock, struct fab_key *out);
 
 /* --- shared memory on one host (rdma/shm*.c) --------------------------------
  */

@@ -396,10 +396,22 @@ static int open_pool(const struct kv_opts *opts, struct fab_net *net,
 	return 0;
 }
 
+/* What lies beside a socket, in @room, or NULL: without one, or with one that
+ * we cannot read, we are told so by who has it. */
+static const struct fab_key *key_of(const struct kv_opts *opts,
+				    struct fab_key *room)
+{
+	memset(room, 0, sizeof(*room));
+	if (opts->key != NULL || opts->pool[0] != '/')
+		return opts->key;
+	return fab_key_beside(opts->pool, room) == 0 ? room : NULL;
+}
+
 int kv_open(const struct kv_opts *opts, struct kv **out)
 {
 	struct proto_joined *j;
 	struct fab_net *net;
+	struct fab_key key;
 	int rc;
 
 	if (opts == NULL || opts->pool == NULL)
@@ -407,7 +419,8 @@ int kv_open(const struct kv_opts *opts, struct kv **out)
 	j = calloc(1, sizeof(*j));
 	if (j == NULL)
 		return fail(-ENOMEM, opts->pool, "free some memory");
-	rc = hello_net(opts->pool, opts->key, &net);
+	rc = hello_net(opts->pool, key_of(opts, &key), &net);
+	explicit_bzero(&key, sizeof(key));
 	if (rc != 0) {
 		free(j);
 		return fail(rc, "the way to the pool",

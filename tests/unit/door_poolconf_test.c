@@ -86,7 +86,7 @@ static void a_whole_file_is_read(void **state)
 	assert_int_equal(c.node[3].port, 7);
 	assert_string_equal(c.node[4].host, "::1");
 	assert_string_equal(c.zookeeper, "a:2181,b:2181");
-	assert_int_equal(c.key.len, POOLCONF_KEY_BYTES);
+	assert_int_equal(c.key.len, FAB_KEY_FILE_BYTES);
 	poolconf_coords(&c, list);
 	assert_string_equal(list, "tcp:a:7600,tcp:[::1]:7000");
 }
