@@ -114,8 +114,7 @@ size_t ckpt_pack_end(struct ckpt_pack *p, const struct ckpt_diff_head *head,
 	return sizeof(h) + h.packed;
 }
 
-/* --- reading -----------------------------------------------------------------
- */
+/* --- reading ------------------------------------------------------------- */
 
 static bool versions_right(const struct ckpt_diff_head *h)
 {

@@ -45,8 +45,7 @@ struct ckpt_diff_head {
 _Static_assert(sizeof(struct ckpt_diff_head) == 80, "a head is 80 bytes");
 _Static_assert(offsetof(struct ckpt_diff_head, crc) == 76, "crc is last");
 
-/* --- making ------------------------------------------------------------------
- */
+/* --- making -------------------------------------------------------------- */
 
 struct ckpt_pack;
 
@@ -67,8 +66,7 @@ void ckpt_pack_clear(struct ckpt_pack *p);
 size_t ckpt_pack_end(struct ckpt_pack *p, const struct ckpt_diff_head *head,
 		     void *out);
 
-/* --- reading -----------------------------------------------------------------
- */
+/* --- reading ------------------------------------------------------------- */
 
 struct ckpt_diff {
 	struct ckpt_diff_head head;

@@ -48,8 +48,7 @@ static uint64_t *piece_at(const struct ckpt_image *img, uint32_t b, uint32_t p)
 			    (uint64_t)p * CKPT_PIECE_BYTES);
 }
 
-/* --- open and close ----------------------------------------------------------
- */
+/* --- open and close ------------------------------------------------------ */
 
 static void name_newest(struct ckpt_image *img, uint32_t b)
 {
@@ -139,8 +138,7 @@ void ckpt_image_close(struct ckpt_image *img)
 	free(img);
 }
 
-/* --- damage ------------------------------------------------------------------
- */
+/* --- damage -------------------------------------------------------------- */
 
 static bool table_right(const struct ckpt_image *img, uint32_t b)
 {
@@ -185,8 +183,7 @@ int ckpt_image_verify(struct ckpt_image *img)
 	return -EBADMSG;
 }
 
-/* --- folding -----------------------------------------------------------------
- */
+/* --- folding ------------------------------------------------------------- */
 
 static uint32_t image_sum(const struct ckpt_image *img)
 {

@@ -103,8 +103,7 @@ static bool all_read(const struct ckpt_restore *r)
 	return true;
 }
 
-/* --- heads -------------------------------------------------------------------
- */
+/* --- heads --------------------------------------------------------------- */
 
 static enum ckpt_step restore_ask(struct ckpt_restore *r)
 {
@@ -150,8 +149,7 @@ static enum ckpt_step restore_heads(struct ckpt_restore *r)
 	return CKPT_MORE;
 }
 
-/* --- one of them -------------------------------------------------------------
- */
+/* --- one of them --------------------------------------------------------- */
 
 static enum ckpt_step restore_try(struct ckpt_restore *r)
 {

@@ -94,8 +94,7 @@ void ckpt_round_close(struct ckpt_round *r)
 	free(r);
 }
 
-/* --- peers -------------------------------------------------------------------
- */
+/* --- peers --------------------------------------------------------------- */
 
 /* What a peer has may be forgotten at any time; it is learned from the living.
  */
@@ -148,8 +147,7 @@ static bool answered(const struct peer *p)
 	return p->op->status == 0 && p->op->reply_len == sizeof(p->ack);
 }
 
-/* --- ask ---------------------------------------------------------------------
- */
+/* --- ask ----------------------------------------------------------------- */
 
 static enum ckpt_step round_ask(struct ckpt_round *r)
 {
@@ -207,8 +205,7 @@ static enum ckpt_step round_asked(struct ckpt_round *r)
 	return CKPT_MORE;
 }
 
-/* --- a message ---------------------------------------------------------------
- */
+/* --- a message ----------------------------------------------------------- */
 
 static enum ckpt_step send_message(struct ckpt_round *r)
 {
@@ -325,8 +322,7 @@ static enum ckpt_step round_answers(struct ckpt_round *r)
 	return CKPT_MORE;
 }
 
-/* --- the diff ----------------------------------------------------------------
- */
+/* --- the diff ------------------------------------------------------------ */
 
 static uint32_t slice_end(const struct ckpt_round *r)
 {
@@ -386,8 +382,7 @@ static enum ckpt_step round_scanned(struct ckpt_round *r)
 	return CKPT_MORE;
 }
 
-/* --- all of it, for those behind ---------------------------------------------
- */
+/* --- all of it, for those behind ----------------------------------------- */
 
 static enum ckpt_step round_full(struct ckpt_round *r)
 {
@@ -439,8 +434,7 @@ static enum ckpt_step round_filled(struct ckpt_round *r)
 	return CKPT_MORE;
 }
 
-/* --- the round ---------------------------------------------------------------
- */
+/* --- the round ----------------------------------------------------------- */
 
 static void cost_add(struct ckpt_cost *sum, const struct ckpt_cost *c)
 {

@@ -26,8 +26,7 @@ struct checking {
 	struct check_found *out;
 };
 
-/* --- how the stripe stands -------------------------------------------------
- */
+/* --- how the stripe stands ----------------------------------------------- */
 
 static void load(struct checking *c, struct block_rec *to)
 {
@@ -80,8 +79,7 @@ static bool stands(struct checking *c)
 	return true;
 }
 
-/* --- one window ------------------------------------------------------------
- */
+/* --- one window ---------------------------------------------------------- */
 
 static bool wants(const struct checking *c, uint32_t i)
 {
@@ -203,8 +201,7 @@ static int check_window(struct checking *c)
 	return 0;
 }
 
-/* --- a stripe --------------------------------------------------------------
- */
+/* --- a stripe ------------------------------------------------------------ */
 
 static int check_windows(struct checking *c)
 {

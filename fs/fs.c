@@ -33,8 +33,7 @@ _Static_assert(sizeof(struct super) == 24, "FORMAT.md");
 
 static const char super_magic[8] = "acesofs";
 
-/* --- making one --------------------------------------------------------------
- */
+/* --- making one ---------------------------------------------------------- */
 
 static void root_fill(struct fs *fs, struct fs_inode *root)
 {

@@ -14,8 +14,7 @@
 
 #define ROUNDS_MAX 12u /* lost trees come to light level by level */
 
-/* --- one look --------------------------------------------------------------
- */
+/* --- one look ------------------------------------------------------------ */
 
 static int look_once(struct ck *ck)
 {
@@ -95,8 +94,7 @@ static int look(struct ck *ck)
 	return rc;
 }
 
-/* --- rounds ----------------------------------------------------------------
- */
+/* --- rounds -------------------------------------------------------------- */
 
 static void tell(struct ck *ck, struct ck_fault *f, enum fs_fault_state state)
 {
@@ -161,8 +159,7 @@ static int rounds(struct ck *ck)
 	return rc;
 }
 
-/* --- no superblock ---------------------------------------------------------
- */
+/* --- no superblock ------------------------------------------------------- */
 
 static int any_key(void *arg, const void *key, size_t klen, const void *val,
 		   size_t vlen, uint64_t version)

@@ -7,8 +7,7 @@
 #include "fs/fsck_impl.h"
 #include "fs/region.h"
 
-/* --- chunks ----------------------------------------------------------------
- */
+/* --- chunks -------------------------------------------------------------- */
 
 static struct ck_fault *chunk_fault(struct ck *ck, enum fs_fault_kind kind,
 				    const struct ck_chunk *c, const char *what)
@@ -112,8 +111,7 @@ static void check_chunks(struct ck *ck)
 	}
 }
 
-/* --- pages -----------------------------------------------------------------
- */
+/* --- pages --------------------------------------------------------------- */
 
 static int by_addr(const void *pa, const void *pb)
 {
@@ -185,8 +183,7 @@ static void check_count(struct ck *ck, const struct ck_inode *in)
 	}
 }
 
-/* --- bits, attributes ------------------------------------------------------
- */
+/* --- bits, attributes ---------------------------------------------------- */
 
 static void check_map(struct ck *ck, const struct ck_map *m)
 {

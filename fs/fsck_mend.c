@@ -27,8 +27,7 @@ static int remove_key(struct ck *ck, const struct ck_fault *f)
 	return kv_run(ck->fs->kv, &req, 1);
 }
 
-/* --- directory nodes -------------------------------------------------------
- */
+/* --- directory nodes ----------------------------------------------------- */
 
 /* An empty leaf in the place of @f's key, over what was seen there. */
 static int empty_node(struct ck *ck, const struct ck_fault *f)
@@ -96,8 +95,7 @@ static int set_type(struct ck *ck, const struct ck_fault *f)
 	return edit_entry(ck, f, edit_type, fs_dentry_type(in->mode));
 }
 
-/* --- inodes ----------------------------------------------------------------
- */
+/* --- inodes -------------------------------------------------------------- */
 
 /* Load the inode, and let it be the one that was looked at. */
 static int load(struct ck *ck, const struct ck_fault *f, struct fs_inode *in)
@@ -208,8 +206,7 @@ static int destroy(struct ck *ck, const struct ck_fault *f)
 	return rc != 0 ? rc : fs_inode_destroy(ck->fs, &in);
 }
 
-/* --- lost+found ------------------------------------------------------------
- */
+/* --- lost+found ---------------------------------------------------------- */
 
 static int lost_found(struct ck *ck, uint64_t *ino)
 {
@@ -244,8 +241,7 @@ static int name_lost(struct ck *ck, const struct ck_fault *f)
 			     fs_dentry_type(c->mode));
 }
 
-/* --- chunks ----------------------------------------------------------------
- */
+/* --- chunks -------------------------------------------------------------- */
 
 static int load_chunk(struct ck *ck, const struct ck_fault *f,
 		      struct fs_cnode *node)
@@ -306,8 +302,7 @@ static int copy_page(struct ck *ck, const struct ck_fault *f)
 	return rc;
 }
 
-/* --- what to do ------------------------------------------------------------
- */
+/* --- what to do ---------------------------------------------------------- */
 
 static int make_moves(struct ck *ck, const struct ck_fault *f)
 {

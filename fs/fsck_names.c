@@ -56,8 +56,7 @@ static bool in_place(struct leaf *l, const struct fs_dentry *d)
 	       d->hash >> (64 - FS_TRIE_BITS * l->c->depth) == l->c->prefix;
 }
 
-/* --- entries ---------------------------------------------------------------
- */
+/* --- entries ------------------------------------------------------------- */
 
 static void meet_orphan(struct leaf *l, const struct fs_dentry *d,
 			struct ck_inode *in)
@@ -145,8 +144,7 @@ static void walk_leaf(struct ck *ck, const struct ck_node *c)
 		meet(&l, &d);
 }
 
-/* --- tries -----------------------------------------------------------------
- */
+/* --- tries --------------------------------------------------------------- */
 
 static void node_fault(struct ck *ck, enum fs_fault_kind kind, uint64_t dir,
 		       const struct ck_node *c, struct fs_key key,
@@ -224,8 +222,7 @@ static void leaked_nodes(struct ck *ck)
 				   "is not part of it (any more)");
 }
 
-/* --- directories -----------------------------------------------------------
- */
+/* --- directories --------------------------------------------------------- */
 
 static int by_child(const void *pa, const void *pb)
 {
@@ -326,8 +323,7 @@ static void find_loops(struct ck *ck)
 			climb(ck, ck_inode_at(ck, i), (uint32_t)i + 1);
 }
 
-/* --- inodes ----------------------------------------------------------------
- */
+/* --- inodes -------------------------------------------------------------- */
 
 static struct ck_fault *inode_fault(struct ck *ck, enum fs_fault_kind kind,
 				    const struct ck_inode *in, uint64_t right,

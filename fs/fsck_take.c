@@ -59,8 +59,7 @@ void ck_drop(struct ck *ck)
 	ck->err = 0;
 }
 
-/* --- values ----------------------------------------------------------------
- */
+/* --- values -------------------------------------------------------------- */
 
 static int note_value(void *arg, uint64_t ino, uint64_t number)
 {
@@ -234,8 +233,7 @@ static int take(void *arg, const void *key, size_t klen, const void *val,
 	return ck->err;
 }
 
-/* --- order, and finding ----------------------------------------------------
- */
+/* --- order, and finding -------------------------------------------------- */
 
 #define CMP(a, b) (((a) > (b)) - ((a) < (b)))
 
@@ -386,8 +384,7 @@ int ck_take(struct ck *ck)
 	return 0;
 }
 
-/* --- faults ----------------------------------------------------------------
- */
+/* --- faults -------------------------------------------------------------- */
 
 static const struct {
 	const char *name, *remedy;
@@ -466,8 +463,7 @@ struct ck_fault *ck_fault(struct ck *ck, enum fs_fault_kind kind,
 	return c;
 }
 
-/* --- paths -----------------------------------------------------------------
- */
+/* --- paths --------------------------------------------------------------- */
 
 /* Put "/name" in front of what is in @out from @at on; the new @at. */
 static size_t prepend(char *out, size_t at, const struct ck_inode *in)

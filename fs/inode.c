@@ -29,8 +29,7 @@ _Static_assert(offsetof(struct inode_head, mode) == 8, "FORMAT.md");
 _Static_assert(offsetof(struct inode_head, size) == 24, "FORMAT.md");
 _Static_assert(offsetof(struct inode_head, atime_ns) == 64, "FORMAT.md");
 
-/* --- bytes ------------------------------------------------------------------
- */
+/* --- bytes --------------------------------------------------------------- */
 
 size_t fs_inode_encode(const struct fs_inode *in, void *buf)
 {

@@ -35,8 +35,7 @@ static int load_dir(struct fs *fs, uint64_t ino, struct fs_inode *out)
 	return S_ISDIR(out->mode) ? 0 : -ENOTDIR;
 }
 
-/* --- making -----------------------------------------------------------------
- */
+/* --- making -------------------------------------------------------------- */
 
 static int fill(struct fs *fs, const struct fs_inode *dir,
 		const struct fs_make *how, struct fs_inode *in)

@@ -107,8 +107,7 @@ int fs_trie_path(struct fs *fs, uint64_t dir, uint64_t hash,
 	}
 }
 
-/* --- changing --------------------------------------------------------------
- */
+/* --- changing ------------------------------------------------------------ */
 
 struct kv_req fs_trie_request(const struct fs_spot *s, uint8_t flags)
 {
@@ -159,8 +158,7 @@ static int revive(struct fs *fs, struct fs_spot *s)
 	return fs_trie_commit(fs, s, 0);
 }
 
-/* --- splitting ---------------------------------------------------------------
- */
+/* --- splitting ----------------------------------------------------------- */
 
 struct split {
 	struct fs_key key[FS_TRIE_CHILDREN];
@@ -253,8 +251,7 @@ int fs_trie_room(struct fs *fs, uint64_t hash, uint32_t need,
 	return -EBUSY;
 }
 
-/* --- pruning ---------------------------------------------------------------
- */
+/* --- pruning ------------------------------------------------------------- */
 
 static int is_empty(struct fs *fs, uint64_t dir)
 {

@@ -25,8 +25,7 @@ struct corrupt {
 	uint8_t klen, key[KV_KEY_BYTES_MAX]; /* the last key: the inode's */
 };
 
-/* --- a path ----------------------------------------------------------------
- */
+/* --- a path -------------------------------------------------------------- */
 
 /* Keys come root first; the last inode's is the file's. */
 static int each_key(void *arg, const char *what, const void *key, unsigned klen)
@@ -71,8 +70,7 @@ static int at_path(struct corrupt *c, const char *path)
 	return c->found ? kv_harm_page(c->kv, c->page, &c->h) : -ENXIO;
 }
 
-/* --- the others ------------------------------------------------------------
- */
+/* --- the others ---------------------------------------------------------- */
 
 static bool is_place(const char *s, uint64_t *node, uint64_t *off)
 {
@@ -109,8 +107,7 @@ static int harm(struct corrupt *c, const struct pool_place *p, const char *what)
 	return at_path(c, cmd_within(p, what));
 }
 
-/* --- options ---------------------------------------------------------------
- */
+/* --- options ------------------------------------------------------------- */
 
 static int set_copy(struct corrupt *c, const char *word)
 {

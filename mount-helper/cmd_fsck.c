@@ -34,8 +34,7 @@ struct fsck {
 	uint64_t leaks_told;
 };
 
-/* --- what was found --------------------------------------------------------
- */
+/* --- what was found ------------------------------------------------------ */
 
 static void tell(struct fsck *f, const char *name, const char *state, bool leak,
 		 const char *words, const char *remedy)
@@ -101,8 +100,7 @@ static void on_page(void *arg, uint64_t ino, uint64_t chunk,
 	kv_check_name_page(((struct fsck *)arg)->check, page);
 }
 
-/* --- the pass --------------------------------------------------------------
- */
+/* --- the pass ------------------------------------------------------------ */
 
 static void wait_ms(struct fsck *f, uint64_t ms)
 {

@@ -58,8 +58,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* --- telling ---------------------------------------------------------------
- */
+/* --- telling ------------------------------------------------------------- */
 
 /* What the last pass found lost this one meets again: it counts once. */
 static uint64_t met_again(const struct scrub *s, const struct kv_check_sum *sum)
@@ -154,8 +153,7 @@ static void page_lost(struct scrub *s, uint64_t ino, uint64_t offset)
 			ino, offset);
 }
 
-/* --- passes ----------------------------------------------------------------
- */
+/* --- passes -------------------------------------------------------------- */
 
 static int on_page(void *arg, uint64_t ino, uint64_t offset,
 		   struct kv_page page, int (*still)(void *mark), void *mark)
@@ -265,8 +263,7 @@ static int run(struct scrub *s)
 	return rc != 0 ? rc : told;
 }
 
-/* --- start -----------------------------------------------------------------
- */
+/* --- start --------------------------------------------------------------- */
 
 static int code_of(uint64_t wrong, uint64_t mended)
 {
@@ -401,8 +398,7 @@ static int start(const struct pool_place *p, uint64_t rate, bool wait)
 	return work(&s, p);
 }
 
-/* --- status ----------------------------------------------------------------
- */
+/* --- status -------------------------------------------------------------- */
 
 static int status(const struct pool_place *p)
 {

@@ -32,8 +32,7 @@ void fab_close(struct fab *f)
 	f->ops->close(f);
 }
 
-/* --- posting ----------------------------------------------------------------
- */
+/* --- posting ------------------------------------------------------------- */
 
 static bool op_is_legal(const struct fab_op *op)
 {
@@ -203,8 +202,7 @@ void fab_counters(struct fab *f, struct fab_counters *out)
 	*out = f->count;
 }
 
-/* --- the system's clocks ----------------------------------------------------
- */
+/* --- the system's clocks ------------------------------------------------- */
 
 static uint64_t clock_ns(clockid_t id)
 {
@@ -270,8 +268,7 @@ int fab_thread_start(pthread_t *t, void *(*fn)(void *arg), void *arg)
 	return -rc;
 }
 
-/* --- the net ----------------------------------------------------------------
- */
+/* --- the net ------------------------------------------------------------- */
 
 int fab_net_attach(struct fab_net *net, uint8_t id, const char *address,
 		   const void *hello, size_t len)

@@ -145,8 +145,7 @@ static inline void fab_call(struct fab_op *op, uint8_t node, uint16_t type,
 			      .reply_cap = reply_cap};
 }
 
-/* --- a thread's queue ------------------------------------------------------
- */
+/* --- a thread's queue ---------------------------------------------------- */
 
 int fab_open(struct fab_net *net, struct fab **out);
 void fab_close(struct fab *f); /* no batch may be under way; NULL is fine */
@@ -176,8 +175,7 @@ uint64_t fab_wall(struct fab *f);	    /* nanoseconds since 1970 */
 uint64_t fab_random(struct fab *f);	    /* 64 bits */
 void fab_sleep(struct fab *f, uint64_t ns); /* simulated in a simulator */
 
-/* --- the net: which nodes there are ----------------------------------------
- */
+/* --- the net: which nodes there are -------------------------------------- */
 
 /* Connect node @id at @address (transport's own words: for shm the path of
  * the node's Unix socket). @hello (len <= FAB_CALL_BYTES_MAX) is handed to the
@@ -236,8 +234,7 @@ void fab_counters(struct fab *f, struct fab_counters *out); /* of this queue */
 
 /* Round trips: a client counts its batches. */
 
-/* --- the other side: a node ------------------------------------------------
- */
+/* --- the other side: a node ---------------------------------------------- */
 
 struct fab_server;  /* serves one region and CALLs */
 struct fab_request; /* one CALL to be answered, once */
@@ -297,8 +294,7 @@ bool fab_peer_reader(const struct fab_peer *peer);
  * effect after that (but by shm, as memory cannot be taken back). */
 void fab_peer_cut(struct fab_peer *peer);
 
-/* --- keys (rdma/key.c) ------------------------------------------------------
- */
+/* --- keys (rdma/key.c) --------------------------------------------------- */
 
 #define FAB_KEY_BYTES_MIN 16u
 #define FAB_KEY_BYTES_MAX 48u
@@ -334,8 +330,7 @@ int fab_key_load(const char *path, mode_t most, struct fab_key *out);
  * read. Errors: as above; -ENOENT there is none. */
 int fab_key_beside(const char *sock, struct fab_key *out);
 
-/* --- shared memory on one host (rdma/shm*.c) --------------------------------
- */
+/* --- shared memory on one host (rdma/shm*.c) ----------------------------- */
 
 /* A net whose nodes are processes of this host. With a key (copied) both ends
  * of every connection prove that they have it before anything is handed over;
@@ -346,8 +341,7 @@ int fab_key_beside(const char *sock, struct fab_key *out);
  * queue is polled. Errors: -EINVAL the key is too short or too long. */
 int fab_shm_open(const struct fab_key *key, struct fab_net **out);
 
-/* --- TCP (rdma/tcp*.c) ------------------------------------------------------
- */
+/* --- TCP (rdma/tcp*.c) --------------------------------------------------- */
 
 /* A net whose nodes listen at "tcp:HOST:PORT" ("tcp:*:PORT" for a server: on
  * all addresses). With a key (copied) every connection is TLS 1.3 and both ends
@@ -363,8 +357,7 @@ int fab_tcp_open(const struct fab_key *key, struct fab_net **out);
  */
 bool fab_tcp_kernel_tls(void);
 
-/* --- RDMA (rdma/verbs*.c) ---------------------------------------------------
- */
+/* --- RDMA (rdma/verbs*.c) ------------------------------------------------ */
 
 /* A net whose nodes listen at "verbs:HOST:PORT", HOST an address of an RDMA
  * device. With a key both ends prove that they have it before the region's own
@@ -379,15 +372,13 @@ int fab_verbs_open(const struct fab_key *key, struct fab_net **out);
  * it has no atomic operations; -EINVAL, -ENOENT the address. */
 int fab_verbs_probe(const char *address);
 
-/* --- any of these two (rdma/any*.c) ----------------------------------------
- */
+/* --- any of these two (rdma/any*.c) -------------------------------------- */
 
 /* A net that reaches each node over what its address begins with, "tcp:" or
  * "verbs:"; as fab_tcp_open() and fab_verbs_open(). */
 int fab_any_open(const struct fab_key *key, struct fab_net **out);
 
-/* --- memory ----------------------------------------------------------------
- */
+/* --- memory -------------------------------------------------------------- */
 
 /* Zeroed memory of @size bytes that can be handed to others: a memfd, taken
  * from the system page by page as it is touched. Errors: -ENOMEM. */

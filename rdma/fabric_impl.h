@@ -109,8 +109,7 @@ static inline uint64_t fab_deadline(struct fab *f, const struct fab_batch *b)
 			      : f->ops->now(f) + FAB_TIMEOUT_NS;
 }
 
-/* --- the other side --------------------------------------------------------
- */
+/* --- the other side ------------------------------------------------------ */
 
 struct fab_server_ops {
 	void (*close)(struct fab_server *s);

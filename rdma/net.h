@@ -88,8 +88,7 @@ int net_watch(struct net *net, uint8_t id, int fd);
  * of it, and then close(2) ends neither the watching nor the connection. */
 void net_hang_up(struct net *net, int fd);
 
-/* --- queues: queue.c --------------------------------------------------------
- */
+/* --- queues: queue.c ----------------------------------------------------- */
 
 struct queue_how;
 

@@ -49,8 +49,7 @@ bool part_end_all(struct part_lane *l, struct part *part, uint32_t from,
 /* All operations of all parts. */
 void parts_end(struct part_lane *l, int status);
 
-/* --- a queue whose batches travel in parts ----------------------------------
- */
+/* --- a queue whose batches travel in parts ------------------------------- */
 
 struct part_queue {
 	struct queue q;

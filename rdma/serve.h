@@ -88,8 +88,7 @@ uint64_t server_malformed(const struct fab_server *s);
 void server_peer_cut(struct fab_peer *peer);
 void server_conn_put(struct server_conn *c);
 
-/* --- the server's thread only ---------------------------------------------
- */
+/* --- the server's thread only -------------------------------------------- */
 
 /* @c, zeroed, is a new connection: the list's. */
 void server_conn_add(struct server *s, struct server_conn *c);
@@ -125,8 +124,7 @@ void server_cut_turn(struct server *s);
 void server_rest(struct server *s);
 void server_end_all(struct server *s);
 
-/* --- over sockets: serve_sock.c ---------------------------------------------
- */
+/* --- over sockets: serve_sock.c ------------------------------------------ */
 
 struct server_sock;
 

@@ -93,8 +93,7 @@ ssize_t shm_recv(int sock, void *buf, size_t cap, int *fd_in);
 /* Wait until @sock has something to read: 0, -ETIMEDOUT. */
 int shm_wait_readable(int sock, uint64_t timeout_ns);
 
-/* --- shm_auth.c: both prove that they have the key ---------------------------
- */
+/* --- shm_auth.c: both prove that they have the key ----------------------- */
 
 /* What the proofs of one connection are about. */
 struct shm_said {
@@ -125,8 +124,7 @@ int shm_auth_check(const struct shm_auth *a, const struct fab_key *key,
 		   const struct fab_key *reader, const struct shm_frame *fr,
 		   size_t len);
 
-/* --- the client: shm.c, shm_node.c -------------------------------------------
- */
+/* --- the client: shm.c, shm_node.c --------------------------------------- */
 
 struct shm_node {
 	uint8_t *base; /* readers: only inside enter() and state UP */
@@ -153,8 +151,7 @@ int shm_call_socket(struct net *net, uint8_t id, struct shm_auth *a,
 int shm_call_proved(struct net *net, int sock, struct shm_auth *a,
 		    const struct shm_frame *fr, size_t len);
 
-/* --- memory ahead: shm_ahead.c -----------------------------------------------
- */
+/* --- memory ahead: shm_ahead.c ------------------------------------------- */
 
 #define SHM_PIECE_BYTES (256u << 10)
 
@@ -182,8 +179,7 @@ static inline bool shm_is_mapped(const struct shm_node *node, uint64_t offset,
 	return true;
 }
 
-/* --- a queue: shm_fab.c, shm_call.c ------------------------------------------
- */
+/* --- a queue: shm_fab.c, shm_call.c -------------------------------------- */
 
 /* One CALL under way. Lives in its batch's shm_calls. */
 struct shm_call {

@@ -57,8 +57,7 @@ void tcp_ktls_note(const SSL *ssl, const char *line);
  * only: the connection is of no use any more. */
 int tcp_ktls_begin(struct tcp_wire *w, const SSL *ssl);
 
-/* --- the client: tcp.c, tcp_node.c ------------------------------------------
- */
+/* --- the client: tcp.c, tcp_node.c --------------------------------------- */
 
 struct tcp_node {
 	struct net_node n;
@@ -81,8 +80,7 @@ int tcp_queue_begin(struct net *net, uint8_t id, uint32_t *generation,
 /* It has shaken hands: say who we are. */
 int tcp_queue_greet(struct net *net, uint32_t generation, struct tcp_link *l);
 
-/* --- a queue: tcp_fab.c, tcp_lane.c, tcp_answer.c --------------------------
- */
+/* --- a queue: tcp_fab.c, tcp_lane.c, tcp_answer.c ------------------------ */
 
 #define TCP_AHEAD_BYTES (64u << 10)
 

@@ -16,8 +16,7 @@
 
 #define TCP_HELLO_NS UINT64_C(2000000000) /* for connecting, all in all */
 
-/* --- tcp_tls.c: what both ends know ---------------------------------------
- */
+/* --- tcp_tls.c: what both ends know -------------------------------------- */
 
 struct tcp_tls; /* NULL: plain */
 
@@ -26,8 +25,7 @@ struct tcp_tls; /* NULL: plain */
 int tcp_tls_open(const struct fab_key *key, bool server, struct tcp_tls **out);
 void tcp_tls_close(struct tcp_tls *t); /* NULL is fine; links may live on */
 
-/* --- tcp_link.c -------------------------------------------------------------
- */
+/* --- tcp_link.c ---------------------------------------------------------- */
 
 struct tcp_link;
 

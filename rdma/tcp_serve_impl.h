@@ -54,8 +54,7 @@ static inline struct tcp_server *tcp_server(const struct tcp_conn *c)
 	return (struct tcp_server *)c->c.server;
 }
 
-/* --- tcp_conn.c ------------------------------------------------------------
- */
+/* --- tcp_conn.c ---------------------------------------------------------- */
 
 /* Takes over @sock on success. NULL: no memory. */
 struct tcp_conn *tcp_conn_open(struct tcp_server *s, int sock);
@@ -69,8 +68,7 @@ void tcp_conn_shut(struct server_conn *c);
 int tcp_conn_receive(struct tcp_conn *c,
 		     int (*frame)(struct tcp_conn *c, const void *payload));
 
-/* --- tcp_out.c -------------------------------------------------------------
- */
+/* --- tcp_out.c ----------------------------------------------------------- */
 
 /* Room for @len more bytes that go out; they are for the caller to fill in.
  * NULL: no memory, or it takes nothing: hang up on it. Locked. */
@@ -100,8 +98,7 @@ void tcp_conn_ready(struct tcp_conn *c);
 void tcp_reply(struct fab_request *rq, int status, const void *data,
 	       size_t len);
 
-/* --- tcp_exec.c ------------------------------------------------------------
- */
+/* --- tcp_exec.c ---------------------------------------------------------- */
 
 /* The head of a WRITE is in c->in: see whether it is c->admitted. If so, the
  * bytes are handed on as they come, in order. -EPROTO: it breaks the rules. */

@@ -56,8 +56,7 @@ struct verbs_net {
 	struct verbs_node node[FAB_NODE_COORD + 1];
 };
 
-/* --- verbs_reg.c ----------------------------------------------------------
- */
+/* --- verbs_reg.c --------------------------------------------------------- */
 
 struct verbs_area {
 	const uint8_t *at;
@@ -83,8 +82,7 @@ void verbs_adapter_release(struct verbs_net *net, int adapter);
 bool verbs_reach_find(struct verbs_net *net, int adapter, struct verbs_reach *r,
 		      const void *buf, size_t len, uint32_t *lkey);
 
-/* --- verbs_link.c ---------------------------------------------------------
- */
+/* --- verbs_link.c -------------------------------------------------------- */
 
 /* Connect and prove; the node's @status of @hello. Errors: as fab_net_attach().
  */
@@ -105,15 +103,13 @@ int verbs_link_ping(struct verbs_link *l);
 /* What shows: 0 nothing or a life sign (*pong), -errno it is dead. */
 int verbs_link_check(struct verbs_link *l, bool *pong);
 
-/* --- verbs.c, verbs_node.c --------------------------------------------------
- */
+/* --- verbs.c, verbs_node.c ----------------------------------------------- */
 
 extern const struct net_how verbs_how;
 /* A lane to @id has failed: see whether the node is alive. */
 void verbs_suspect(struct net *net, uint8_t id);
 
-/* --- a queue: verbs_fab.c, verbs_lane.c, verbs_send.c -----------------------
- */
+/* --- a queue: verbs_fab.c, verbs_lane.c, verbs_send.c -------------------- */
 
 /* One work request under way, in the order posted. */
 struct verbs_work {

@@ -21,8 +21,7 @@ static void changed(struct verbs_net *net)
 	atomic_fetch_add(&net->changes, 1);
 }
 
-/* --- an area and an adapter ------------------------------------------------
- */
+/* --- an area and an adapter ---------------------------------------------- */
 
 static int tell(struct ibv_pd *pd, struct fab_area *a, void **word)
 {
@@ -39,8 +38,7 @@ static void forget(void **word)
 	*word = NULL;
 }
 
-/* --- areas come and go -----------------------------------------------------
- */
+/* --- areas come and go --------------------------------------------------- */
 
 void verbs_area_drop(struct fab_net *n, struct fab_area *a)
 {
@@ -64,8 +62,7 @@ int verbs_area_add(struct fab_net *n, struct fab_area *a)
 	return rc;
 }
 
-/* --- so do adapters --------------------------------------------------------
- */
+/* --- so do adapters ------------------------------------------------------ */
 
 static void tell_all(struct verbs_net *net, unsigned adapter)
 {
@@ -125,8 +122,7 @@ void verbs_adapter_release(struct verbs_net *net, int adapter)
 	pthread_mutex_unlock(&areas_of(net)->lock);
 }
 
-/* --- a lane's copy ---------------------------------------------------------
- */
+/* --- a lane's copy ------------------------------------------------------- */
 
 static void copy(struct verbs_net *net, int adapter, struct verbs_reach *r)
 {

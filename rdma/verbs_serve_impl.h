@@ -49,8 +49,7 @@ static inline struct verbs_server *verbs_server(const struct verbs_conn *c)
 	return (struct verbs_server *)c->c.server;
 }
 
-/* --- verbs_peer.c -----------------------------------------------------------
- */
+/* --- verbs_peer.c -------------------------------------------------------- */
 
 struct verbs_conn *verbs_conn_open(struct verbs_server *s,
 				   struct rdma_cm_id *id,

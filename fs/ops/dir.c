@@ -51,8 +51,7 @@ static int is_full(struct listing *l, uint64_t cookie)
 	return 1;
 }
 
-/* --- plain -----------------------------------------------------------------
- */
+/* --- plain --------------------------------------------------------------- */
 
 static int add_plain(struct listing *l, const char *name, uint64_t ino,
 		     uint8_t type, uint64_t cookie)

@@ -12,8 +12,7 @@
 #include "kv/client/member.h"
 #include "kv/proto.h"
 
-/* --- one operation ---------------------------------------------------------
- */
+/* --- one operation ------------------------------------------------------- */
 
 static int run_one(struct kv_check *c, struct fab_op *op)
 {
@@ -81,8 +80,7 @@ int check_rec(struct kv_check *c, uint64_t stripe, uint32_t role, uint32_t at,
 	return -EAGAIN;
 }
 
-/* --- the blocks as they were -----------------------------------------------
- */
+/* --- the blocks as they were --------------------------------------------- */
 
 static size_t recs_bytes(const struct group *g)
 {
@@ -184,8 +182,7 @@ void kv_check_progress(const struct kv_check *c, uint64_t *done,
 	*total = c->total;
 }
 
-/* --- telling ---------------------------------------------------------------
- */
+/* --- telling ------------------------------------------------------------- */
 
 static const struct {
 	const char *name, *remedy;
@@ -244,8 +241,7 @@ void check_tell(struct kv_check *c, enum kv_damage_kind kind,
 		c->o.damage(c->o.arg, &d);
 }
 
-/* --- pace ------------------------------------------------------------------
- */
+/* --- pace ---------------------------------------------------------------- */
 
 int kv_check_pace(struct kv_check *c, uint64_t bytes)
 {
@@ -268,8 +264,7 @@ int kv_check_pace(struct kv_check *c, uint64_t bytes)
 	return 0;
 }
 
-/* --- what is named ---------------------------------------------------------
- */
+/* --- what is named ------------------------------------------------------- */
 
 static uint64_t unit_bit(const struct kv_check *c, uint64_t stripe,
 			 uint32_t role, uint32_t unit)

@@ -28,8 +28,7 @@ struct slot_look {
 	uint8_t klen, key[KV_KEY_BYTES_MAX]; /* of the last right look */
 };
 
-/* --- slots -----------------------------------------------------------------
- */
+/* --- slots --------------------------------------------------------------- */
 
 static int read_slots(struct kv_check *c, uint32_t shard, uint64_t at,
 		      uint32_t n, struct slot *out)
@@ -108,8 +107,7 @@ static void slot_wrong(struct slot_look *l, enum kv_damage_kind kind,
 		   (unsigned long long)l->at, l->shard, what);
 }
 
-/* --- records ---------------------------------------------------------------
- */
+/* --- records ------------------------------------------------------------- */
 
 static bool record_right(void *arg, const void *buf)
 {
@@ -209,8 +207,7 @@ static int check_record(struct slot_look *l)
 	return rc;
 }
 
-/* --- the slot against its record -------------------------------------------
- */
+/* --- the slot against its record ----------------------------------------- */
 
 static bool in_place(const struct slot_look *l)
 {
@@ -421,8 +418,7 @@ static int check_slot(struct slot_look *l)
 	return rc == 0 ? judge(l) : rc;
 }
 
-/* --- at the end ------------------------------------------------------------
- */
+/* --- at the end ---------------------------------------------------------- */
 
 static int by_hash(const void *pa, const void *pb)
 {
@@ -545,8 +541,7 @@ static void check_doubt(struct kv_check *c, const struct check_doubt *d)
 			   (unsigned long long)d->slot, d->shard);
 }
 
-/* --- the walk --------------------------------------------------------------
- */
+/* --- the walk ------------------------------------------------------------ */
 
 static int check_shard(struct kv_check *c, uint32_t shard)
 {

@@ -94,8 +94,7 @@ static int mend_data(struct kv_check *c, struct check_object *o)
 	return rc == -EIO ? 0 : rc;
 }
 
-/* --- copies ----------------------------------------------------------------
- */
+/* --- copies -------------------------------------------------------------- */
 
 /* The copy at a parity node is whole and at rest: where it is, or 0. */
 static uint64_t copy_at(struct kv_check *c, const struct check_object *o,
@@ -197,8 +196,7 @@ int check_object(struct kv_check *c, struct check_object *o)
 	return rc;
 }
 
-/* --- pages -----------------------------------------------------------------
- */
+/* --- pages --------------------------------------------------------------- */
 
 struct page_look {
 	struct kv_page page;

@@ -179,15 +179,13 @@ int fenced_view(struct node *n);
 int fenced_hello(struct node *n, const struct node_peer *p, uint64_t self);
 void fenced_close(struct node *n);
 
-/* --- stats.c ---------------------------------------------------------------
- */
+/* --- stats.c ------------------------------------------------------------- */
 
 /* Go on with @p, which only its caller has: look at no more than @most bytes.
  * Returns true when all is counted. */
 bool stats_count(const struct node *n, struct slot_pass *p, uint64_t most);
 
-/* --- owned.c: locked -------------------------------------------------------
- */
+/* --- owned.c: locked ----------------------------------------------------- */
 
 /* Close all that client @owner, which is dead and cut off, left open [I6]. */
 int owned_orphans(struct node *n, uint32_t owner);

@@ -418,8 +418,7 @@ static void a_token_of_another_net_is_worth_nothing(void **state)
 	expect_hang_up(x->node[0].address, &fr, sizeof(fr));
 }
 
-/* --- threads ---------------------------------------------------------------
- */
+/* --- threads ------------------------------------------------------------- */
 
 /* A signal to the process that this thread holds back stays pending: none of
  * the transport's threads takes it instead. */

@@ -133,8 +133,7 @@ static void begin(struct play *y, struct cluster *c)
 	prepare(y);
 }
 
-/* --- nobody dies ------------------------------------------------------------
- */
+/* --- nobody dies --------------------------------------------------------- */
 
 static uint64_t blocks_in_use(struct kv *kv)
 {
@@ -199,8 +198,7 @@ static void moved_and_given_back(void **state)
 	}
 }
 
-/* --- somebody dies ----------------------------------------------------------
- */
+/* --- somebody dies ------------------------------------------------------- */
 
 static void killed_body(struct cluster *c, void *arg)
 {

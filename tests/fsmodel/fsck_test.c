@@ -138,8 +138,7 @@ static void edit_inode(struct scene *s, uint64_t ino,
 	assert_int_equal(fs_inode_store(s->m.fs, &in), 0);
 }
 
-/* --- it is quiet about what is right ---------------------------------------
- */
+/* --- it is quiet about what is right ------------------------------------- */
 
 static void a_sound_tree_is_said_to_be_sound(void **state)
 {
@@ -164,8 +163,7 @@ static void an_empty_pool_is_sound(void **state)
 	pool_drop(&s.m);
 }
 
-/* --- records ---------------------------------------------------------------
- */
+/* --- records ------------------------------------------------------------- */
 
 static void a_lost_superblock_is_told_and_left(void **state)
 {
@@ -236,8 +234,7 @@ static void no_root(void **state)
 	mends(&s, FS_FAULT_NO_ROOT, "root");
 }
 
-/* --- tries -----------------------------------------------------------------
- */
+/* --- tries --------------------------------------------------------------- */
 
 static struct fs_key first_child(struct scene *s)
 {
@@ -292,8 +289,7 @@ static void a_node_that_nobody_names(void **state)
 	mends(&s, FS_FAULT_NODE_LEAKED, "not part of it");
 }
 
-/* --- names -----------------------------------------------------------------
- */
+/* --- names --------------------------------------------------------------- */
 
 static void add(struct scene *s, uint64_t dir, const char *name, uint64_t ino,
 		uint32_t mode)
@@ -434,8 +430,7 @@ static void an_empty_lost_file_goes(void **state)
 	clean(&s);
 }
 
-/* --- orphans ---------------------------------------------------------------
- */
+/* --- orphans ------------------------------------------------------------- */
 
 static void orphans_that_are_none(void **state)
 {
@@ -477,8 +472,7 @@ static void an_orphan_of_a_mount_that_lives_is_left_alone(void **state)
 	pool_drop(&s.m);
 }
 
-/* --- bytes -----------------------------------------------------------------
- */
+/* --- bytes --------------------------------------------------------------- */
 
 static void a_chunk_that_is_nonsense(void **state)
 {
@@ -588,8 +582,7 @@ static void bits_of_no_file(void **state)
 	mends(&s, FS_FAULT_MAP_LEAKED, "inode 4711");
 }
 
-/* --- attributes ------------------------------------------------------------
- */
+/* --- attributes ---------------------------------------------------------- */
 
 static uint64_t number_seen;
 
@@ -621,8 +614,7 @@ static void attributes(void **state)
 	mends(&s, FS_FAULT_XATTR_BAD, "/f");
 }
 
-/* --- others at work --------------------------------------------------------
- */
+/* --- others at work ------------------------------------------------------ */
 
 /* Another mount made a file and has not named it yet; between the looks it
  * does: that is no fault. One that stays is. */

@@ -132,8 +132,7 @@ static void an_end_is_heard(void **state)
 	assert_holds();
 }
 
-/* --- beside others ----------------------------------------------------------
- */
+/* --- beside others ------------------------------------------------------- */
 
 /* Each thread has chunks of its own, and parts of pages. */
 static void *write_some(void *arg)

@@ -64,8 +64,7 @@ static void on_answer(void *arg, struct fab_op *op)
 			change(op, script.change + i * CHANGE_BYTES);
 }
 
-/* --- a client ---------------------------------------------------------------
- */
+/* --- a client ------------------------------------------------------------ */
 
 static void work(struct kv *kv)
 {

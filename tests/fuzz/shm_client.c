@@ -52,8 +52,7 @@ static void hand_over(int s, const uint8_t *bytes, size_t len, int fd)
 	shm_send(s, &fr, bytes + sizeof(fr), len - sizeof(fr), fd);
 }
 
-/* --- a node, played in a thread of its own ---------------------------------
- */
+/* --- a node, played in a thread of its own ------------------------------- */
 
 struct greeting {
 	const void *bytes;
@@ -116,8 +115,7 @@ static void set_up(void)
 	     0);
 }
 
-/* --- what it says -----------------------------------------------------------
- */
+/* --- what it says -------------------------------------------------------- */
 
 static void in_greeting(const uint8_t *data, size_t size)
 {
@@ -178,8 +176,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	return 0;
 }
 
-/* --- right ones -------------------------------------------------------------
- */
+/* --- right ones ---------------------------------------------------------- */
 
 static void seed_greeting(uint8_t with, int status)
 {

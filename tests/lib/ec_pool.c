@@ -624,8 +624,7 @@ int ec_pool_again_open(struct ec_pool *p, const struct alloc_grant *grant,
 	return 0;
 }
 
-/* --- given back, a message at a time ---------------------------------------
- */
+/* --- given back, a message at a time ------------------------------------- */
 
 /* Has every member of @b freed it that knew of it? */
 static bool all_freed(struct ec_pool *p, const struct ec_block *b)

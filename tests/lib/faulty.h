@@ -26,8 +26,7 @@ void faulty_close(struct faulty *f); /* NULL is fine */
 /* One line per operation to stderr. */
 void faulty_trace(struct faulty *f, bool on);
 
-/* --- counters ---------------------------------------------------------------
- */
+/* --- counters ------------------------------------------------------------ */
 
 uint64_t faulty_writes(struct faulty *f); /* remote writes handed on */
 uint64_t faulty_ops(struct faulty *f);	  /* operations handed on */

@@ -70,8 +70,7 @@ static struct seen *seen_add(struct walk *w, uint64_t ino)
 	return s;
 }
 
-/* --- names -------------------------------------------------------------------
- */
+/* --- names --------------------------------------------------------------- */
 
 static int walk_dir(struct walk *w, struct seen *dir);
 

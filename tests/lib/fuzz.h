@@ -9,20 +9,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* --- a target defines ------------------------------------------------------
- */
+/* --- a target defines ---------------------------------------------------- */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Calls fuzz_seed() with inputs that are right, one of each kind at least. */
 void fuzz_seeds(void);
 
-/* --- and may use ------------------------------------------------------------
- */
+/* --- and may use --------------------------------------------------------- */
 
 void fuzz_seed(const void *data, size_t size); /* copied */
 
-/* --- for a test -------------------------------------------------------------
- */
+/* --- for a test ---------------------------------------------------------- */
 
 /* Give the target each of its seeds as it is, then @rounds changed ones, each
  * in memory of exactly its size. Prints the number it began with. */

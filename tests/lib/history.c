@@ -45,8 +45,7 @@ static uint64_t mix(uint64_t x)
 	return x ^ (x >> 31);
 }
 
-/* --- recording -------------------------------------------------------------
- */
+/* --- recording ----------------------------------------------------------- */
 
 struct history *history_new(void)
 {
@@ -129,8 +128,7 @@ uint32_t history_unknowns(const struct history *h)
 	return n;
 }
 
-/* --- the one store -----------------------------------------------------------
- */
+/* --- the one store ------------------------------------------------------- */
 
 struct search {
 	const struct history *h;

@@ -142,8 +142,7 @@ void model_end(struct kv *kv)
 	pthread_mutex_unlock(&kv->pool->lock);
 }
 
-/* --- keys -------------------------------------------------------------------
- */
+/* --- keys ---------------------------------------------------------------- */
 
 /* The link that points at @key's cell, or at the NULL where it would go. */
 static struct cell **find(struct pool *p, const void *key, size_t klen)

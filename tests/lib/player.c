@@ -48,8 +48,7 @@ static uint64_t now(const struct player *p)
 	return sim_now(cluster_sim(p->stage->c));
 }
 
-/* --- values ------------------------------------------------------------------
- */
+/* --- values -------------------------------------------------------------- */
 
 static size_t filler_of(const struct stage *s, uint64_t value)
 {

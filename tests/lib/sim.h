@@ -56,8 +56,7 @@ int sim_open(const struct sim_opts *opts, struct sim **out);
 /* All fibers have ended, all nets and servers are closed. NULL is fine. */
 void sim_close(struct sim *s);
 
-/* --- nodes and clients -------------------------------------------------------
- */
+/* --- nodes and clients --------------------------------------------------- */
 
 /* A process's view of the simulated nodes, named for traces. */
 int sim_net_open(struct sim *s, const char *name, struct fab_net **out);

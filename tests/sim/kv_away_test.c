@@ -38,8 +38,7 @@ struct world {
 
 static struct world w;
 
-/* --- what is there ---------------------------------------------------------
- */
+/* --- what is there ------------------------------------------------------- */
 
 static size_t name(char *to, uint32_t i)
 {
@@ -95,8 +94,7 @@ static void read_all(struct kv *kv)
 		assert_int_equal(read_key(kv, i), 0);
 }
 
-/* --- two are dead, a third one is slow -------------------------------------
- */
+/* --- two are dead, a third one is slow ----------------------------------- */
 
 static void come_back(void *arg)
 {
@@ -205,8 +203,7 @@ static void lost_body(struct cluster *c, void *arg)
 	assert_int_equal(said_of, v.epoch);
 }
 
-/* --- all connections end in one moment -------------------------------------
- */
+/* --- all connections end in one moment ----------------------------------- */
 
 static void cut_but(uint64_t spared)
 {
@@ -248,8 +245,7 @@ static void wrong_body(struct cluster *c, void *arg)
 	assert_int_equal(read_page(w.kv, 0), 0);
 }
 
-/* --- a check that loses its connections -------------------------------------
- */
+/* --- a check that loses its connections ---------------------------------- */
 
 static void keep_cutting(void *arg)
 {

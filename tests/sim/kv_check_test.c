@@ -31,8 +31,7 @@ struct scene {
 	bool scrub; /* bytes only */
 };
 
-/* --- a pool with something in it -------------------------------------------
- */
+/* --- a pool with something in it ----------------------------------------- */
 
 static void fill_page(uint8_t *bytes, unsigned i)
 {
@@ -98,8 +97,7 @@ static void all_is_right(struct scene *s)
 	}
 }
 
-/* --- looking ---------------------------------------------------------------
- */
+/* --- looking ------------------------------------------------------------- */
 
 static void note(void *arg, const struct kv_damage *d)
 {
@@ -177,8 +175,7 @@ static void in_pool(void (*body)(struct cluster *c, void *arg))
 	cluster_run(&o, body, NULL);
 }
 
-/* --- bytes -----------------------------------------------------------------
- */
+/* --- bytes --------------------------------------------------------------- */
 
 static void harm_all(struct scene *s, uint32_t copy, uint64_t seed)
 {
@@ -309,8 +306,7 @@ static void what_is_lost_is_told_and_let_go(void **state)
 	in_pool(lost_body);
 }
 
-/* --- slots -----------------------------------------------------------------
- */
+/* --- slots --------------------------------------------------------------- */
 
 static struct slot *slots_of(struct scene *s, uint32_t shard)
 {
@@ -420,8 +416,7 @@ static void wrong_slots_are_set_right(void **state)
 	in_pool(slots_body);
 }
 
-/* --- space -----------------------------------------------------------------
- */
+/* --- space --------------------------------------------------------------- */
 
 static void space_body(struct cluster *c, void *arg)
 {
@@ -479,8 +474,7 @@ static void what_is_in_use_and_marked_as_free_is_told(void **state)
 	in_pool(marked_body);
 }
 
-/* --- beside others ---------------------------------------------------------
- */
+/* --- beside others ------------------------------------------------------- */
 
 static void write_on(void *arg)
 {

@@ -307,8 +307,7 @@ static void tell(const struct history *h)
 			    h->e[i].status);
 }
 
-/* --- links that are cut ----------------------------------------------------
- */
+/* --- links that are cut -------------------------------------------------- */
 
 static struct {
 	char far[128]; /* names on the other side, each with a space behind */

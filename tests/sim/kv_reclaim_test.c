@@ -312,8 +312,7 @@ static void play(struct cluster *c, const struct kind *k, uint32_t kill)
 	free(w);
 }
 
-/* --- a node is away meanwhile ----------------------------------------------
- */
+/* --- a node is away meanwhile -------------------------------------------- */
 
 static uint64_t now(struct world *w)
 {

@@ -96,8 +96,7 @@ static void all_are(struct kv *kv, const char *want)
 	}
 }
 
-/* --- a pool of which more has gone than the code bears ----------------------
- */
+/* --- a pool of which more has gone than the code bears ------------------- */
 
 /* Whoever leaves waits a while for what is out of reach, once and not for each
  * operation; who stays waits as ever. */
@@ -211,8 +210,7 @@ static void test_leave_when_they_are_back(void **state)
 	    1, 30000);
 }
 
-/* --- a client that is cut off from everybody -------------------------------
- */
+/* --- a client that is cut off from everybody ----------------------------- */
 
 static void cut_client(struct cluster *c, void *arg)
 {
@@ -242,8 +240,7 @@ static void test_cut_client(void **state)
 		run(cut_client, NULL, seed, 0);
 }
 
-/* --- a client that is held up (SIGSTOP) and goes on ------------------------
- */
+/* --- a client that is held up (SIGSTOP) and goes on ---------------------- */
 
 /* Nothing of it is on its way; it knows of nothing when it goes on. */
 static void stopped_client(struct cluster *c, void *arg)
@@ -268,8 +265,7 @@ static void test_stopped_client(void **state)
 	run(stopped_client, NULL, 1, 0);
 }
 
-/* --- client and node together on the wrong side ----------------------------
- */
+/* --- client and node together on the wrong side -------------------------- */
 
 struct reader {
 	struct cluster *c;
@@ -344,8 +340,7 @@ static void test_cut_together(void **state)
 		run(cut_together, NULL, seed, 2000);
 }
 
-/* --- the coordinator dies at each of its messages ---------------------------
- */
+/* --- the coordinator dies at each of its messages ------------------------ */
 
 static struct {
 	struct cluster *c;

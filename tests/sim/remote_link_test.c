@@ -39,8 +39,7 @@ static void put_all(struct kv *kv, const char *val)
 				 0);
 }
 
-/* --- a client's connection to a node ---------------------------------------
- */
+/* --- a client's connection to a node ------------------------------------- */
 
 static void nobody_is_lost(struct cluster *c)
 {
@@ -88,8 +87,7 @@ static void test_connection_is_made_anew(void **state)
 	run(break_all);
 }
 
-/* --- a node's connection to another ----------------------------------------
- */
+/* --- a node's connection to another -------------------------------------- */
 
 static void break_nodes(struct cluster *c)
 {
@@ -135,8 +133,7 @@ static void test_nodes_connect_anew(void **state)
 	run(break_nodes_and_kill);
 }
 
-/* --- the watcher is not left to wait ---------------------------------------
- */
+/* --- the watcher is not left to wait ------------------------------------- */
 
 static void suspect_ends_a_watch(struct cluster *c, void *arg)
 {
@@ -169,8 +166,7 @@ static void test_suspect_ends_a_watch(void **state)
 	run(suspect_ends_a_watch);
 }
 
-/* --- a coordinator without a lead ------------------------------------------
- */
+/* --- a coordinator without a lead ---------------------------------------- */
 
 static int ask(struct cluster *c, uint32_t role, uint16_t type, const void *rq,
 	       uint32_t len)

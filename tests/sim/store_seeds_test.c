@@ -62,8 +62,7 @@ struct world {
 	struct actor actor[CLIENTS_MAX];
 };
 
-/* --- what clients do ---------------------------------------------------------
- */
+/* --- what clients do ----------------------------------------------------- */
 
 static uint8_t some_kind(struct sim *s)
 {

@@ -437,8 +437,7 @@ static void torn_rows_stay_rows(void **state)
 	ec_pool_close(&p);
 }
 
-/* --- all parity nodes die ---------------------------------------------------
- */
+/* --- all parity nodes die ------------------------------------------------ */
 
 static void bring_back(uint32_t node)
 {

@@ -28,8 +28,7 @@
 
 static const struct fab_key key = {.len = 32, .bytes = "breaks while it works"};
 
-/* --- this process's TCP connections ----------------------------------------
- */
+/* --- this process's TCP connections -------------------------------------- */
 
 struct conn {
 	int fd;
@@ -81,8 +80,7 @@ static in_port_t port_of(const char *address)
 	return (in_port_t)atoi(strrchr(address, ':') + 1);
 }
 
-/* --- breaking them ---------------------------------------------------------
- */
+/* --- breaking them ------------------------------------------------------- */
 
 struct world {
 	struct cluster *c;
@@ -263,8 +261,7 @@ static void run(void (*body)(struct cluster *c, void *arg), uint32_t lease_ms,
 	assert_true(w.broken >= broken);
 }
 
-/* --- one by one ------------------------------------------------------------
- */
+/* --- one by one ---------------------------------------------------------- */
 
 static void break_each(void)
 {
@@ -288,8 +285,7 @@ static void test_each(void **state)
 	run(each_body, 8000, 6);
 }
 
-/* --- all of them -----------------------------------------------------------
- */
+/* --- all of them --------------------------------------------------------- */
 
 static void break_all(void)
 {
@@ -310,8 +306,7 @@ static void test_all(void **state)
 	run(all_body, 8000, 6 * MOMENTS);
 }
 
-/* --- those between nodes ---------------------------------------------------
- */
+/* --- those between nodes ------------------------------------------------- */
 
 /* The coordinator's to them, too. The shard of who dies afterwards comes back
  * by reading all others. */

@@ -131,8 +131,7 @@ static void dead_clients_blocks_are_closed(struct cluster *c, void *arg)
 	hand_leave(&other);
 }
 
-/* --- the end of a node ------------------------------------------------------
- */
+/* --- the end of a node --------------------------------------------------- */
 
 struct lonely {
 	struct cluster *c;

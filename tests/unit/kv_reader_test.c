@@ -107,8 +107,7 @@ static void a_reader_sees_all(struct cluster *c, void *arg)
 	expect_some(writer, "third");
 }
 
-/* --- and one that does not keep to what kv/client does ---------------------
- */
+/* --- and one that does not keep to what kv/client does ------------------- */
 
 static int call(struct fab *f, uint8_t node, uint16_t type, const void *rq,
 		uint32_t len)
