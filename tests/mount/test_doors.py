@@ -263,6 +263,9 @@ class OtherVersion:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.bind(os.path.join(self.dir, "pool.sock"))
         self.sock.listen(8)
+        key = os.open(os.path.join(self.dir, "pool.key"), os.O_CREAT | os.O_WRONLY, 0o600)
+        os.write(key, b"5a" * 32 + b"\n")
+        os.close(key)
         self.pid = os.fork()
         if self.pid == 0:
             self.serve()
