@@ -129,8 +129,17 @@ def fio_with_kills(mnt):
 
 
 def counted():
-    """What the one mount has counted."""
-    return json.loads(aceso("-p", "v", "stats", "--json").stdout)["mounts"][0]["stats"]
+    """What the one mount has counted; as pids()."""
+    mounts = []
+
+    def told():
+        it = aceso("-p", "v", "stats", "--json", check=False)
+        if it.returncode == 0:
+            mounts.extend(json.loads(it.stdout)["mounts"])
+        return mounts
+
+    wait(told, "the mount's counters")
+    return mounts[0]["stats"]
 
 
 def mostly_direct(what, before):
