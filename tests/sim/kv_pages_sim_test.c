@@ -33,7 +33,8 @@ struct writer {
 	struct world *w;
 	struct kv *kv;
 	uint64_t dice;
-	uint32_t id, stamps, writes;
+	uint32_t id, stamps;
+	_Atomic uint32_t writes;
 	atomic_bool dead;
 	struct set set[SETS];
 };
@@ -183,6 +184,9 @@ static void killer(void *arg)
 	if (w->nodes_to_kill > 1)
 		cluster_kill_node(w->c, second);
 	cluster_sleep(w->c, 4000000);
+	/* In real time a writer may not have been given a processor yet. */
+	for (int i = 0; i < 10000 && w->writer[1].writes <= SETS / 2; i++)
+		cluster_sleep(w->c, 1000000);
 	w->over = true;
 }
 
