@@ -53,14 +53,20 @@ static void greet(int s, enum shm_frame_type type, uint8_t who)
 	must(shm_send(s, &fr, NULL, 0, -1) == 0);
 }
 
+static struct fab_server *plain_server, *key_server;
+
+/* Their threads end before OpenSSL's rooms, which are freed at the exit, too.
+ */
 static void tear_down(void)
 {
+	fab_server_close(plain_server);
+	fab_server_close(key_server);
 	unlink(path);
 	unlink(keyed);
 }
 
-static void serve(const char *at, const struct fab_key *k, struct fab_net **n,
-		  struct fab **q)
+static struct fab_server *serve(const char *at, const struct fab_key *k,
+				struct fab_net **n, struct fab **q)
 {
 	struct fab_server_opts o = {.size = WIRE_REGION,
 				    .address = at,
@@ -74,6 +80,7 @@ static void serve(const char *at, const struct fab_key *k, struct fab_net **n,
 	must(fab_shm_open(k, n) == 0);
 	wire_attach(*n, at);
 	must(fab_open(*n, q) == 0);
+	return server;
 }
 
 static void set_up(void)
@@ -82,9 +89,9 @@ static void set_up(void)
 
 	snprintf(path, sizeof(path), "/tmp/aceso-fuzz-shm-%d", getpid());
 	snprintf(keyed, sizeof(keyed), "/tmp/aceso-fuzz-shm-key-%d", getpid());
-	atexit(tear_down);
-	serve(path, NULL, &net, &queue);
-	serve(keyed, &key, &key_net, &key_queue);
+	plain_server = serve(path, NULL, &net, &queue);
+	key_server = serve(keyed, &key, &key_net, &key_queue);
+	atexit(tear_down); /* after OpenSSL's own: so before it */
 	primary = dial(path);
 	greet(primary, SHM_HELLO, 1);
 	must(shm_wait_readable(primary, SHM_HELLO_NS) == 0);
