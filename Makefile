@@ -160,7 +160,7 @@ check:
 
 # Real verbs, soft-RoCE in a QEMU guest (tests/rdma-vm.sh): the fabric's contract,
 # a pool of five nodes with a mount, nodes killed. Its kernel does TLS, too: the
-# contract over TCP with that.
+# contract over TCP with that. In two guests a host is stopped, and switched off.
 check-rdma:
 	@scripts/deps.sh rdma
 	@tests/run.py rdma

@@ -104,12 +104,14 @@ static int find_way(struct verbs_link *l, const char *address,
 static int connect_to(struct verbs_link *l, struct verbs_accept *a,
 		      uint64_t deadline)
 {
-	/* Sent again for half a second or so (7 means for ever to some). */
+	/* Sent again for half a second or so, for less by who is asked when
+	 * that was in vain: a second for both (7 means for ever to some). */
+	bool primary = l->said.kind == VERBS_PRIMARY;
 	struct rdma_conn_param cp = {.private_data = &l->said,
 				     .private_data_len = sizeof(l->said),
 				     .responder_resources = VERBS_READS,
 				     .initiator_depth = VERBS_READS,
-				     .retry_count = 6,
+				     .retry_count = primary ? 4 : 6,
 				     .rnr_retry_count = 7};
 	uint8_t timeout = 14; /* 4 us * 2^14: 67 ms */
 	int rc;

@@ -1,22 +1,29 @@
 #!/bin/bash
 # rdma-vm.sh - run a command in a QEMU guest that has real RDMA verbs (soft-RoCE).
 #
-#   rdma-vm.sh [-t SECONDS] [-m MEM] [-c CPUS] [-w DIR]... COMMAND [ARG...]
+#   rdma-vm.sh [-t SECONDS] [-m MEM] [-c CPUS] [-w DIR]... [-s N:PORT] [-P FILE]
+#              [-i] COMMAND [ARG...]
 #   rdma-vm.sh -p                     only prepare the kernel (may be cached)
 #
 #   -t  kill the guest after this many seconds     (300; exit status 124)
 #   -m  guest memory                               (6G)
 #   -c  guest CPUs                                 (2)
 #   -w  mount this host directory read-write       (repeatable)
+#   -s  N:PORT: be host N (1 or 2) of an Ethernet segment of two guests; their
+#       frames go over the UDP ports PORT + 1 and PORT + 2 of 127.0.0.1
+#   -P  write the guest's process id to this file
+#   -i  the command reads our input
 #
 # The guest runs a Debian kernel and sees the host's root file system through
 # 9p, under a tmpfs overlay: the host's programs run unmodified; what they write
 # is lost, save below a -w directory.  The command runs as root, in the caller's
-# directory, with the caller's PATH and HOME and no input; its output is ours,
-# and its exit status too (125: there is none; the kernel's log is on stderr).
+# directory, with the caller's PATH and HOME and, without -i, no input; its
+# output is ours, and its exit status too (125: there is none; the kernel's log
+# is on stderr).
 #
 # Network in the guest: lo, and a dummy d0 with 10.77.0.1 to 10.77.0.8, which
-# carries the RDMA device rxe0.  FUSE, veth and the like are loaded as well.
+# carries the RDMA device rxe0; with -s it is a virtio-net d0 with 10.77.0.N.
+# FUSE, veth and the like are loaded as well.
 #
 # Environment: RDMA_VM_CACHE  where the unpacked kernel is kept (build/rdma-vm)
 #              RDMA_VM_DEB    kernel .deb files to use (else apt-get download)
@@ -27,12 +34,15 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 cache=${RDMA_VM_CACHE:-$here/build/rdma-vm}
-limit=300 mem=6G cpus=2 prepare_only= rw=()
+limit=300 mem=6G cpus=2 prepare_only= rw=() wire= pid= input=
 die() { echo "rdma-vm: $*" >&2; exit 125; }
-while getopts t:m:c:w:p o; do
+while getopts t:m:c:w:s:P:ip o; do
 	case $o in
 	t) limit=$OPTARG ;; m) mem=$OPTARG ;; c) cpus=$OPTARG ;;
 	w) rw+=("$(realpath -e "$OPTARG")") ;; p) prepare_only=1 ;;
+	s) case $OPTARG in [12]:[1-9]*) wire=$OPTARG ;; *) die "-s 1:PORT or 2:PORT" ;; esac ;;
+	P) pid=$OPTARG ;;
+	i) input=1 ;;
 	*) die "see the head of $0" ;;
 	esac
 done
@@ -114,11 +124,14 @@ mkdir -p "$(dirname "$cache")"
 modules=/lib/modules/$(cat "$cache/version")
 
 # The job: the command, what the guest runs as init, and (from there) the status.
-job=$(mktemp -d) qemu= cat=
-trap 'kill $qemu $cat 2>/dev/null || :; rm -rf "$job"' EXIT
+job=$(mktemp -d) qemu= cat= feed=
+trap 'kill $qemu $cat $feed 2>/dev/null || :; rm -rf "$job"' EXIT
 trap 'exit 130' INT; trap 'exit 143' TERM
 printf 'cd %q; export PATH=%q HOME=%q LANG=C.UTF-8\n%s\nexit $?\n' \
 	"$PWD" "$PATH" "$HOME" "${*@Q}" >"$job/cmd"
+device='add d0 mtu 4200 type dummy' hosts='{1..8}' # an MTU of 4096 for RDMA
+[ -z "$wire" ] || device='set eth0 down name d0 mtu 4200' hosts=${wire%:*}
+from=/dev/null; [ -z "$input" ] || from="/dev/vport*p2"
 cat >"$job/init" <<EOF
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t cgroup2 cg /sys/fs/cgroup
@@ -131,12 +144,13 @@ i=0; for d in ${rw[*]@Q}; do
 	mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=mmap rw\$i "\$d"; i=\$((i + 1))
 done
 hostname rdma-vm; ulimit -l unlimited; ulimit -n 65536
-{ echo link set lo up; echo link add d0 mtu 4200 type dummy	# an MTU of 4096 for RDMA
-  printf 'addr add 10.77.0.%d/24 dev d0\n' {1..8}; echo link set d0 up; } | ip -batch -
+${wire:+modprobe virtio_net}
+{ echo link set lo up; echo link $device
+  printf 'addr add 10.77.0.%d/24 dev d0\n' $hosts; echo link set d0 up; } | ip -batch -
 rdma link add rxe0 type rxe netdev d0 || echo "rdma-vm: no rxe0"
 chmod 666 /dev/fuse /dev/infiniband/*
 # In a PID namespace, so that what the command leaves behind ends with it.
-{ unshare --pid --fork --mount-proc --kill-child bash /run/job/cmd </dev/null 2>&1
+{ unshare --pid --fork --mount-proc --kill-child bash /run/job/cmd <$from 2>&1
   echo \$? >/run/job/status; } | cat >/dev/vport*p1
 sync; echo o >/proc/sysrq-trigger; sleep 60
 EOF
@@ -155,6 +169,16 @@ args=(
 for i in "${!rw[@]}"; do
 	args+=(-virtfs "local,path=${rw[i]},mount_tag=rw$i,security_model=none,multidevs=remap")
 done
+[ -z "$pid" ] || args+=(-pidfile "$pid")
+if [ "$wire" ]; then
+	n=${wire%:*} port=${wire#*:}
+	args+=(-device "virtio-net-pci,netdev=d0,romfile=,mac=52:54:00:77:00:0$n" -netdev "dgram,id=d0,local.type=inet,local.host=127.0.0.1,local.port=$((port + n)),remote.type=inet,remote.host=127.0.0.1,remote.port=$((port + 3 - n))")
+fi
+if [ "$input" ]; then
+	mkfifo "$job/in.in" "$job/in.out"
+	args+=(-chardev "pipe,id=in,path=$job/in" -device virtserialport,chardev=in)
+	cat <&0 >"$job/in.in" & feed=$!
+fi
 mkfifo "$job/out"
 cat "$job/out" & cat=$!
 timeout --foreground -k 5 "$limit" qemu-system-x86_64 "${args[@]}" </dev/null & qemu=$!

@@ -23,7 +23,7 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "mount"))
 import over  # noqa: E402  (which tests make sense over each transport)
 
 SUITES = ("unit", "contract", "golden", "crash", "sim", "fsmodel")
-NOT_SUITES = ("fs_model_mount", "verbs_test")  # verbs_test: stage rdma
+NOT_SUITES = ("fs_model_mount", "verbs_test", "verbs_gone_test")  # the last two: stage rdma
 # Long, and in one thread only: nothing there for the thread sanitizer to see.
 ONE_THREAD = {
     *(f"crash/{name}_test" for name in (
@@ -233,9 +233,10 @@ GUEST_ENV = ["ACESO_HOST=10.77.0.1", "ACESO_TEST_SLOW=5", "ACESO_CREATE_ARGS=--l
 def stage_rdma(tally):
     """In a guest that has a soft-RoCE device and TLS in its kernel: the fabric's contract over both,
     and over verbs a pool of five nodes with a mount, while nodes are killed; then, in a fresh one, what
-    the mount suite asks of POSIX."""
+    the mount suite asks of POSIX; then two, of which one stops and vanishes."""
     vm, build = "tests/rdma-vm.sh", "build/release"
-    programs = [f"{build}/tests/contract/{name}_test" for name in ("verbs", "tcp", "tcp_ktls")]
+    programs = [f"{build}/tests/contract/{name}_test" for name in (
+        "verbs", "verbs_gone", "tcp", "tcp_ktls")]
     run("rdma/build", make("all", *programs), tally, 600, one)
     ready = subprocess.run([vm, "-p"], cwd=ROOT, stdin=subprocess.DEVNULL, timeout=600, text=True,
                            stderr=subprocess.PIPE)
@@ -247,6 +248,7 @@ def stage_rdma(tally):
     run("rdma/guest", [vm, "-t", "560", "tests/verbs_guest.sh", build], tally, 600, cmocka)
     run("rdma/mount", [vm, "-t", "560", "env", *GUEST_ENV, f"ACESO_BIN={build}/bin",
                        "tests/mount/over.py", "verbs", "guest"], tally, 600, summary)
+    run("rdma/hosts", ["/usr/bin/python3", "tests/verbs_hosts.py", build], tally, 600, cmocka)
 
 
 def stage_fuzz(tally):
