@@ -132,28 +132,33 @@ static void print_head(const struct look *l, const json_t *o)
 
 static void print_left(long long seconds)
 {
-	if (seconds < 0)
-		printf(" - left");
-	else if (seconds < 120)
+	if (seconds < 120)
 		printf(" %lld s left", seconds);
 	else
 		printf(" %lld min left", seconds / 60);
 }
 
-/* "  [#######.............]  35%  1.2 GiB of 3.4 GiB  512 MiB/s  4 s left" */
+/* "  [#######.............]  35%  1.2 GiB of 3.4 GiB  512 MiB/s  4 s left"; as
+ * long as nobody knows how fast it is, "..." in place of that. */
 static void print_bar(const json_t *r)
 {
 	char done[SIZE_TEXT_BYTES], all[SIZE_TEXT_BYTES], rate[SIZE_TEXT_BYTES];
 	uint64_t got = cmd_number(r, "done"), total = cmd_number(r, "total");
 	double share = total > 0 ? (double)got / (double)total : 0;
+	long long seconds = (long long)json_integer_value(
+		json_object_get(r, "seconds_left"));
 
 	printf("      [");
 	for (int i = 0; i < BAR_WIDTH; i++)
 		putchar(i < (int)(share * BAR_WIDTH) ? '#' : '.');
-	printf("] %3.0f%%  %s of %s  %s/s ", 100 * share, size_text(got, done),
-	       size_text(total, all), size_text(cmd_number(r, "rate"), rate));
-	print_left((long long)json_integer_value(
-		json_object_get(r, "seconds_left")));
+	printf("] %3.0f%%  %s of %s  ", 100 * share, size_text(got, done),
+	       size_text(total, all));
+	if (cmd_number(r, "rate") == 0 || seconds < 0) {
+		puts("...");
+		return;
+	}
+	printf("%s/s ", size_text(cmd_number(r, "rate"), rate));
+	print_left(seconds);
 	putchar('\n');
 }
 
