@@ -1,5 +1,6 @@
 /* fs/returns.h - space that mounts leave behind when they do not end well:
- * pages that they had written, or given back, and that nobody names. One of
+ * pages that they had written, or given back, and that nobody names, and what
+ * they had half written of the store's records. One of
  * the others looks for them some time after each death, in a thread of its own
  * and slowly; likewise the first mount of a pool that was started again as of
  * some checkpoint (who was mounted then has died, as far as the board knows).

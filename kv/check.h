@@ -61,7 +61,7 @@ struct kv_check_opts {
 	bool slots;
 	bool drop_lost; /* a slot whose record is lost is emptied */
 	bool space;	/* note what is named, for kv_check_space() */
-	bool gone;	/* which looks only at the pages of clients that are
+	bool gone;	/* which looks only at what clients left that are
 			 * gone: see there */
 	uint64_t rate;	/* bytes a second; 0: no limit */
 	/* Any may be NULL. @damage: once for each. @going: now and then; not 0:
@@ -107,7 +107,9 @@ int kv_check_space(struct kv_check *c);
 /* With @gone nothing has to be waited for: of pages that only clients wrote
  * which were gone for good at kv_check_open() (kv_client_swept()) ever fewer
  * are named. So whoever meets every key that stays, in whichever version,
- * knows all that may be. Only pages have to be noted then. Errors: -EAGAIN
+ * knows all that may be. Only pages have to be noted then: what slots name is
+ * read here, and of blocks of records only what is none is returned, which
+ * clients that are gone had half written (client/check_left.c). Errors: -EAGAIN
  * shards have moved meanwhile, and keys with them: begin again. The
  * coordinator is told what was returned. */
 

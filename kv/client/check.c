@@ -283,6 +283,8 @@ void check_name(struct kv_check *c, fab_addr addr, uint32_t units)
 	    group_locate(c->g, addr, &stripe, &role, &at) != 0 ||
 	    role >= c->g->k)
 		return;
+	if (units > (c->g->block_bytes - at) / GROUP_UNIT_BYTES)
+		units = (c->g->block_bytes - at) / GROUP_UNIT_BYTES;
 	bit = unit_bit(c, stripe, role, at / GROUP_UNIT_BYTES);
 	for (uint32_t i = 0; i < units; i++)
 		c->named[(bit + i) / 64] |= UINT64_C(1) << ((bit + i) % 64);

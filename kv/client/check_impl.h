@@ -4,6 +4,7 @@
  *   check_object.c  one record or page: its bytes, and copies of them
  *   check_index.c   slots and what they name
  *   check_space.c   marks of obsolete units against what is named
+ *   check_left.c    records that the dead had begun to write
  *   check_stripes.c parities: asks their nodes */
 #ifndef ACESO_KV_CLIENT_CHECK_IMPL_H
 #define ACESO_KV_CLIENT_CHECK_IMPL_H
@@ -51,9 +52,24 @@ struct kv_check {
 	char *copy;
 };
 
-/* With opts.gone: who of those that wrote pages was gone at open, to c->gone.
+/* With opts.gone: which owners of blocks were gone at open, to c->gone.
  * Errors: -ENOMEM. */
 int check_space_open(struct kv_check *c);
+
+/* A block whose units are compared with what is named. */
+struct block_look {
+	uint64_t stripe;
+	uint32_t role;
+	struct block_rec rec;
+	uint64_t *dead; /* bitmap of obsolete units */
+	char *bytes;	/* room for them */
+};
+
+/* Note what slots name. Errors: as of scan_slots(); -ECANCELED. */
+int check_left_names(struct kv_check *c);
+/* A block of records, closed for one that is gone: set in @b->dead, too, what
+ * may not be touched, as names alone do not tell. 1; 0: all of it; -errno. */
+int check_left_records(struct kv_check *c, struct block_look *b);
 
 /* One thing that is named, and must be right. */
 struct check_object {

@@ -10,13 +10,6 @@
 #include "kv/client/space.h"
 #include "kv/proto.h"
 
-struct block_look {
-	uint64_t stripe;
-	uint32_t role;
-	struct block_rec rec;
-	uint64_t *dead; /* bitmap of obsolete units */
-};
-
 /* The block as it was at the beginning, on its own node; false: not known. */
 static bool rec_before(const struct kv_check *c, struct block_look *b)
 {
@@ -38,12 +31,10 @@ static int by_id(const void *pa, const void *pb)
 	return (*a > *b) - (*a < *b);
 }
 
-/* Who alone wrote the pages in the block; 0: not known, or it has none. */
+/* Who alone wrote what is in the block; 0: not known. */
 static uint32_t writer_of(const struct block_rec *rec)
 {
-	return rec->state == BLOCK_OPEN || rec->kind == BLOCK_RECORDS
-		       ? 0
-		       : rec->owner;
+	return rec->state == BLOCK_OPEN ? 0 : rec->owner;
 }
 
 /* Their writers, as they were written down: with many twins. */
@@ -83,14 +74,22 @@ int check_space_open(struct kv_check *c)
 	return 0;
 }
 
-/* Pages, all by clients that were gone. */
+static bool was_gone(const struct kv_check *c, uint32_t id)
+{
+	return id != 0 &&
+	       bsearch(&id, c->gone, c->gones, sizeof(id), by_id) != NULL;
+}
+
+/* Pages, all by clients that were gone; or records: of those nobody else has
+ * any that are not whole (check_left.c), and what a restart found has been
+ * looked through by it. */
 static bool is_left(const struct kv_check *c, const struct block_rec *rec)
 {
 	uint32_t id = writer_of(rec);
 
-	return id == BLOCK_OWNER_PAST ||
-	       (id != 0 &&
-		bsearch(&id, c->gone, c->gones, sizeof(id), by_id) != NULL);
+	if (rec->kind != BLOCK_RECORDS)
+		return id == BLOCK_OWNER_PAST || was_gone(c, id);
+	return id == 0 ? (rec->flags & BLOCK_F_LEFT) != 0 : was_gone(c, id);
 }
 
 /* --- a block -------------------------------------------------------------- */
@@ -154,9 +153,9 @@ static uint64_t leaks_of(struct kv_check *c, const struct block_look *b,
 	return n;
 }
 
-static int check_block(struct kv_check *c, struct block_look *b)
+/* Its marks, and what else may not be given back: 1, 0, -errno. */
+static int look_at(struct kv_check *c, struct block_look *b)
 {
-	uint64_t n;
 	int rc = is_closed(c, b);
 
 	if (rc <= 0)
@@ -164,6 +163,19 @@ static int check_block(struct kv_check *c, struct block_look *b)
 	rc = read_map(c, b);
 	if (rc != 0)
 		return rc == -EHOSTDOWN ? 0 : rc;
+	if (!c->o.gone || b->rec.kind != BLOCK_RECORDS ||
+	    leaks_of(c, b, false) == 0)
+		return 1;
+	return check_left_records(c, b);
+}
+
+static int check_block(struct kv_check *c, struct block_look *b)
+{
+	int rc = look_at(c, b);
+	uint64_t n;
+
+	if (rc <= 0)
+		return rc;
 	n = leaks_of(c, b, c->o.mend);
 	c->sum.leaked_bytes += n * GROUP_UNIT_BYTES;
 	if (n > 0)
@@ -186,25 +198,36 @@ static void tell_returned(struct kv_check *c)
 			   sizeof(msg), NULL, 0, NULL, CHECK_ASK_NS);
 }
 
+static int check_blocks(struct kv_check *c)
+{
+	struct block_look b = {
+		.dead = malloc(c->g->block_bytes / GROUP_UNIT_BYTES / 8),
+		.bytes = malloc(c->g->block_bytes)};
+	int rc = b.dead != NULL && b.bytes != NULL ? 0 : -ENOMEM;
+
+	for (; rc == 0 && b.stripe < group_stripes(c->g); b.stripe++)
+		for (b.role = 0; rc == 0 && b.role < c->g->k; b.role++)
+			rc = check_block(c, &b);
+	free(b.dead);
+	free(b.bytes);
+	return rc;
+}
+
 int kv_check_space(struct kv_check *c)
 {
-	struct block_look b = {0};
 	int rc = 0;
 
 	if (c->named == NULL)
 		return -EINVAL;
-	if (c->o.gone && member_moves(c->kv->member) != c->moves)
-		return -EAGAIN;
+	if (c->o.gone)
+		rc = check_left_names(c);
+	if (rc == 0 && c->o.gone && member_moves(c->kv->member) != c->moves)
+		rc = -EAGAIN;
 	/* marks of ours that still wait would look like leaks */
-	rc = kv_sync(c->kv);
-	b.dead = malloc(c->g->block_bytes / GROUP_UNIT_BYTES / 8);
-	if (b.dead == NULL)
-		return -ENOMEM;
-	for (b.stripe = 0; rc == 0 && b.stripe < group_stripes(c->g);
-	     b.stripe++)
-		for (b.role = 0; rc == 0 && b.role < c->g->k; b.role++)
-			rc = check_block(c, &b);
-	free(b.dead);
+	if (rc == 0)
+		rc = kv_sync(c->kv);
+	if (rc == 0)
+		rc = check_blocks(c);
 	if (rc == 0)
 		rc = kv_sync(c->kv);
 	if (rc == 0 && c->o.gone && c->o.mend)

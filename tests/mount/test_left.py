@@ -7,6 +7,7 @@ import time
 
 from conftest import Pool, alive, sh, wait_for
 from test_fencing import WRITER, mount_pid
+from test_fsck import fsck
 
 DEATHS = 10
 MB = 1 << 20
@@ -47,5 +48,47 @@ def test_killed_mounts_leave_no_space_behind(seed):
         # One mount's worth of open blocks is this one's own.
         assert wait_for(lambda: pool.space() > before - 64 * MB, 20), \
             f"{(before - pool.space()) // MB} MB of {before // MB} are gone"
+    finally:
+        pool.close()
+
+
+# Long records, all the time, of several threads.
+LONG = """
+import os, sys, threading
+def work(i):
+    path, n = f"{sys.argv[1]}/long{i}", 0
+    open(path, "w").close()
+    while True:
+        os.setxattr(path, "user.long", bytes([n % 255 + 1]) * (60000 - n % 7 * 5000))
+        n += 1
+for i in range(4):
+    threading.Thread(target=work, args=(i,)).start()
+"""
+
+
+def die_in_a_write(pool):
+    where = pool.second()
+    pid = mount_pid(pool, -1)
+    with subprocess.Popen(["/usr/bin/python3", "-c", LONG, where],
+                          stderr=subprocess.DEVNULL) as job:
+        time.sleep(0.5)
+        os.kill(pid, signal.SIGKILL)
+        assert wait_for(lambda: not alive(pid), 30)
+        job.kill()
+    subprocess.run(["umount", "-l", where], check=True)
+    pool.extra.remove(where)
+
+
+def leaks(pool):
+    return [f for f in fsck(pool)[1]["faults"] if f["kind"] == "leak"]
+
+
+def test_what_was_half_written_comes_back():
+    """fsck, which only looks, finds nothing any more that is in nobody's use."""
+    pool = Pool(size="256m")
+    try:
+        for _ in range(DEATHS):
+            die_in_a_write(pool)
+        assert wait_for(lambda: not leaks(pool), 90, 2), leaks(pool)
     finally:
         pool.close()
