@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/answers.h"
 #include "fs/reply.h"
 
 /* After a look that found nobody behind, one request goes by without one, after
@@ -13,6 +14,7 @@
 #define PASS_BY_MAX 63u
 
 struct gather {
+	struct fs_answers *answers; /* NULL: they go one by one */
 	unsigned n;
 	struct {
 		fuse_req_t req;
@@ -37,6 +39,7 @@ static void drop(void *arg)
 
 	for (unsigned i = 0; i < g->n; i++)
 		fs_reply_err(g->from[i].req, -ENOTCONN);
+	fs_answers_close(g->answers);
 	free(g);
 }
 
@@ -60,6 +63,8 @@ static struct gather *gather_of_thread(void)
 		free(g);
 		return NULL;
 	}
+	if (fs_answers_open(FS_OVERWRITES_MAX, &g->answers) != 0)
+		g->answers = NULL;
 	return mine = g;
 }
 
@@ -116,12 +121,23 @@ static void answer(struct gather *g, unsigned i)
 {
 	const struct fs_overwrite *w = &g->write[i];
 
-	if (w->done == -EAGAIN)
-		g->from[i].alone(g->from[i].req, w);
-	else if (w->done < 0)
+	if (w->done < 0)
 		fs_reply_ino_err(g->from[i].req, w->done);
 	else
 		fuse_reply_write(g->from[i].req, w->done);
+}
+
+/* Those first that are done: they do not wait for the others. */
+static void answer_all(struct gather *g)
+{
+	fs_answers_hold(g->answers);
+	for (unsigned i = 0; i < g->n; i++)
+		if (g->write[i].done != -EAGAIN)
+			answer(g, i);
+	fs_answers_give();
+	for (unsigned i = 0; i < g->n; i++)
+		if (g->write[i].done == -EAGAIN)
+			g->from[i].alone(g->from[i].req, &g->write[i]);
 }
 
 static void note_load(unsigned n)
@@ -149,8 +165,7 @@ void fs_gather_flush(void)
 		fs_file_overwrite_many(fs_of(g->from[0].req), g->write, g->n);
 	else
 		g->write[0].done = -EAGAIN;
-	for (unsigned i = 0; i < g->n; i++)
-		answer(g, i);
+	answer_all(g);
 	g->n = 0;
 	pthread_setcancelstate(was, NULL);
 }

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "fs/answers.h"
 #include "fs/buffer.h"
 #include "fs/door.h"
 #include "fs/fs_impl.h"
@@ -137,6 +138,8 @@ static ssize_t session_writev(int fd, struct iovec *iov, int count,
 	if (atomic_load_explicit(&fs->init_state, memory_order_acquire) !=
 	    INIT_ASKED) {
 		if (fs->ring != NULL && ring_reply(fs->ring, iov, count))
+			return bytes_of(iov, count);
+		if (fs_answers_take(fd, iov, count))
 			return bytes_of(iov, count);
 		return writev(fd, iov, count);
 	}
