@@ -233,7 +233,7 @@ void kv_on_shut_out(struct kv *kv, void (*fn)(void *arg), void *arg);
  * no operation of its waits for them beyond that time from now, under way or to
  * come (-ETIMEDOUT). Nor if for KV_LEAVE_LEASE_MS neither a coordinator nor all
  * nodes have said that this client is a member; another coordinator may take
- * its place within that. Else nothing changes. */
+ * its place within that. Else nothing changes. The first call counts. */
 #define KV_LEAVE_MS	  5000u
 #define KV_LEAVE_LEASE_MS 10000u
 void kv_leaving(struct kv *kv);

@@ -18,6 +18,7 @@
 #include "mount-helper/conf.h"
 #include "mount-helper/daemon.h"
 #include "mount-helper/exitcode.h"
+#include "mount-helper/leave.h"
 #include "mount-helper/mnt.h"
 #include "mount-helper/pool.h"
 #include "mount-helper/pool_hosts.h"
@@ -40,6 +41,7 @@ struct mount {
 	struct kv *kv;
 	struct fs *fs;
 	struct fuse_session *se;
+	struct leave *leave;
 	struct tell *tell;
 	char error[CONF_ERROR_BYTES_MAX];
 };
@@ -167,6 +169,7 @@ err:
 
 static void close_session(struct mount *m)
 {
+	leave_close(m->leave);
 	kv_leaving(m->kv);
 	fs_session_detach(m->fs);
 	fuse_session_unmount(m->se);
@@ -390,6 +393,7 @@ static int serve(struct mount *m)
 			 m->place.dir, strerror(-rc));
 		goto out_session;
 	}
+	(void)leave_watch(m->se, m->kv, &m->leave); /* works without */
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	rc = daemon_ready(&m->link);
 	if (rc == 0)

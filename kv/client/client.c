@@ -438,11 +438,13 @@ int kv_open(const struct kv_opts *opts, struct kv **out)
 void kv_leaving(struct kv *kv)
 {
 	struct kv_thread *t = kv_thread(kv);
+	uint64_t never = 0;
 
 	if (t == NULL)
 		return;
-	atomic_store(&kv->leave_by,
-		     fab_now(t->fab) + KV_LEAVE_MS * UINT64_C(1000000));
+	atomic_compare_exchange_strong(&kv->leave_by, &never,
+				       fab_now(t->fab) +
+					       KV_LEAVE_MS * UINT64_C(1000000));
 	lease_leave(kv->lease);
 }
 

@@ -11,6 +11,7 @@ from conftest import BIN, SLOW, wait_for
 from test_cluster import cluster, served  # noqa: F401 (fixtures)
 
 FILES = 300
+SETTLED = 0.25  # seconds after a change its times are kept, at the earliest (FS_SETTLE_MS)
 LINGERS = 15  # seconds; 5 of them are given to the hosts to go on
 
 
@@ -33,6 +34,20 @@ def write(where):
                 os.fsync(f.fileno())
 
 
+def stop_just_after_a_change(nodes, where):
+    """So that the directory's times, at least, are not settled yet."""
+    for n in range(100):
+        open(os.path.join(where, f"last{n}"), "wb").close()
+        changed = time.monotonic()
+        for pid in nodes:
+            os.kill(pid, signal.SIGSTOP)
+        if time.monotonic() - changed < SETTLED:
+            return
+        for pid in nodes:
+            os.kill(pid, signal.SIGCONT)
+    pytest.fail("the machine stands still all the time")
+
+
 def check(pool, of):
     where, done = pool.mount()
     assert done.returncode == 0, done.stderr
@@ -49,8 +64,7 @@ def test_leave_hosts_that_stand_still(served, still, way):  # noqa: F811
         where, server = begin(served, said)
     write(where)
     nodes = [served.node_pid(which) for which in range(still)]
-    for pid in nodes:
-        os.kill(pid, signal.SIGSTOP)
+    stop_just_after_a_change(nodes, where)
     try:
         begun = time.monotonic()
         if way == "umount":
