@@ -14,7 +14,8 @@
 #define LANES_DEFAULT_MAX 8u
 #define MARKS_INLINE	  8192u /* the freer itself sends some */
 #define CLOSE_NS	  UINT64_C(5000000000)
-#define CLOSE_NAP_NS	  UINT64_C(1000000)
+#define CLOSE_NAP_NS	  UINT64_C(1000000)  /* twice as long each time, */
+#define CLOSE_NAP_MAX_NS  UINT64_C(16000000) /* up to this */
 
 /* --- opening ------------------------------------------------------------- */
 
@@ -314,6 +315,7 @@ static bool all_done(struct space *sp)
 void space_leave(struct space *sp, struct kv_thread *t)
 {
 	uint64_t until = fab_now(t->fab) + CLOSE_NS, now;
+	uint64_t nap = CLOSE_NAP_NS;
 
 	close_open(sp);
 	for (;;) {
@@ -323,7 +325,9 @@ void space_leave(struct space *sp, struct kv_thread *t)
 		if (all_done(sp) || now >= until ||
 		    member_gives_up(sp->kv->member, now))
 			break;
-		fab_sleep(t->fab, CLOSE_NAP_NS);
+		fab_sleep(t->fab, nap);
+		if (nap < CLOSE_NAP_MAX_NS)
+			nap *= 2;
 	}
 }
 
