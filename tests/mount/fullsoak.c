@@ -443,23 +443,42 @@ static uint64_t refused(void)
 	return sum;
 }
 
-/* Operations a second: in the first quarter of the windows (but the very first,
- * in which all begins), and in the slowest window after that. */
-static void speeds(unsigned seconds, double *first, double *least)
+/* Operations a second. */
+struct speeds {
+	double first; /* in the first quarter of the windows */
+	double later; /* after it: the median, as a machine that is shared may
+		       */
+	double least; /* take a window's time away; the slowest window */
+};
+
+static int by_number(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static struct speeds speeds(unsigned seconds)
 {
 	unsigned n = seconds / WINDOW_S, quarter = n / 4 > 0 ? n / 4 : 1;
-	uint64_t sum = 0;
+	static double later[WINDOWS_MAX];
+	struct speeds s = {0};
+	unsigned after = 0;
 
-	*least = -1;
-	for (unsigned i = 0; i < quarter; i++)
-		sum += atomic_load(&ops[i]);
-	*first = (double)sum / quarter / WINDOW_S;
-	for (unsigned i = quarter; i < n; i++) {
+	for (unsigned i = 0; i < n && i < WINDOWS_MAX; i++) {
 		double now = (double)atomic_load(&ops[i]) / WINDOW_S;
 
-		if (*least < 0 || now < *least)
-			*least = now;
+		if (i < quarter)
+			s.first += now / quarter;
+		else
+			later[after++] = now;
 	}
+	qsort(later, after, sizeof(later[0]), by_number);
+	if (after > 0) {
+		s.least = later[0];
+		s.later = later[after / 2];
+	}
+	return s;
 }
 
 static unsigned long long operations(void)
@@ -475,7 +494,7 @@ int main(int argc, char **argv)
 {
 	uint64_t empty, room, kept, full_fill, full_run, used, bytes, left;
 	unsigned seconds, percent;
-	double first, least;
+	struct speeds speed;
 
 	if (argc != 6)
 		return 2;
@@ -503,7 +522,7 @@ int main(int argc, char **argv)
 	all(work_check);
 	bytes = held(true);
 	used = df_at_rest(empty + bytes + kept) - empty;
-	speeds(seconds, &first, &least);
+	speed = speeds(seconds);
 	all(work_drop);
 	left = df_at_rest(empty + kept) - empty;
 	if (used > bytes + kept || used + kept < bytes)
@@ -515,12 +534,12 @@ int main(int argc, char **argv)
 	printf("{\"room\": %llu, \"held\": %llu, \"used\": %llu, "
 	       "\"refused_filling\": %llu, \"refused_later\": %llu, "
 	       "\"operations\": %llu, "
-	       "\"ops_first\": %.0f, \"ops_least\": %.0f, \"left\": %lld, "
-	       "\"windows\": [",
+	       "\"ops_first\": %.0f, \"ops_later\": %.0f, \"ops_least\": %.0f, "
+	       "\"left\": %lld, \"windows\": [",
 	       (unsigned long long)room, (unsigned long long)bytes,
 	       (unsigned long long)used, (unsigned long long)full_fill,
-	       (unsigned long long)full_run, operations(), first, least,
-	       (long long)left);
+	       (unsigned long long)full_run, operations(), speed.first,
+	       speed.later, speed.least, (long long)left);
 	for (unsigned i = 0; i < seconds / WINDOW_S; i++)
 		printf("%s%llu", i > 0 ? ", " : "",
 		       (unsigned long long)atomic_load(&ops[i]) / WINDOW_S);

@@ -186,8 +186,8 @@ def test_what_was_in_flight_comes_back(kept, seed):
             f.flush()
     kept.kill_all()
     kept.again()
-    assert wait_for(lambda: kept.status()["returned"]["passes"] > 0, 60)
-    assert kept.status()["returned"]["bytes"] >= 64 * 4096
+    # (a walk that comes while parts of the index are still on the move is followed by another)
+    assert wait_for(lambda: kept.status()["returned"]["bytes"] >= 64 * 4096, 60)
     done = aceso("-p", kept.name, "fsck", check=False)
     assert done.returncode == 0, done.stdout
 
