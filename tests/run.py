@@ -7,11 +7,13 @@ Each suite's output goes to build/check/<name>.log; a failed one's end is shown.
 The exit code is 0 only if nothing failed. Skips are counted, with reasons.
 """
 import argparse
+import concurrent.futures
 import glob
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
 
@@ -24,17 +26,26 @@ import over  # noqa: E402  (which tests make sense over each transport)
 
 SUITES = ("unit", "contract", "golden", "crash", "sim", "fsmodel")
 NOT_SUITES = ("fs_model_mount", "verbs_test", "verbs_gone_test")  # the last two: stage rdma
-# Long, and in one thread only: nothing there for the thread sanitizer to see.
+# Long, and in one thread only (strace sees no clone): nothing there for the thread sanitizer to see.
 ONE_THREAD = {
     *(f"crash/{name}_test" for name in (
-        "fs_kill", "node_kill", "node_replace", "node_restore", "pair_kill", "power_loss",
+        "clean_kill", "fs_kill", "node_kill", "node_replace", "node_restore", "pair_kill", "power_loss",
         "promote_kill", "scene_seeds")),
     *(f"sim/{name}_test" for name in (
         "ckpt_recover", "cluster_stress", "fs_seeds", "kv_away", "kv_check", "kv_insert", "kv_killed",
         "kv_linear", "kv_race", "kv_reclaim", "kv_reuse", "kv_undecided", "store_seeds")),
     "fsmodel/names_crash_test", "fsmodel/bytes_test",
-    "unit/ec_again_test", "unit/ec_rebuild_test", "unit/ec_stripe_test",
+    *(f"unit/{name}_test" for name in (
+        "ckpt_death", "ckpt_round", "ec_again", "ec_rebuild", "ec_rest", "ec_return", "ec_stripe",
+        "fuzz_verbs_node", "kv_coord", "kv_pages")),
 }
+LONGEST = (  # of each stage: they begin first, so that no lane is left with one at the end
+    "crash/node_kill_test", "crash/fs_kill_test", "crash/pair_kill_test", "contract/tcp_test",
+    "contract/any_test", "contract/shm_key_test", "contract/shm_test", "contract/tcp_plain_test",
+    "sim/kv_reclaim_test", "crash/power_loss_test",
+    "mount/full", "mount/pool_dir", "mount/netns", "mount/systemd", "mount/reboot", "mount/kills",
+    "mount/respawn", "mount/fsck", "mount/leave",
+)
 SANITIZER_ENV = {
     "ASAN_OPTIONS": "abort_on_error=0:detect_leaks=1:halt_on_error=1",
     "UBSAN_OPTIONS": "print_stacktrace=1",
@@ -46,8 +57,10 @@ class Tally:
     def __init__(self):
         self.passed = self.failed = self.skipped = 0
         self.reasons = []
-        self.stalls, self.all_of_it = Stalls(), Stalls()  # of a suite, of the run
+        self.stalls = Stalls()
+        self.began = self.stalls.now()
         self.ends = []  # of the failed: (name, last lines), told again before the summary
+        self.lock = threading.Lock()  # of all of it, and of what is printed
 
     def add(self, passed, failed, skipped):
         self.passed += passed
@@ -62,12 +75,10 @@ def telling(text):
     return (lines or text.splitlines())[-12:]
 
 
-def run(name, argv, tally, timeout, count, env=None):
-    """Run one suite; @count(log text, exit code) -> (passed, failed, skipped)."""
-    log = os.path.join(LOGS, name.replace("/", "_") + ".log")
-    begin = time.monotonic()
-    print(f"  {name} ... ", end="", flush=True)
+def play(name, argv, log, tally, timeout, env):
+    """Run one suite, its output to @log, at whose end stands how it ended; its exit code."""
     full = {**os.environ, **SANITIZER_ENV, **(env or {})}
+    began = tally.stalls.now()
     with open(log, "wb") as out:
         try:
             rc = subprocess.run(argv, cwd=ROOT, stdout=out, timeout=timeout, env=full,
@@ -80,20 +91,29 @@ def run(name, argv, tally, timeout, count, env=None):
             out.write(f"run.py: cannot run it: {e}\n".encode())
         if rc != 0:
             ended = f"signal {-rc}" if rc < 0 else f"exit code {rc}"
-            out.write(f"run.py: {ended}; {tally.stalls.told()}\n".encode())
-    tally.stalls.told()
+            out.write(f"run.py: {ended}; {tally.stalls.since(began)}\n".encode())
+    return rc
+
+
+def run(name, argv, tally, timeout, count, env=None):
+    """Run one suite; @count(log text, exit code) -> (passed, failed, skipped). Safe in threads."""
+    log = os.path.join(LOGS, name.replace("/", "_") + ".log")
+    begin = time.monotonic()
+    rc = play(name, argv, log, tally, timeout, env)
     text = open(log, errors="replace").read()
-    passed, failed, skipped = count(text, rc)
-    if rc != 0 and failed == 0:
-        failed = 1
-    tally.add(passed, failed, skipped)
-    verdict = "ok" if failed == 0 else f"FAILED ({failed})"
-    note = f", {skipped} skipped" if skipped else ""
-    print(f"{verdict}: {passed} passed{note} ({time.monotonic() - begin:.1f} s)", flush=True)
-    if failed:
-        print("    " + "\n    ".join(text.splitlines()[-40:]), flush=True)
-        print(f"    whole log: {os.path.relpath(log, ROOT)}", flush=True)
-        tally.ends.append((name, telling(text)))
+    with tally.lock:
+        passed, failed, skipped = count(text, rc)
+        if rc != 0 and failed == 0:
+            failed = 1
+        tally.add(passed, failed, skipped)
+        verdict = "ok" if failed == 0 else f"FAILED ({failed})"
+        note = f", {skipped} skipped" if skipped else ""
+        print(f"  {name} ... {verdict}: {passed} passed{note} ({time.monotonic() - begin:.1f} s)",
+              flush=True)
+        if failed:
+            print("    " + "\n    ".join(text.splitlines()[-40:]), flush=True)
+            print(f"    whole log: {os.path.relpath(log, ROOT)}", flush=True)
+            tally.ends.append((name, telling(text)))
 
 
 def cmocka(text, rc):
@@ -144,14 +164,26 @@ def stage_lint(tally):
     run("lint/cppcheck", make("lint-cppcheck"), tally, 900, one)
 
 
+def longest_first(found):
+    """@found: tuples that begin with a suite's name."""
+    return sorted(found, key=lambda f: LONGEST.index(f[0]) if f[0] in LONGEST else len(LONGEST))
+
+
+def in_lanes(calls):
+    """Each of @calls, (function, argument ...), as many at a time as there are processors: most
+    suites have one thread, or wait."""
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as lanes:
+        for done in [lanes.submit(*call) for call in calls]:
+            done.result()
+
+
 def programs(tally, mode, timeout):
     if mode != "release":
         run(f"{mode}/build", make(f"MODE={mode}", "all", "tests"), tally, 1800, one)
-    for name, path in test_programs(os.path.join("build", mode)):
-        if mode == "tsan" and name in ONE_THREAD:
-            continue
-        label = name if mode == "release" else f"{mode}/{name}"
-        run(label, [path], tally, timeout, cmocka, {"ACESO_TEST_MODE": mode})
+    found = [(name, path) for name, path in test_programs(os.path.join("build", mode))
+             if mode != "tsan" or name not in ONE_THREAD]
+    in_lanes([(run, name if mode == "release" else f"{mode}/{name}", [path], tally, timeout, cmocka,
+               {"ACESO_TEST_MODE": mode}) for name, path in longest_first(found)])
 
 
 def stage_programs(tally):
@@ -179,9 +211,9 @@ def pytest(tally, name, args, timeout, env=None):
 
 
 def stage_mount(tally):
-    for path in sorted(glob.glob(os.path.join(ROOT, "tests", "mount", "test_*.py"))):
-        name = os.path.basename(path)[5:-3]
-        pytest(tally, f"mount/{name}", [os.path.relpath(path, ROOT)], 900)
+    paths = sorted(glob.glob(os.path.join(ROOT, "tests", "mount", "test_*.py")))
+    found = [(f"mount/{os.path.basename(path)[5:-3]}", os.path.relpath(path, ROOT)) for path in paths]
+    in_lanes([(pytest, tally, name, [path], 900) for name, path in longest_first(found)])
 
 
 def stage_mount_tcp(tally):
@@ -295,7 +327,7 @@ def main():
         STAGES[name](tally)
     for failed, lines in tally.ends:
         print(f"FAILED: {failed}\n    " + "\n    ".join(lines))
-    print(f"the machine: {tally.all_of_it.told()}")
+    print(f"the machine: {tally.stalls.since(tally.began)}")
     for reason in tally.reasons:
         print(f"skipped: {reason}")
     print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped")

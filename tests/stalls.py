@@ -6,6 +6,7 @@ import threading
 import time
 
 NAP = 0.1
+WORTH = 0.05  # shorter ones are any machine's
 
 
 def stolen():
@@ -17,19 +18,26 @@ def stolen():
 
 class Stalls:
     def __init__(self):
-        self.longest = 0.0
-        self.since = stolen()
+        self.seen = []  # (when it ended, seconds)
         threading.Thread(target=self.watch, daemon=True).start()
 
     def watch(self):
         while True:
             before = time.monotonic()
             time.sleep(NAP)
-            self.longest = max(self.longest, time.monotonic() - before - NAP)
+            now = time.monotonic()
+            if now - before - NAP > WORTH:
+                self.seen.append((now, now - before - NAP))
 
-    def told(self):
-        """Since it was told last, in words."""
-        (was, all_was), (now, all_now) = self.since, stolen()
-        longest, self.longest, self.since = self.longest, 0.0, (now, all_now)
+    @staticmethod
+    def now():
+        """A moment, to be told of what came after it."""
+        return time.monotonic(), stolen()
+
+    def since(self, moment):
+        """What came after that, in words."""
+        began, (was, all_was) = moment
+        now, all_now = stolen()
+        longest = max((s for at, s in self.seen if at > began), default=0.0)
         share = (now - was) / max(all_now - all_was, 1)
         return f"longest standstill {longest:.2f} s, {share:.0%} of the CPUs' time went to others"

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tests/contract/fabric_contract.h"
+#include "tests/lib/effort.h"
 
 #define THREADS 4
 #define LONG	(1u << 20)
@@ -428,10 +429,18 @@ static struct fab *worker_fab(const struct worker *w)
 	return f;
 }
 
-/* A round trip over a network costs hundreds of times what it does here. */
+/* A round trip over a network costs hundreds of times what it does here; under
+ * a sanitizer all costs more. */
 static int rounds_of(int n)
 {
-	return contract->slow > 0 ? n / contract->slow : n;
+	n = contract->slow > 0 ? n / contract->slow : n;
+	return (int)effort((uint64_t)n);
+}
+
+/* Of operations of TORN_BYTES_MAX. */
+static int long_rounds_of(int n)
+{
+	return contract->slow < 100 ? (int)effort((uint64_t)n) : 10;
 }
 
 /* The first thing that went wrong is kept: a test that fails names it. */
@@ -581,14 +590,13 @@ static uint32_t long_start(void)
 
 static void aligned_words_of_long_operations_are_never_torn(void **state)
 {
-	tear(*state, contract->slow < 100 ? 300 : 10, long_start(),
-	     TORN_BYTES_MAX);
+	tear(*state, long_rounds_of(300), long_start(), TORN_BYTES_MAX);
 }
 
 static void bytes_of_loose_reads_are_old_or_new(void **state)
 {
 	struct fixture *x = *state;
-	int rounds = contract->slow < 100 ? 100 : 10;
+	int rounds = long_rounds_of(100);
 	struct worker wr[1], rd[3];
 
 	pthread_barrier_init(&together, NULL, 4);
@@ -632,8 +640,8 @@ static void read_beside_the_node(struct fixture *x, int rounds,
 	assert_int_equal(pthread_create(&local, NULL, write_at_the_node, &l),
 			 0);
 	pthread_barrier_init(&together, NULL, 1);
-	start_at(rd, 1, x->net, contract->slow < 100 ? rounds : 10,
-		 long_start(), TORN_BYTES_MAX - 8, fn);
+	start_at(rd, 1, x->net, long_rounds_of(rounds), long_start(),
+		 TORN_BYTES_MAX - 8, fn);
 	join(rd, 1);
 	__atomic_store_n(&l.stop, true, __ATOMIC_RELAXED);
 	pthread_join(local, NULL);
