@@ -5,8 +5,7 @@
 
 A process that is killed is answered for by its kernel; here nobody answers. Host 2 is stopped as
 a whole while it writes to host 1, cut off there, and goes on; then it is switched off while host
-1 writes to it. What is to come of that is said by tests/contract/verbs_gone_test.c. What that
-means to a pool and its mounts: verbs_hosts_pool.py."""
+1 writes to it. What is to come of that is said by tests/contract/verbs_gone_test.c."""
 import os
 import re
 import signal
