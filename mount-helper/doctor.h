@@ -38,6 +38,15 @@ const char *doctor_path(const struct doctor *d, const char *path,
 int doctor_line(const struct doctor *d, const char *path, char *out,
 		size_t cap);
 
+/* Which nodes of a pool are this host's: bits, by number. */
+struct doctor_own {
+	uint64_t nodes, running; /* running: of these */
+	uint64_t held;		 /* bytes that these have taken by now */
+};
+
+/* Of @d's pool, which is not NULL. Asks the resolver for each node's host. */
+void doctor_own(const struct doctor *d, struct doctor_own *own);
+
 /* --- the checks ----------------------------------------------------- */
 
 void doctor_fuse(struct doctor *d);   /* /dev/fuse, fusermount3, fuse.conf */

@@ -33,10 +33,12 @@ static int key(struct doctor *d, struct fab_key *out)
 			   "%s: only its owner can read it", c->key_path);
 		return 0;
 	case -EACCES:
+		snprintf(mend, sizeof(mend), "sudo aceso doctor --pool %s",
+			 c->name);
 		doctor_say(d, "key", DOCTOR_WARN,
 			   "this user cannot mount the pool; what lies behind "
 			   "the key was not looked at",
-			   "sudo aceso doctor --pool NAME", "%s", error);
+			   mend, "%s", error);
 		return rc;
 	case -EPERM:
 		snprintf(mend, sizeof(mend),

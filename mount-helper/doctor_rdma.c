@@ -76,7 +76,7 @@ static void find_mtu(struct doctor *d, struct port *p)
 
 static void say_port(struct doctor *d, const struct port *p)
 {
-	char mend[160];
+	char mend[256];
 
 	if (!p->active) {
 		snprintf(mend, sizeof(mend), "sudo ip link set dev %s up%s",
@@ -101,7 +101,8 @@ static void say_port(struct doctor *d, const struct port *p)
 		return;
 	snprintf(mend, sizeof(mend),
 		 "sudo ip link set dev %s mtu 9000 (on all hosts and switches "
-		 "between them)",
+		 "between them; to keep it: mtu 9000 in "
+		 "/etc/network/interfaces)",
 		 p->net);
 	doctor_say(d, "rdma-mtu", DOCTOR_WARN,
 		   "the adapter sends pieces of at most 1024 bytes: large "
@@ -137,8 +138,10 @@ static void connection_manager(struct doctor *d)
 	}
 	doctor_say(d, "rdma-cm", DOCTOR_FAIL,
 		   "no connection can be made over RDMA; TCP is used instead",
-		   errno == ENOENT ? "sudo modprobe rdma_ucm"
-				   : "sudo chmod 666 /dev/infiniband/rdma_cm",
+		   errno == ENOENT
+			   ? "sudo modprobe rdma_ucm && echo rdma_ucm | "
+			     "sudo tee /etc/modules-load.d/rdma_ucm.conf"
+			   : "sudo chmod 666 /dev/infiniband/rdma_cm",
 		   "/dev/infiniband/rdma_cm: %s", strerror(errno));
 }
 

@@ -120,15 +120,19 @@ static void device(struct doctor *d)
 		doctor_say(d, "fuse", DOCTOR_OK, NULL, NULL,
 			   "/dev/fuse can be opened");
 	} else if (errno == EACCES || errno == EPERM) {
-		doctor_say(d, "fuse", DOCTOR_FAIL,
-			   "nothing can be mounted by this user",
-			   "sudo chmod 666 /dev/fuse (in a container: give it "
-			   "--device /dev/fuse --cap-add SYS_ADMIN)",
-			   "/dev/fuse: not permitted");
+		doctor_say(
+			d, "fuse", DOCTOR_FAIL,
+			"nothing can be mounted by this user",
+			"sudo chmod 666 /dev/fuse && echo 'KERNEL==\"fuse\", "
+			"MODE=\"0666\"' | sudo tee "
+			"/etc/udev/rules.d/99-fuse.rules (in a container: "
+			"give it --device /dev/fuse --cap-add SYS_ADMIN)",
+			"/dev/fuse: not permitted");
 	} else {
 		doctor_say(d, "fuse", DOCTOR_FAIL, "nothing can be mounted",
-			   "sudo modprobe fuse (in a container: give it "
-			   "--device /dev/fuse)",
+			   "sudo modprobe fuse && echo fuse | sudo tee "
+			   "/etc/modules-load.d/fuse.conf (in a container: "
+			   "give it --device /dev/fuse)",
 			   "/dev/fuse: %s", strerror(errno));
 	}
 }
@@ -200,7 +204,9 @@ static void requests(struct doctor *d)
 			   "small reads and writes take up to twice as long as "
 			   "they could, in mounts that are made from now on",
 			   "echo Y | sudo tee "
-			   "/sys/module/fuse/parameters/enable_uring",
+			   "/sys/module/fuse/parameters/enable_uring && echo "
+			   "options fuse enable_uring=1 | sudo tee "
+			   "/etc/modprobe.d/aceso-fuse.conf",
 			   "the kernel could offer requests by io_uring");
 }
 

@@ -111,27 +111,30 @@ def rm(path):
 
 
 @pytest.mark.parametrize("harm, check, verdict, mend", [
-    (rm("dev/fuse"), "fuse", "fail", "modprobe fuse"),
+    (rm("dev/fuse"), "fuse", "fail",
+     "modprobe fuse && echo fuse | sudo tee /etc/modules-load.d/fuse.conf"),
     (rm("usr/bin/fusermount3"), "fusermount3", None, "apt-get install fuse3"),
     (lambda h: os.chmod(h.root / "usr/bin/fusermount3", 0o755), "fusermount3", None, "chmod u+s"),
     (lambda h: h.put("etc/fuse.conf", "#user_allow_other\n"), "allow_other", "warn",
      "tee -a /etc/fuse.conf"),
     (lambda h: h.put("sys/module/fuse/parameters/enable_uring", "N\n"), "io_uring", "warn",
-     "echo Y | sudo tee"),
+     "enable_uring=1 | sudo tee /etc/modprobe.d/"),
     (lambda h: h.put("proc/sys/kernel/osrelease", "5.4.0\n"), "kernel", "fail", "linux-image"),
     (lambda h: h.put("proc/sys/vm/overcommit_memory", "2\n"), "overcommit", "warn",
-     "sysctl vm.overcommit_memory=0"),
+     "/etc/sysctl.d/aceso-overcommit.conf"),
     (lambda h: h.put("sys/kernel/mm/transparent_hugepage/shmem_enabled", "always [never]\n"),
-     "huge-pages", "warn", "shmem_enabled"),
+     "huge-pages", "warn", "tee /etc/tmpfiles.d/"),
     (rm("sys/kernel/mm/transparent_hugepage/shmem_enabled"), "huge-pages", "warn", "kernel"),
-    (lambda h: (h.rdma(), h.huge(3)), "huge-pages", "warn", "vm.nr_hugepages"),
-    (lambda h: shutil.rmtree(h.root / "dev/shm"), "shm", "warn", "mount -t tmpfs"),
+    (lambda h: (h.rdma(), h.huge(3)), "huge-pages", "warn",
+     "echo vm.nr_hugepages=738 | sudo tee /etc/sysctl.d/aceso-huge-pages.conf && sudo sysctl -p"),
+    (lambda h: shutil.rmtree(h.root / "dev/shm"), "shm", "warn", "tee -a /etc/fstab"),
     (lambda h: h.rdma(state="1: DOWN"), "rdma", "fail", "ip link set dev eth7 up"),
     (lambda h: h.rdma(gid="0000:0000:0000:0000:0000:0000:0000:0000"), "rdma-gid", "fail",
      "ip addr add"),
-    (lambda h: h.rdma(mtu=1500), "rdma-mtu", "warn", "ip link set dev eth7 mtu 9000"),
+    (lambda h: h.rdma(mtu=1500), "rdma-mtu", "warn",
+     "ip link set dev eth7 mtu 9000 (on all hosts and switches between them; to keep it: mtu"),
     (lambda h: (h.rdma(), rm("dev/infiniband/rdma_cm")(h)), "rdma-cm", "fail",
-     "modprobe rdma_ucm"),
+     "tee /etc/modules-load.d/rdma_ucm.conf"),
 ])
 def test_what_is_missing_is_found(host, harm, check, verdict, mend):
     before = host.ask()
@@ -148,12 +151,33 @@ def test_a_kernel_without_io_uring_for_fuse_is_no_fault(host):
     assert "io_uring" not in host.ask()
 
 
+def little(root=False):
+    """Who may lock 64 KiB; root may lock all."""
+    limit = ["prlimit", "--memlock=65536"]
+    if os.geteuid() == 0 and not root:
+        limit += ["setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"]
+    return limit
+
+
 def test_an_adapter_wants_locked_memory(host):
-    assert host.ask(before=["prlimit", "--memlock=65536"])["memlock"]["verdict"] == "ok"
+    assert host.ask(before=little())["memlock"]["verdict"] == "ok"
     host.rdma()
-    found = host.ask(before=["prlimit", "--memlock=65536"])["memlock"]
+    found = host.ask(before=little())["memlock"]
     assert found["verdict"] == "fail" and "limits.d" in found["mend"]
     assert "64.0 KiB" in found["found"] or "64 KiB" in found["found"]
+    host.put("etc/systemd/system/aceso-pool@.service", "[Service]\n#LimitMEMLOCK=infinity\n")
+    assert host.ask(before=little())["memlock"]["verdict"] == "fail"
+    host.put("etc/systemd/system/aceso-pool@.service", "[Service]\nLimitMEMLOCK=infinity\n")
+    found = host.ask(before=little())["memlock"]
+    assert found["verdict"] == "ok" and "LimitMEMLOCK=infinity" in found["found"]
+
+
+def test_root_may_lock_all_memory(host):
+    if os.geteuid() != 0:
+        pytest.skip("not root: a limit holds")
+    host.rdma()
+    found = host.ask(before=little(root=True))["memlock"]
+    assert found["verdict"] == "ok" and "CAP_IPC_LOCK" in found["found"]
 
 
 def test_a_file_of_options_that_is_wrong(host, tmp_path):
@@ -164,10 +188,60 @@ def test_a_file_of_options_that_is_wrong(host, tmp_path):
     assert found["verdict"] == "fail" and f"{path}:2" in found["found"]
 
 
+AWAY = ["198.51.100.1:7601", "198.51.100.2:7601"]  # no host has these
+
+
 def test_too_little_memory_for_a_node(host, ports):
-    host.pool(ports, [free_port()], size="900t")
+    host.pool([ports[0], *AWAY], [ports[1]], size="900t")
     found = host.ask("--pool", "far")["memory"]
-    assert found["verdict"] == "fail" and "900" in found["found"]
+    assert found["verdict"] == "fail" and "900 TiB are wanted" in found["found"]
+    host.pool([*ports[:2], AWAY[0]], [ports[2]], size="900t")  # two nodes of this host
+    found = host.ask("--pool", "far")["memory"]
+    assert found["verdict"] == "fail" and "1.8 PiB are wanted" in found["found"]
+
+
+def test_a_host_that_serves_no_node_needs_no_memory(host, ports):
+    host.rdma()
+    host.huge(0)
+    host.pool([*AWAY, "198.51.100.3:7601"], [ports[0]], size="900t")
+    found = host.ask("--pool", "far")
+    for check in ("memory", "huge-pages", "memlock"):
+        assert found[check]["verdict"] == "ok", found[check]
+    assert "no node of pool far" in found["memory"]["found"]
+    found = host.ask("--pool", "far", before=little())["memlock"]
+    assert found["verdict"] == "warn" and "a mount" in found["means"]  # it registers buffers
+
+
+def test_a_node_that_runs_has_its_memory(host, ports):
+    host.rdma()
+    host.huge(0)
+    host.pool([ports[0], *AWAY], [ports[1]], size="900t")
+    words = ["aceso-node", "--pool", "far", "--id", "0", "--foreground", "--hosts"]
+
+    def runs(name, kib, **other):
+        said = [other.get(w, w) for w in words]
+        host.put(f"proc/{name}/cmdline", "\0".join(said) + "\0")
+        host.put(f"proc/{name}/status", f"Name: aceso-node\nRssShmem: {kib} kB\n")
+
+    runs("41", 900 << 30, far="near")
+    runs("42", 900 << 30, **{"0": "1"})  # as of another host
+    assert host.ask("--pool", "far")["memory"]["verdict"] == "fail"
+    runs("43", 100 << 30)
+    found = host.ask("--pool", "far")
+    assert "800 TiB more are wanted" in found["memory"]["found"]
+    assert found["huge-pages"]["verdict"] == "ok"  # what it has it took when it started
+    runs("43", 900 << 30)
+    found = host.ask("--pool", "far")["memory"]
+    assert found["verdict"] == "ok" and "900 TiB already" in found["found"]
+
+
+def test_pages_for_a_pool_are_counted(host, ports):
+    host.rdma()
+    host.huge(0)
+    host.pool([ports[0], *AWAY], [ports[1]], size="1g")
+    found = host.ask("--pool", "far")["huge-pages"]
+    # 600 that others have, 513 for the node, and a tenth of these
+    assert "vm.nr_hugepages=1164 " in found["mend"] and "1.0 GiB are wanted" in found["found"]
 
 
 def test_a_pool_without_its_file(host):
@@ -194,6 +268,16 @@ def test_a_key_that_systemd_has_handed_over(host, ports, tmp_path):
     assert host.ask("--pool", "far")["key"]["verdict"] == "fail"
     host.env["CREDENTIALS_DIRECTORY"] = str(handed)
     assert host.ask("--pool", "far")["key"]["verdict"] == "ok"
+
+
+def test_a_key_that_this_user_cannot_read(host, ports):
+    if os.geteuid() != 0:
+        pytest.skip("not root: nobody else's key can be made")
+    host.pool(ports, [free_port()])
+    for path in (host.root, *host.root.parents)[:3]:
+        os.chmod(path, 0o755)
+    found = host.ask("--pool", "far", before=["setpriv", "--reuid=65534", "--clear-groups"])["key"]
+    assert found["verdict"] == "warn" and found["mend"] == "sudo aceso doctor --pool far"
 
 
 def test_hosts_that_do_not_answer(host, ports):
