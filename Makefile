@@ -38,7 +38,7 @@ FS_OBJ := $(filter $(B)/fs/%,$(ROOM_OBJ))
 # A program is a file of mount-helper/ with a main(); the others are shared.
 MAINS := aceso-fuse aceso-node aceso-coordinator aceso mount.aceso
 # Only the coordinator speaks with ZooKeeper.
-ZK_SRC := mount-helper/zkstore.c
+ZK_SRC := mount-helper/zkstore.c mount-helper/zkacl.c
 DOOR_SRC := $(filter-out $(MAINS:%=mount-helper/%.c) $(ZK_SRC),$(wildcard mount-helper/*.c))
 DOOR_OBJ := $(DOOR_SRC:%.c=$(B)/%.o)
 PROGRAMS := $(foreach m,$(MAINS),$(if $(wildcard mount-helper/$(m).c),$(B)/bin/$(m)))

@@ -134,7 +134,12 @@ static int wait_to_lead(struct seat *s, const struct args *a)
 			return -ECANCELED;
 		rc = zkstore_lead(s->store, LEAD_MS);
 	} while (rc == -ETIMEDOUT);
-	if (rc < 0)
+	if (rc == -EACCES)
+		snprintf(s->error, sizeof(s->error),
+			 "ZooKeeper (%.200s) keeps /aceso/%s for another key "
+			 "than that of %.200s",
+			 s->conf.zookeeper, s->conf.name, s->conf.path);
+	else if (rc < 0)
 		snprintf(s->error, sizeof(s->error),
 			 "its session with ZooKeeper (%.200s) has ended: %s",
 			 s->conf.zookeeper, strerror(-rc));
@@ -143,7 +148,7 @@ static int wait_to_lead(struct seat *s, const struct args *a)
 
 static int open_zookeeper(struct seat *s, const struct args *a)
 {
-	int rc = zkstore_open(s->conf.zookeeper, s->conf.name,
+	int rc = zkstore_open(s->conf.zookeeper, s->conf.name, &s->conf.key,
 			      ZKSTORE_SESSION_MS, &s->store);
 
 	if (rc < 0) {

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <zookeeper/zookeeper.h>
 
+#include "mount-helper/zkacl.h"
+
 #define PATH_BYTES 192u
 #define LOOK_MS	   100u /* while it waits to lead */
 
@@ -64,6 +66,8 @@ static int error_of(struct zkstore *s, int rc)
 		return -ENOENT;
 	case ZNODEEXISTS:
 		return -EEXIST;
+	case ZNOAUTH:
+		return -EACCES;
 	case ZOPERATIONTIMEOUT:
 		return -ETIMEDOUT;
 	default:
@@ -108,23 +112,40 @@ static bool rest(struct zkstore *s, uint32_t ms)
 
 /* --- leading -------------------------------------------------------------- */
 
-static int make(struct zkstore *s, const char *path)
+static int make(struct zkstore *s, const char *path,
+		const struct ACL_vector *acl)
 {
-	int rc = error_of(s, zoo_create(s->zh, path, NULL, -1,
-					&ZOO_OPEN_ACL_UNSAFE, 0, NULL, 0));
+	int rc =
+		error_of(s, zoo_create(s->zh, path, NULL, -1, acl, 0, NULL, 0));
 
 	return rc == -EEXIST ? 0 : rc;
 }
 
 static int make_all(struct zkstore *s)
 {
-	int rc = make(s, "/aceso");
+	const struct ACL_vector *ours = &ZOO_CREATOR_ALL_ACL;
+	int rc = error_of(s, zoo_exists(s->zh, s->lead, 0, NULL));
 
+	if (rc != -ENOENT)
+		return rc; /* it was the last; whose /aceso is, is all one */
+	rc = make(s, "/aceso", &ZOO_OPEN_ACL_UNSAFE); /* all pools' */
 	if (rc == 0)
-		rc = make(s, s->root);
+		rc = make(s, s->root, ours);
 	if (rc == 0)
-		rc = make(s, s->view);
-	return rc == 0 ? make(s, s->lead) : rc;
+		rc = make(s, s->view, ours);
+	return rc == 0 ? make(s, s->lead, ours) : rc;
+}
+
+/* Not before it leads: who does may be of a version that says no digest. */
+static int shut_all(struct zkstore *s)
+{
+	int rc = zkacl_shut(s->zh, s->root);
+
+	if (rc == ZOK)
+		rc = zkacl_shut(s->zh, s->view);
+	if (rc == ZOK)
+		rc = zkacl_shut(s->zh, s->lead);
+	return error_of(s, rc);
 }
 
 /* Its serial, after the last dash: they sort as ZooKeeper made them. */
@@ -153,7 +174,7 @@ static int stand(struct zkstore *s, const struct String_vector *all)
 		}
 	snprintf(path, sizeof(path), "%.80s/%s", s->lead, s->token);
 	return error_of(s,
-			zoo_create(s->zh, path, NULL, -1, &ZOO_OPEN_ACL_UNSAFE,
+			zoo_create(s->zh, path, NULL, -1, &ZOO_CREATOR_ALL_ACL,
 				   ZOO_EPHEMERAL | ZOO_SEQUENCE, s->me,
 				   sizeof(s->me)));
 }
@@ -202,6 +223,8 @@ static int look(struct zkstore *s)
 	if (rc == 0 && !is_first(s, &all))
 		rc = -EAGAIN; /* looked before it stood, or is not */
 	deallocate_String_vector(&all);
+	if (rc == 0)
+		rc = shut_all(s);
 	return rc == 0 ? prove(s) : rc;
 }
 
@@ -226,12 +249,13 @@ int zkstore_lead(struct viewstore *vs, uint32_t timeout_ms)
 	uint64_t end = now_ms() + timeout_ms;
 	int rc;
 
-	while ((rc = look(s)) != 0 && now_ms() < end && !atomic_load(&s->over))
+	while ((rc = look(s)) != 0 && rc != -EACCES && now_ms() < end &&
+	       !atomic_load(&s->over))
 		rest(s, LOOK_MS);
 	if (atomic_load(&s->over))
 		return -ESTALE;
 	if (rc != 0)
-		return -ETIMEDOUT;
+		return rc == -EACCES ? rc : -ETIMEDOUT;
 	rc = -pthread_create(&s->thread, NULL, prove_main, s);
 	s->threaded = rc == 0;
 	return rc;
@@ -367,7 +391,8 @@ static int set_names(struct zkstore *s, const char *name)
 	return 0;
 }
 
-int zkstore_open(const char *servers, const char *name, uint32_t session_ms,
+int zkstore_open(const char *servers, const char *name,
+		 const struct fab_key *key, uint32_t session_ms,
 		 struct viewstore **out)
 {
 	struct zkstore *s = calloc(1, sizeof(*s));
@@ -386,7 +411,7 @@ int zkstore_open(const char *servers, const char *name, uint32_t session_ms,
 		goto err_close;
 	zoo_set_debug_level(0); /* we say what matters */
 	s->zh = zookeeper_init(servers, on_event, (int)session_ms, NULL, s, 0);
-	rc = s->zh != NULL ? 0 : -errno;
+	rc = s->zh != NULL ? zkacl_login(s->zh, key, name) : -errno;
 	if (rc != 0)
 		goto err_close;
 	*out = &s->vs;

@@ -1,9 +1,12 @@
 """Two coordinators and a ZooKeeper, all real: who leads is killed, stopped and
 resumed, ZooKeeper is killed and started again. Files are written and read all
 the while, and what is lost is nothing and no time worth speaking of."""
+import hashlib
+import hmac
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -48,6 +51,16 @@ class ZooKeeper:
                 return True
         except OSError:
             return False
+
+    def shell(self, *orders):
+        """What ZooKeeper's own shell says to them."""
+        done = subprocess.run(
+            ["java", "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+             "-cp", "/etc/zookeeper/conf:" + JAR, "org.apache.zookeeper.ZooKeeperMain",
+             "-server", f"{self.host}:{self.port}"], cwd=self.base, text=True,
+            input="".join(order + "\n" for order in orders), timeout=60 * SLOW,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return done.stdout
 
     def kill(self):
         self.server.kill()
@@ -254,3 +267,73 @@ def test_zookeeper_dies_and_comes_back(hosts, work):
     hosts.zk.start()
     work.goes_on(30)
     mends_itself(hosts, work, 4)
+
+
+def login(hosts):
+    """The digest that goes with the pool's key, as kv/FORMAT.md says."""
+    with open(hosts.path("etc", hosts.name + ".key"), encoding="ascii") as f:
+        key = bytes.fromhex(f.read().strip())
+    label = b"aceso zookeeper 1" + hosts.name.encode()
+    return "aceso:" + hmac.new(key, label, hashlib.sha256).hexdigest()
+
+
+def shut_out(hosts):
+    """A stranger can neither read nor change anything of the pool's."""
+    top = f"/aceso/{hosts.name}"
+    orders = [f"get {top}/view", f"ls {top}/lead", f"set {top}/view x", f"create {top}/lead/n-0",
+              f"delete {top}/view", f"setAcl {top} world:anyone:cdrwa"]
+    said = hosts.zk.shell(*orders)
+    return said.count("Insufficient permission") == len(orders), said
+
+
+def test_a_stranger_reaches_zookeeper(hosts, work):
+    assert wait_for(hosts.is_full, 90), hosts.log()
+    well, said = shut_out(hosts)
+    assert well, said
+    # others' pools have room beside it
+    assert "Created /aceso/other" in hosts.zk.shell("create /aceso/other", "delete /aceso/other")
+    candidates = re.findall(r"n[0-9a-f]{16}-\d+", hosts.zk.shell(
+        "addauth digest " + login(hosts), f"ls /aceso/{hosts.name}/lead"))
+    assert candidates
+    for name in candidates:
+        path = f"/aceso/{hosts.name}/lead/{name}"
+        assert "Insufficient permission" in hosts.zk.shell(f"set {path} x")
+    work.goes_on()
+
+
+def test_another_key_is_told(hosts):
+    assert wait_for(hosts.is_full, 90), hosts.log()
+    conf = hosts.path("other-key")
+    shutil.copytree(hosts.path("etc"), conf)
+    with open(os.path.join(conf, hosts.name + ".key"), "w", encoding="ascii") as f:
+        f.write("5a" * 32 + "\n")
+    done = subprocess.run([os.path.join(BIN, "aceso-coordinator"), "--pool", hosts.name, "--id", "1",
+                           "--foreground"], env=dict(hosts.env, ACESO_CONF_DIR=conf), text=True,
+                          capture_output=True, timeout=60 * SLOW)
+    assert done.returncode != 0 and "for another key" in done.stderr, done.stderr
+
+
+def test_what_an_older_version_left_open_is_shut(hosts, work):
+    assert wait_for(hosts.leader, 60), hosts.log()
+    was, top = hosts.leader(), f"/aceso/{hosts.name}"
+    hosts.zk.shell("addauth digest " + login(hosts),
+                   *(f"setAcl {p} world:anyone:cdrwa" for p in (top + "/lead", top + "/view", top)))
+    assert "anyone" in hosts.zk.shell(f"getAcl {top}/view")
+    os.kill(was, signal.SIGKILL)
+    assert wait_for(lambda: hosts.leader() not in (None, was), 60), hosts.log()
+    assert wait_for(lambda: shut_out(hosts)[0], 60), shut_out(hosts)[1]
+    mends_itself(hosts, work, 0)
+
+
+def test_a_stranger_shuts_the_way_to_all_pools(hosts, work):
+    """/aceso is everybody's: who leads next needs no right there."""
+    assert wait_for(lambda: hosts.is_full() and hosts.leader(), 90), hosts.log()
+    was = hosts.leader()
+    hosts.zk.shell("setAcl /aceso world:anyone:a")
+    try:
+        assert "Insufficient permission" in hosts.zk.shell("create /aceso/other")
+        os.kill(was, signal.SIGKILL)
+        assert wait_for(lambda: hosts.leader() not in (None, was), 60), hosts.log()
+        mends_itself(hosts, work, 1)
+    finally:
+        hosts.zk.shell("setAcl /aceso world:anyone:cdrwa")
