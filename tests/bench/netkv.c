@@ -101,7 +101,7 @@ struct work {
 };
 
 static const struct work works[] = {
-	{"insert", do_insert, 0, KEYS, offsetof(struct kv_stats, insert), 4.1},
+	{"insert", do_insert, 0, KEYS, offsetof(struct kv_stats, insert), 3.1},
 	{"put", do_put, KEYS, 0, offsetof(struct kv_stats, put), 2.1},
 	{"get", do_get, KEYS, 0, offsetof(struct kv_stats, get), 1.1},
 	{"write 4 KiB", do_page, 16, 0, offsetof(struct kv_stats, page_write),
