@@ -46,14 +46,9 @@ SHORT = [
 ]
 
 GUEST = [
-    "test_smoke.py",
     "test_posix.py",
     "test_fsx.py::test_one_file[0]",
     "test_fio.py::test_unaligned",
-    "test_sqlite_writers.py::test_counts_agree[wal]",
-    "test_trees.py::test_git_init_commit_clone_fsck",
-    "test_pool.py::test_two_mounts_see_one_tree",
-    "test_fsck.py::test_sound_while_others_write",
     # half a minute, there. (tests/verbs_pool.py copies a tree and kills nodes.)
     "--deselect=tests/mount/test_posix.py::test_listing_while_others_change",
 ]
