@@ -29,13 +29,22 @@ static void fuzz_again(void)
 	hand_open(pool, &hand);
 }
 
+/* Its sockets are files. */
+static void tear_down(void)
+{
+	hand_die(&hand);
+	cluster_close(pool);
+}
+
 /* A fuzzer has no simulator: threads, shared memory. */
 static void fuzz_ready(void)
 {
 	static const struct cluster_opts opts = {.mode = CLUSTER_SHM};
 
-	if (pool == NULL)
-		fuzz_open(cluster_open(&opts));
+	if (pool != NULL)
+		return;
+	fuzz_open(cluster_open(&opts));
+	atexit(tear_down);
 }
 
 static void must_live(uint8_t node)
