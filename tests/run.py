@@ -75,7 +75,7 @@ def telling(text):
     return (lines or text.splitlines())[-12:]
 
 
-def play(name, argv, log, tally, timeout, env):
+def play(argv, log, tally, timeout, env):
     """Run one suite, its output to @log, at whose end stands how it ended; its exit code."""
     full = {**os.environ, **SANITIZER_ENV, **(env or {})}
     began = tally.stalls.now()
@@ -99,7 +99,7 @@ def run(name, argv, tally, timeout, count, env=None):
     """Run one suite; @count(log text, exit code) -> (passed, failed, skipped). Safe in threads."""
     log = os.path.join(LOGS, name.replace("/", "_") + ".log")
     begin = time.monotonic()
-    rc = play(name, argv, log, tally, timeout, env)
+    rc = play(argv, log, tally, timeout, env)
     text = open(log, errors="replace").read()
     with tally.lock:
         passed, failed, skipped = count(text, rc)

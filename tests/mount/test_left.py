@@ -18,19 +18,28 @@ def lines(log):
         return sum(line.startswith("done") for line in f)
 
 
-def live_and_die(pool, n, seed):
-    """A mount that writes small and large files, all the time, and is killed."""
-    where, log = pool.second(), f"{pool.base}/log{n}"
-    os.mkdir(f"{where}/m{n}")
+def kill_under(pool, where, words, under_way):
+    """The pool's last mount, at @where, is killed while the script and arguments @words work on it:
+    once @under_way() has returned."""
     pid = mount_pid(pool, -1)
-    with subprocess.Popen(["/usr/bin/python3", "-c", WRITER, f"{where}/m{n}", log, str(seed)],
-                          stderr=subprocess.DEVNULL) as job:
-        assert wait_for(lambda: os.path.exists(log) and lines(log) >= 60, 60)
+    with subprocess.Popen(["/usr/bin/python3", "-c", *words], stderr=subprocess.DEVNULL) as job:
+        under_way()
         os.kill(pid, signal.SIGKILL)
         assert wait_for(lambda: not alive(pid), 30)
         job.kill()
     subprocess.run(["umount", "-l", where], check=True)
     pool.extra.remove(where)
+
+
+def live_and_die(pool, n, seed):
+    """A mount that writes small and large files, all the time, and is killed."""
+    where, log = pool.second(), f"{pool.base}/log{n}"
+
+    def under_way():
+        assert wait_for(lambda: os.path.exists(log) and lines(log) >= 60, 60)
+
+    os.mkdir(f"{where}/m{n}")
+    kill_under(pool, where, [WRITER, f"{where}/m{n}", log, str(seed)], under_way)
 
 
 def test_killed_mounts_leave_no_space_behind(seed):
@@ -68,15 +77,7 @@ for i in range(4):
 
 def die_in_a_write(pool):
     where = pool.second()
-    pid = mount_pid(pool, -1)
-    with subprocess.Popen(["/usr/bin/python3", "-c", LONG, where],
-                          stderr=subprocess.DEVNULL) as job:
-        time.sleep(0.5)
-        os.kill(pid, signal.SIGKILL)
-        assert wait_for(lambda: not alive(pid), 30)
-        job.kill()
-    subprocess.run(["umount", "-l", where], check=True)
-    pool.extra.remove(where)
+    kill_under(pool, where, [LONG, where], lambda: time.sleep(0.5))
 
 
 def leaks(pool):

@@ -17,6 +17,7 @@
 #include "kv/kv.h"
 #include "tests/lib/cluster.h"
 #include "tests/lib/cluster_check.h"
+#include "tests/lib/swept.h"
 
 #define MS     UINT64_C(1000000)
 #define SINGLE 24u /* pages, one at a time */
@@ -149,16 +150,6 @@ static uint64_t pass(struct scene *s)
 	return sum.leaked_bytes;
 }
 
-static void until_swept(struct scene *s, uint32_t id)
-{
-	for (uint32_t i = 0; i < TRIES; i++) {
-		if (kv_client_swept(s->lives, id) == 1)
-			return;
-		cluster_sleep(s->c, 500 * MS);
-	}
-	fail_msg("client %u is never swept", id);
-}
-
 /* Nobody is told of a dead client's pages before its records are swept. */
 static void begin(struct scene *s, struct cluster *c)
 {
@@ -177,7 +168,7 @@ static void begin(struct scene *s, struct cluster *c)
 	cluster_settle(c);
 	assert_int_equal(kv_client_swept(s->lives, id), 0);
 	assert_int_equal(pass(s), 0);
-	until_swept(s, id);
+	swept_wait(s->c, s->lives, id);
 }
 
 static void remove_all(struct scene *s)

@@ -19,6 +19,7 @@
 #include "tests/lib/cluster_check.h"
 #include "tests/lib/effort.h"
 #include "tests/lib/sim.h"
+#include "tests/lib/swept.h"
 
 #define MS	 UINT64_C(1000000)
 #define DEATHS	 6u
@@ -29,7 +30,6 @@
 #define LONG	 60000u
 #define FIRST_NS 4000u /* a put takes some 10 us */
 #define STEP_NS	 1000u
-#define TRIES	 240u
 
 struct death {
 	struct scene *s;
@@ -128,22 +128,12 @@ static void die_half_way(struct scene *s, uint32_t no)
 		cluster_sleep(s->c, MS / 10);
 }
 
-static void until_swept(struct scene *s, uint32_t id)
-{
-	for (uint32_t i = 0; i < TRIES; i++) {
-		if (kv_client_swept(s->lives, id) == 1)
-			return;
-		cluster_sleep(s->c, 500 * MS);
-	}
-	fail_msg("client %u is never swept", id);
-}
-
 static void after_deaths(struct scene *s)
 {
 	cluster_sleep(s->c, 200 * MS);
 	cluster_settle(s->c);
 	for (uint32_t no = 0; no < DEATHS; no++) {
-		until_swept(s, s->death[no].id);
+		swept_wait(s->c, s->lives, s->death[no].id);
 		for (uint32_t i = 0; i < KEYS; i++)
 			s->death[no].there[i] = is_there(&s->death[no], i);
 		for (uint32_t i = 0; i < BEFORE; i++)
@@ -349,7 +339,7 @@ static void differ_body(struct cluster *c, void *arg)
 
 	s->c = c;
 	s->lives = cluster_client(c);
-	until_swept(s, write_torn(s, &b));
+	swept_wait(s->c, s->lives, write_torn(s, &b));
 	say_differ(c, &b, true);
 	assert_int_equal(pass(s), 0);
 	say_differ(c, &b, false);
