@@ -10,11 +10,13 @@
 #include "fs/door.h"
 #include "fs/fs_impl.h"
 #include "fs/gather.h"
+#include "fs/linger.h"
 
 /* A thread has a file description of its own (clone_fd), and so its mode. */
 static __thread int mode_fd = -1;
 static __thread bool waits;
 static __thread unsigned since; /* requests since the first was gathered */
+static __thread struct linger linger;
 
 /* False: as it was. */
 static bool set_waits(int fd, bool want)
@@ -50,6 +52,21 @@ static ssize_t read_now(int fd, void *buf, size_t len)
 	return rc;
 }
 
+/* The next, whenever it comes. */
+static ssize_t read_next(const struct fs *fs, int fd, void *buf, size_t len)
+{
+	ssize_t rc = -1;
+
+	if (fs->door != NULL && fs_linger_begin(&linger) &&
+	    set_waits(fd, false))
+		rc = fs_linger_read(&linger, fd, buf, len);
+	if (rc < 0 && set_waits(fd, true))
+		rc = read(fd, buf, len);
+	if (rc > 0)
+		fs_linger_took(&linger);
+	return rc;
+}
+
 ssize_t fs_intake_read(struct fs *fs, int fd, void *buf, size_t len)
 {
 	ssize_t rc;
@@ -63,10 +80,8 @@ ssize_t fs_intake_read(struct fs *fs, int fd, void *buf, size_t len)
 	} else {
 		fs_gather_flush();
 	}
-	if (!set_waits(fd, true))
-		return -1;
 	door_wait(fs->door);
-	rc = read(fd, buf, len);
+	rc = read_next(fs, fd, buf, len);
 	if (rc > 0)
 		fs_gather_expect(door_took(fs->door) &&
 				 fd != fuse_session_fd(fs->se));
