@@ -58,7 +58,8 @@ short tcp_link_wants(const struct tcp_link *l);
 
 /* --- tcp_sock.c: addresses "tcp:HOST:PORT" -------------------------------- */
 
-/* Errors: -EINVAL no such form; -ENOENT no such host. */
+/* Where a name leads to loopback and elsewhere, elsewhere: loopback.h.
+ * Errors: -EINVAL no such form; -ENOENT no such host. */
 int tcp_listen(const char *address, int *out);
 /* A connected, non-blocking socket, within @timeout_ns. Errors: as above;
  * -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH, ... */

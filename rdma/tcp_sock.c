@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "rdma/loopback.h"
 #include "rdma/tcp_link.h"
 
 #define SCHEME	     "tcp:"
@@ -95,14 +96,16 @@ static int listen_at(const struct addrinfo *ai, int *out)
 
 int tcp_listen(const char *address, int *out)
 {
-	struct addrinfo *all, *ai;
+	const struct addrinfo *ai;
+	struct addrinfo *all;
 	int rc;
 
 	rc = resolve(address, AI_PASSIVE, &all);
 	if (rc != 0)
 		return rc;
 	rc = -ENOENT;
-	for (ai = all; ai != NULL && rc != 0; ai = ai->ai_next)
+	for (ai = fab_meet(all, all); ai != NULL && rc != 0;
+	     ai = fab_meet(all, ai->ai_next))
 		rc = listen_at(ai, out);
 	freeaddrinfo(all);
 	return rc;
@@ -177,14 +180,16 @@ static int connect_to(const struct addrinfo *ai, uint64_t timeout_ns, int *out)
 
 int tcp_connect(const char *address, uint64_t timeout_ns, int *out)
 {
-	struct addrinfo *all, *ai;
+	const struct addrinfo *ai;
+	struct addrinfo *all;
 	int rc;
 
 	rc = resolve(address, 0, &all);
 	if (rc != 0)
 		return rc;
 	rc = -ENOENT;
-	for (ai = all; ai != NULL && rc != 0; ai = ai->ai_next)
+	for (ai = fab_meet(all, all); ai != NULL && rc != 0;
+	     ai = fab_meet(all, ai->ai_next))
 		rc = connect_to(ai, timeout_ns, out);
 	freeaddrinfo(all);
 	return rc;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "rdma/fabric_impl.h"
+#include "rdma/loopback.h"
 #include "rdma/verbs_conn.h"
 
 #define SCHEME "verbs:"
@@ -87,6 +88,21 @@ int verbs_depths(struct ibv_context *device, struct rdma_conn_param *cp)
 
 /* --- addresses ------------------------------------------------------------ */
 
+/* rdma_getaddrinfo() takes the first address of a name, loopback or not. What
+ * the resolver does not know is left to it as it is. */
+static void to_number(char *host, size_t cap)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *all;
+	const struct addrinfo *met;
+
+	if (getaddrinfo(host, NULL, &hints, &all) != 0)
+		return;
+	met = fab_meet(all, all);
+	getnameinfo(met->ai_addr, met->ai_addrlen, host, (socklen_t)cap, NULL,
+		    0, NI_NUMERICHOST);
+	freeaddrinfo(all);
+}
+
 int verbs_resolve(const char *address, bool passive, struct rdma_addrinfo **out)
 {
 	struct rdma_addrinfo hints = {.ai_port_space = RDMA_PS_TCP};
@@ -101,6 +117,8 @@ int verbs_resolve(const char *address, bool passive, struct rdma_addrinfo **out)
 		return -EINVAL;
 	memcpy(host, h, (size_t)(colon - h));
 	host[colon - h] = '\0';
+	if (strcmp(host, "*") != 0)
+		to_number(host, sizeof(host));
 	hints.ai_flags = passive ? RAI_PASSIVE : 0;
 	if (rdma_getaddrinfo(strcmp(host, "*") == 0 ? NULL : host, colon + 1,
 			     &hints, out) != 0)

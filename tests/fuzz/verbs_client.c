@@ -428,13 +428,13 @@ static void set_up(void)
 	adapter.ops.post_recv = post_recv;
 	adapter.ops.post_send = post_send;
 	must(fab_verbs_open(NULL, &net) == 0);
-	must(fab_net_attach(net, 0, "verbs:node:1", "", 0) == 0);
+	must(fab_net_attach(net, 0, "verbs:127.0.0.1:1", "", 0) == 0);
 }
 
 /* A node that is let in is cut off at once: it is asked to fence. */
 static void attach(void)
 {
-	int rc = fab_net_attach(net, OTHER, "verbs:node:2", "", 0);
+	int rc = fab_net_attach(net, OTHER, "verbs:127.0.0.1:2", "", 0);
 
 	must(rc <= 0);
 	if (rc == 0)
