@@ -15,7 +15,7 @@
 
 #include "mount-helper/clock.h"
 #include "mount-helper/cmd.h"
-#include "mount-helper/host_own.h"
+#include "mount-helper/host_names.h"
 #include "mount-helper/poolconf.h"
 #include "mount-helper/program.h"
 #include "mount-helper/respawn.h"
@@ -40,6 +40,7 @@ struct child {
 struct host {
 	const struct host_opts *opts;
 	struct poolconf conf;
+	struct host_names names;
 	struct child child[CHILDREN_MAX];
 	uint32_t children;
 	char node_program[PATH_MAX], coord_program[PATH_MAX];
@@ -66,17 +67,31 @@ static bool is_ours(const struct host *h, bool node, uint32_t id)
 	const struct poolconf_place *at =
 		node ? &h->conf.node[id] : &h->conf.coord[id];
 	uint64_t only = node ? h->opts->nodes : h->opts->coords;
-	int rc;
+	enum host_where where;
 
 	if (h->opts->only)
 		return only >> id & 1;
-	rc = host_owns(at->host);
-	if (rc < 0)
+	where = host_names_where(&h->names, at->host);
+	if (where == HOST_NOWHERE)
 		say_err("%s: host %s of %s %u cannot be found: see "
 			"/etc/hosts, or the DNS",
 			h->conf.path, at->host, node ? "node" : "coordinator",
 			id);
-	return rc == 1;
+	return where == HOST_LOOPBACK || where == HOST_HERE;
+}
+
+/* Where others would look for it in vain, it does not begin. */
+static int check_names(const struct host *h)
+{
+	const struct host_name *shut = host_names_shut(&h->names);
+	char found[HOST_NAMES_WORDS_MAX], mend[POOLCONF_PATH_BYTES + 160];
+
+	if (shut == NULL)
+		return 0;
+	host_names_found(shut, found);
+	host_names_mend(&h->names, shut, h->conf.path, mend, sizeof(mend));
+	say_err("%s: %s", found, mend);
+	return -EADDRNOTAVAIL;
 }
 
 static int choose(struct host *h)
@@ -325,6 +340,10 @@ static int begin(struct host *h)
 		return rc;
 	}
 	rc = check_only(h);
+	if (rc == 0) {
+		host_names_look(&h->conf, &h->names);
+		rc = check_names(h);
+	}
 	if (rc == 0)
 		rc = choose(h);
 	if (rc == 0)

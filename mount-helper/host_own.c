@@ -2,12 +2,12 @@
 #include "mount-helper/host_own.h"
 
 #include <errno.h>
-#include <ifaddrs.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include "rdma/loopback.h"
 
 static bool same(const struct sockaddr *a, const struct sockaddr *b)
 {
@@ -22,17 +22,10 @@ static bool same(const struct sockaddr *a, const struct sockaddr *b)
 		      sizeof(struct in6_addr)) == 0;
 }
 
-/* All of 127.0.0.0/8 is here, though one address of it is told. */
-static bool is_loopback(const struct sockaddr *a)
-{
-	return a->sa_family == AF_INET &&
-	       ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr) >> 24 ==
-		       127;
-}
-
+/* All of 127.0.0.0/8 is, though one address of it is told. */
 static bool is_here(const struct sockaddr *a, const struct ifaddrs *here)
 {
-	if (is_loopback(a))
+	if (fab_loopback(a))
 		return true;
 	for (; here != NULL; here = here->ifa_next)
 		if (same(a, here->ifa_addr))
@@ -40,20 +33,32 @@ static bool is_here(const struct sockaddr *a, const struct ifaddrs *here)
 	return false;
 }
 
+enum host_where host_where(const struct addrinfo *all,
+			   const struct ifaddrs *here)
+{
+	if (all == NULL)
+		return HOST_NOWHERE;
+	if (fab_loopback(fab_meet(all, all)->ai_addr))
+		return HOST_LOOPBACK;
+	for (; all != NULL; all = all->ai_next)
+		if (is_here(all->ai_addr, here))
+			return HOST_HERE;
+	return HOST_AWAY;
+}
+
 int host_owns(const char *name)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *all, *ai;
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *all;
 	struct ifaddrs *here;
-	int owns = 0;
+	enum host_where where;
 
 	if (getaddrinfo(name, NULL, &hints, &all) != 0)
 		return -ENOENT;
 	if (getifaddrs(&here) != 0)
 		here = NULL;
-	for (ai = all; ai != NULL && !owns; ai = ai->ai_next)
-		owns = is_here(ai->ai_addr, here);
+	where = host_where(all, here);
 	if (here != NULL)
 		freeifaddrs(here);
 	freeaddrinfo(all);
-	return owns;
+	return where != HOST_AWAY;
 }
