@@ -103,8 +103,10 @@ static void examine(struct doctor *d)
 	doctor_fuse(d);
 	doctor_memory(d);
 	doctor_rdma(d);
-	if (d->pool != NULL)
-		doctor_pool(d);
+	if (d->pool == NULL)
+		return;
+	doctor_names(d);
+	doctor_pool(d);
 }
 
 /* An embedded pool has no file; it runs, or it is not there. */

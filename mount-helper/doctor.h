@@ -54,6 +54,7 @@ void doctor_system(struct doctor *d); /* versions, programs, clock */
 void doctor_memory(struct doctor *d); /* free, locked, huge, overcommit */
 void doctor_rdma(struct doctor *d);   /* adapters, their GIDs and MTUs */
 void doctor_conf(struct doctor *d);   /* aceso.conf */
+void doctor_names(struct doctor *d);  /* where its hosts' names lead */
 void doctor_pool(struct doctor *d);   /* its key, hosts, coordinators */
 
 #endif
