@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "mount-helper/cmd.h"
+#include "mount-helper/host_names.h"
 #include "mount-helper/poolconf.h"
 #include "mount-helper/poolkey.h"
 #include "mount-helper/say.h"
@@ -227,17 +228,8 @@ static int write_both(struct create *k)
 
 /* --- what is to be done next ---------------------------------------------- */
 
-static bool named_before(const struct poolconf *c, uint32_t i)
+static void say_what(const struct poolconf *c)
 {
-	for (uint32_t j = 0; j < i; j++)
-		if (strcmp(c->node[j].host, c->node[i].host) == 0)
-			return true;
-	return false;
-}
-
-static void say_next(const struct create *k)
-{
-	const struct poolconf *c = &k->c;
 	struct layout_super super;
 	char error[CONF_ERROR_BYTES_MAX], room[SIZE_TEXT_BYTES];
 
@@ -247,17 +239,55 @@ static void say_next(const struct create *k)
 		       "time; %s of memory each.\n",
 		       c->nodes, c->k, c->m, c->m,
 		       size_text(super.layout.size, room));
-	printf("Copy both to every host, the key as root only:\n");
-	for (uint32_t i = 0; i < c->nodes; i++)
-		if (!named_before(c, i))
-			printf("  scp -p %s %s root@%s:%s/\n", c->path,
-			       c->key_path, c->node[i].host, poolconf_dir());
-	printf("and there start its part of the pool, by one of\n"
+	fflush(stdout); /* names may take their time */
+}
+
+static void say_copy(const struct poolconf *c, const char *host)
+{
+	printf("  scp -p %s %s root@%s:%s/\n", c->path, c->key_path, host,
+	       poolconf_dir());
+}
+
+/* Not to this host: a file that is copied onto itself is empty. */
+static void say_next(const struct poolconf *c, const struct host_names *names)
+{
+	printf("Copy both, the key as root only, to every other host that "
+	       "serves it, and to each\nHOST that only mounts it:\n");
+	for (uint32_t i = 0; i < names->n; i++)
+		if (names->host[i].where == HOST_AWAY ||
+		    names->host[i].where == HOST_NOWHERE)
+			say_copy(c, names->host[i].name);
+	say_copy(c, "HOST");
+	printf("and where it is served start the host's part, by one of\n"
 	       "  aceso pool serve %s\n"
 	       "  systemctl enable --now aceso-pool@%s\n"
 	       "Then, wherever both files are:\n"
 	       "  aceso-fuse -o pool=%s DIR\n",
 	       c->name, c->name, c->name);
+}
+
+/* It is no fault of the files: others may see it rightly. */
+static void warn_names(const struct poolconf *c, const struct host_names *names)
+{
+	const struct host_name *shut = host_names_shut(names);
+	char found[HOST_NAMES_WORDS_MAX], mend[POOLCONF_PATH_BYTES + 160];
+
+	if (shut == NULL)
+		return;
+	host_names_found(shut, found);
+	host_names_mend(names, shut, c->path, mend, sizeof(mend));
+	say_err("%s, so aceso pool serve will refuse: %s", found, mend);
+}
+
+static void say_all(const struct poolconf *c)
+{
+	struct host_names names;
+
+	say_what(c);
+	host_names_look(c, &names);
+	say_next(c, &names);
+	fflush(stdout);
+	warn_names(c, &names);
 }
 
 /* A pool that could not be laid out is not begun. */
@@ -344,6 +374,6 @@ int cmd_pool_create(int argc, char **argv)
 	if (rc == 0)
 		rc = write_both(&k);
 	if (rc == 0)
-		say_next(&k);
+		say_all(&k.c);
 	return rc;
 }
