@@ -70,7 +70,8 @@ def hosts():
         named = dict(zip(NAMES, net.host))
         for name, host in named.items():
             host.become(name, "\n".join(
-                ["127.0.0.1 localhost", *(f"{h.address} {n}" for n, h in named.items())]))
+                ["127.0.0.1 localhost", f"127.0.1.1 {name}",  # as Debian's installer does
+                 *(f"{h.address} {n}" for n, h in named.items())]))
         yield named
     finally:
         net.close()
