@@ -25,6 +25,7 @@
 #include <sys/uio.h>
 
 struct fuse_session;
+struct kv;
 struct ring;
 
 struct ring_opts {
@@ -32,6 +33,8 @@ struct ring_opts {
 	size_t payload;		 /* the most bytes of one request or answer */
 	uint32_t entries;	 /* of a queue: requests at once; not 0 */
 	bool far;		 /* each sleeps while the store is asked */
+	struct kv *kv;		 /* knows the memory of requests, so that an
+				  * adapter may take bytes from there */
 };
 
 /* Before INIT is answered: all that may fail is done here. Sets *@out on

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "fs/ring_impl.h"
+#include "kv/kv.h"
 
 #define PAGE 4096u
 
@@ -108,7 +109,8 @@ void ring_entry_serve(struct ring_entry *e, struct fuse_session *se)
 
 int ring_entry_open(struct ring_entry *e, struct ring_desk *desk)
 {
-	size_t payload = desk->ring->opts.payload;
+	const struct ring_opts *opts = &desk->ring->opts;
+	size_t payload = opts->payload;
 	char *memory = mmap(NULL, 2 * PAGE + payload, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -119,6 +121,7 @@ int ring_entry_open(struct ring_entry *e, struct ring_desk *desk)
 	e->memory = memory;
 	e->head = (struct ring_head *)memory;
 	e->payload = memory + 2 * PAGE;
+	(void)kv_register(opts->kv, e->payload, payload); /* else it copies */
 	e->part[0] = (struct iovec){e->head, sizeof(*e->head)};
 	e->part[1] = (struct iovec){e->payload, payload};
 	return 0;
@@ -126,5 +129,6 @@ int ring_entry_open(struct ring_entry *e, struct ring_desk *desk)
 
 void ring_entry_close(struct ring_entry *e)
 {
+	kv_deregister(e->desk->ring->opts.kv, e->payload);
 	munmap(e->memory, 2 * PAGE + e->payload_bytes);
 }

@@ -90,6 +90,7 @@ static bool open_ring(struct fs *fs, const struct fuse_init_out *out)
 		.payload = payload_bytes(out),
 		.entries = fs->opts.ring_entries,
 		.far = fs->opts.far,
+		.kv = fs->kv,
 	};
 
 	return o.entries != 0 && fs->init_offer & FUSE_OVER_IO_URING &&
