@@ -248,7 +248,7 @@ static void say_copy(const struct poolconf *c, const char *host)
 	       poolconf_dir());
 }
 
-/* Not to this host: a file that is copied onto itself is empty. */
+/* This host has them. */
 static void say_next(const struct poolconf *c, const struct host_names *names)
 {
 	printf("Copy both, the key as root only, to every other host that "

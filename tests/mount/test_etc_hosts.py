@@ -104,7 +104,7 @@ def test_create_warns_of_a_name_that_leads_to_loopback(hosts):
 
 
 def test_create_says_where_both_files_must_go(hosts):
-    """To whoever serves, and to who mounts it: not to itself, which would empty them."""
+    """To whoever serves, and to who mounts it: not to itself, which has them."""
     said = hosts[0].create("--nodes", "alpha,beta,alpha", "--coordinators", "gamma").stdout
     assert re.findall(r"scp -p \S+/work.conf \S+/work.key root@(\w+):", said) == [
         "beta", "gamma", "HOST"]
