@@ -2,6 +2,7 @@
 that lies in one of its own, so that nothing outside is touched. A host is an
 address and three folders (configuration, sockets, state); its programs see its
 network, and the machine's files. All of it goes when a Net is closed."""
+import ctypes
 import os
 import random
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import tempfile
 import time
 
-from conftest import BIN, ROOT, SLOW, wait_for
+from conftest import BIN, SLOW, wait_for
 
 
 def ip(*args, check=True):
@@ -34,6 +35,29 @@ def not_possible():
     return None if done.returncode == 0 else f"no network namespaces here: {done.stderr.strip()}"
 
 
+def setns(to):
+    fd = os.open(to, os.O_RDONLY) if isinstance(to, str) else to
+    rc = ctypes.CDLL(None, use_errno=True).setns(fd, 0x40000000)  # CLONE_NEWNET
+    if isinstance(to, str):
+        os.close(fd)
+    assert rc == 0, os.strerror(ctypes.get_errno())
+
+
+class in_net:
+    """This thread's sockets are made in that host."""
+
+    def __init__(self, host):
+        self.path = f"/run/netns/{host.ns}"
+
+    def __enter__(self):
+        self.home = os.open("/proc/self/ns/net", os.O_RDONLY)
+        setns(self.path)
+
+    def __exit__(self, *_):
+        setns(self.home)
+        os.close(self.home)
+
+
 class Host:
     def __init__(self, net, at):
         self.net, self.at = net, at
@@ -43,9 +67,17 @@ class Host:
         self.base = os.path.join(net.base, f"h{at}")
         self.logs = []
         self.running = []
-        for part in ("conf", "run", "state", "mnt"):
+        self.server = None  # of its mount
+        for part in ("conf", "state", "mnt"):
             os.makedirs(os.path.join(self.base, part))
-        os.chmod(os.path.join(self.base, "run"), 0o755)
+        self.make_run()
+
+    def make_run(self):
+        """As /run is at a boot: empty."""
+        run = os.path.join(self.base, "run")
+        shutil.rmtree(run, ignore_errors=True)
+        os.mkdir(run)
+        os.chmod(run, 0o755)
 
     def up(self):
         ip("netns", "add", self.ns)
@@ -79,7 +111,8 @@ class Host:
     def start(self, name, *words, env=None):
         """A program that goes on, in a session of its own; what it says goes to a log."""
         log = os.path.join(self.base, f"{name}.log")
-        self.logs.append(log)
+        if log not in self.logs:
+            self.logs.append(log)
         with open(log, "ab") as out:
             p = subprocess.Popen(self.argv(*words), env=env or self.env(), stdout=out,
                                  stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -106,6 +139,7 @@ class Host:
         for p in self.running:
             p.wait()
         self.running = []
+        self.make_run()
 
     def log(self):
         return "".join(open(path, errors="replace").read() for path in self.logs)
@@ -114,15 +148,22 @@ class Host:
     def mnt(self):
         return os.path.join(self.base, "mnt")
 
-    def mount(self, pool, options=""):
-        opts = f"pool={pool}" + ("," + options if options else "")
-        self.run("aceso-fuse", "-o", opts, self.mnt, timeout=60)
+    def mount(self, pool):
+        self.server = self.start("mount", "aceso-fuse", "-f", "-o", f"pool={pool}", self.mnt)
+        assert wait_for(lambda: self.is_mounted() or self.server.poll() is not None, 60)
+        assert self.server.poll() is None, self.log()
+
+    def is_mounted(self):
+        with open("/proc/self/mounts", encoding="utf-8") as f:  # no stat: its server may be dead
+            return any(line.split()[1] == self.mnt for line in f)
 
     def umount(self):
-        if os.path.ismount(self.mnt):
+        if self.is_mounted():
             subprocess.run(["fusermount3", "-u", self.mnt], capture_output=True, timeout=60)
-        if os.path.ismount(self.mnt):
+        if self.is_mounted():
             subprocess.run(["umount", "-l", self.mnt], capture_output=True, timeout=60)
+        if self.server is not None:  # it leaves in its own time, for which the nodes must be there
+            wait_for(lambda: self.server.poll() is not None, 60)
 
     def down(self):
         self.umount()
@@ -186,40 +227,6 @@ class Net:
             h.down()
         ip("netns", "del", self.switch, check=False)
         shutil.rmtree(self.base, ignore_errors=True)
-
-
-class Cluster:
-    """A pool over the @n hosts of a net of its own: begin() makes it, status() asks it."""
-
-    def __init__(self, n):
-        self.net = Net(n)
-        self.host = self.net.host
-        try:
-            self.begin()
-        except BaseException:
-            print(self.net.logs())
-            self.net.close()
-            raise
-
-    @staticmethod
-    def give_files(pool, giver, host):
-        for part in ("conf", "key"):
-            name = os.path.join("conf", f"{pool}.{part}")
-            shutil.copy2(os.path.join(giver.base, name), os.path.join(host.base, name))
-
-    def is_full(self):
-        return self.status()["redundancy"] == "full"
-
-
-def lend(kind):
-    """For a fixture: a cluster of @kind, and nothing left of it afterwards."""
-    made = kind()
-    try:
-        yield made
-    finally:
-        print(made.net.logs())
-        made.net.close()
-    assert left_behind(made.net) == []
 
 
 def left_behind(net):

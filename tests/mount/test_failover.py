@@ -17,9 +17,9 @@ import time
 
 import pytest
 
+import zookeeper
 from conftest import BIN, SLOW, need_fuse, of_pool, open_files, wait_for
 
-JAR = "/usr/share/java/zookeeper.jar"
 NODES = 5
 
 
@@ -29,37 +29,21 @@ class ZooKeeper:
         with socket.socket() as s:
             s.bind((host, 0))
             self.port = s.getsockname()[1]
-        os.mkdir(os.path.join(base, "zk"))
-        with open(os.path.join(base, "zoo.cfg"), "w") as f:
-            f.write(f"tickTime=500\ndataDir={base}/zk\nclientPort={self.port}\n"
-                    f"clientPortAddress={host}\nadmin.enableServer=false\n"
-                    "maxSessionTimeout=20000\n")
 
     def start(self):
         log = open(os.path.join(self.base, "zk.log"), "a")
-        self.server = subprocess.Popen(
-            ["java", "-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-             "-cp", "/etc/zookeeper/conf:" + JAR,
-             "org.apache.zookeeper.server.ZooKeeperServerMain",
-             os.path.join(self.base, "zoo.cfg")],
-            cwd=self.base, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        assert wait_for(self.answers, 60), open(os.path.join(self.base, "zk.log")).read()
-
-    def answers(self):
-        try:
-            with socket.create_connection((self.host, self.port), timeout=1):
-                return True
-        except OSError:
-            return False
+        self.server = subprocess.Popen(zookeeper.server(self.base, self.host, self.port),
+                                       cwd=self.base, stdin=subprocess.DEVNULL, stdout=log,
+                                       stderr=log)
+        assert wait_for(lambda: zookeeper.answers(self.host, self.port), 60), \
+            open(os.path.join(self.base, "zk.log")).read()
 
     def shell(self, *orders):
         """What ZooKeeper's own shell says to them."""
         done = subprocess.run(
-            ["java", "-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-             "-cp", "/etc/zookeeper/conf:" + JAR, "org.apache.zookeeper.ZooKeeperMain",
-             "-server", f"{self.host}:{self.port}"], cwd=self.base, text=True,
-            input="".join(order + "\n" for order in orders), timeout=60 * SLOW,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            zookeeper.java(64, "ZooKeeperMain", "-server", f"{self.host}:{self.port}"),
+            cwd=self.base, text=True, input="".join(order + "\n" for order in orders),
+            timeout=60 * SLOW, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         return done.stdout
 
     def kill(self):
@@ -159,10 +143,11 @@ class Hosts:
 
 
 class Work:
-    """Writes files, reads others, in a thread; what goes wrong is kept."""
+    """Writes files, reads others, in a thread; what goes wrong is kept, and how long a file took
+    at most."""
 
     def __init__(self, where):
-        self.where, self.done, self.stop, self.error = where, 0, False, None
+        self.where, self.done, self.stop, self.error, self.longest = where, 0, False, None, 0
         os.makedirs(where, exist_ok=True)
         self.thread = threading.Thread(target=self.run)
         self.thread.start()
@@ -180,7 +165,9 @@ class Work:
     def run(self):
         try:
             while not self.stop:
+                begin = time.monotonic()
                 self.one(self.done)
+                self.longest = max(self.longest, time.monotonic() - begin)
                 self.done += 1
         except Exception as e:  # pylint: disable=broad-except
             self.error = e
@@ -200,8 +187,9 @@ class Work:
 @pytest.fixture(scope="module")
 def hosts():
     need_fuse()
-    if shutil.which("java") is None or not os.path.exists(JAR):
-        pytest.skip("no ZooKeeper server here: zookeeper, default-jre-headless")
+    why = zookeeper.not_possible()
+    if why:
+        pytest.skip(why)
     made = Hosts()
     try:
         made.serve()

@@ -1,9 +1,9 @@
-"""A pool over eight hosts: five with a memory node each, two that mount it, one
-with the coordinator. Hosts are network namespaces (netns.py), everything goes
-over TCP inside TLS. Cables are pulled, hosts switched off and stopped, strangers
-come; what is in the file system stays, and both mounts see the same."""
+"""A pool over ten hosts: five with a memory node each, two that mount it, two with
+a coordinator and one with ZooKeeper (without that there is one coordinator). Hosts
+are network namespaces (netns.py), everything goes over TCP inside TLS. Cables are
+pulled, hosts switched off and stopped, strangers come; what is in the file system
+stays, and both mounts see the same."""
 import itertools
-import json
 import os
 import random
 import re
@@ -17,40 +17,25 @@ import time
 import pytest
 
 import netns
-from conftest import need_fuse, pattern, wait_for
+import netpool
+import zookeeper
+from conftest import ROOT, need_fuse, pattern, wait_for
 
-POOL = "tank"
+NO_ZOOKEEPER = zookeeper.not_possible()
 NODES = 5
 CLIENTS = (5, 6)
-COORD = 7
-PORT = 7601
+COORDS = (7,) if NO_ZOOKEEPER else (7, 8)
+PORT = 7601  # of nodes; of coordinators one less
 
 
-class Cluster(netns.Cluster):
-    def __init__(self):
-        super().__init__(8)
+class Cluster(netpool.Cluster):
+    HOSTS, ZK = (8, None) if NO_ZOOKEEPER else (10, 9)
+    NODES, COORDS, CLIENTS = NODES, COORDS, CLIENTS
+    POOL, CODE = "tank", "3+2"
 
     def begin(self):
-        coord = self.host[COORD]
-        coord.run("aceso", "pool", "create", POOL, "--code", "3+2", "--node-size", "96M",
-                  "--nodes", ",".join(h.address for h in self.host[:NODES]),
-                  "--coordinators", coord.address)
-        for h in self.host:
-            if h is not coord:
-                self.give_files(POOL, coord, h)
-        for h in (*self.host[:NODES], coord):
-            self.serve(h)
-        assert wait_for(self.is_full, 60), self.net.logs()
-        for at in CLIENTS:
-            self.host[at].mount(POOL)
-        self.a, self.b = (self.host[at].mnt for at in CLIENTS)
-
-    def serve(self, host):
-        host.start("serve", "aceso", "pool", "serve", POOL)
-
-    def status(self):
-        done = self.host[CLIENTS[0]].run("aceso", "-p", POOL, "status", "--json", check=False)
-        return json.loads(done.stdout) if done.stdout else {"redundancy": "?", "nodes": []}
+        super().begin()
+        self.a, self.b = self.mnt(0), self.mnt(1)
 
     def state_of(self, node):
         nodes = self.status()["nodes"]
@@ -64,6 +49,12 @@ class Cluster(netns.Cluster):
                               timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
 
+    def who_leads(self):
+        """The host whose coordinator does."""
+        found = []
+        assert wait_for(lambda: found.append(self.leader()) or found[-1], 60), self.net.logs()
+        return self.host[found[-1]]
+
 
 @pytest.fixture(scope="module")
 def cluster():
@@ -71,7 +62,7 @@ def cluster():
     why = netns.not_possible()
     if why:
         pytest.skip(why)
-    yield from netns.lend(Cluster)
+    yield from netpool.lend(Cluster)
 
 
 @pytest.fixture
@@ -93,18 +84,23 @@ def get(where, name):
         return f.read()
 
 
+@pytest.mark.skipif(NO_ZOOKEEPER is not None, reason=f"one coordinator, as there is {NO_ZOOKEEPER}")
+def test_one_of_two_coordinators_leads(cluster):
+    assert cluster.who_leads() and sum(map(cluster.leads, COORDS)) == 1
+
+
 def test_two_hosts_see_one_file_system(cluster, rng):
-    shutil.copytree(os.path.join(netns.ROOT, "rdma"), os.path.join(cluster.a, "tree"))
+    shutil.copytree(os.path.join(ROOT, "rdma"), os.path.join(cluster.a, "tree"))
     for i in range(20):
         put(cluster.b, f"tree/made-{i}", rng, rng.randrange(200000))
     cluster.same()
-    done = subprocess.run(["diff", "-r", "-x", "made-*", os.path.join(netns.ROOT, "rdma"),
+    done = subprocess.run(["diff", "-r", "-x", "made-*", os.path.join(ROOT, "rdma"),
                            os.path.join(cluster.b, "tree")], timeout=300)
     assert done.returncode == 0
 
 
 def test_status_says_why_it_is_tcp(cluster):
-    text = cluster.host[CLIENTS[0]].run("aceso", "-p", POOL, "status").stdout
+    text = cluster.ask("status").stdout
     assert "tcp" in text and "RDMA" in text
 
 
@@ -221,12 +217,18 @@ def test_nodes_that_lose_only_each_other(cluster, rng):
     cluster.same()
 
 
-def test_nobody_stops_while_the_coordinator_is_away(cluster, rng):
-    cluster.host[COORD].cut()
+def test_nobody_stops_while_who_leads_is_away(cluster, rng):
+    away = cluster.who_leads()
+    away.cut()
     time.sleep(1)  # the leases are of two seconds
     data = put(cluster.a, "alone", rng)
     assert get(cluster.b, "alone") == data
-    cluster.host[COORD].heal()
+    others = [at for at in COORDS if at != away.at]
+    if others:
+        assert wait_for(lambda: any(map(cluster.leads, others)), 60), cluster.net.logs()
+        data = put(cluster.b, "led-by-another", rng)
+        assert get(cluster.a, "led-by-another") == data
+    away.heal()
     cluster.whole()
     cluster.same()
 
@@ -245,7 +247,7 @@ def test_a_longer_wire(cluster, rng):
 
 
 def refused(host, where):
-    done = host.run("aceso-fuse", "-o", f"pool={POOL}", where, check=False)
+    done = host.run("aceso-fuse", "-o", f"pool={Cluster.POOL}", where, check=False)
     assert done.returncode != 0 and not os.path.ismount(where)
     return done.stderr
 
@@ -254,7 +256,7 @@ def test_without_the_key_nobody_is_let_in(cluster, rng):
     """Another key; none at all; one that others may read."""
     host = cluster.host[CLIENTS[0]]
     where = os.path.join(host.base, "second")
-    key = os.path.join(host.base, "conf", f"{POOL}.key")
+    key = os.path.join(host.base, "conf", f"{Cluster.POOL}.key")
     os.makedirs(where, exist_ok=True)
     mine = open(key, encoding="ascii").read()
     try:
@@ -271,44 +273,20 @@ def test_without_the_key_nobody_is_let_in(cluster, rng):
         with open(key, "w", encoding="ascii") as f:
             f.write(mine)
         os.chmod(key, 0o600)
-    tells_of(cluster.host[COORD], host, "has not the pool's key")
+    tells_of(cluster.who_leads(), host, "has not the pool's key")
     put(cluster.a, "after-strangers", rng)
     cluster.same()
 
 
-def tells_of(host, stranger, why):
-    """Its log names whom it sent away, and why."""
+def tells_of(host, stranger, why, since=0):
+    """Its log names whom it sent away, and why, after its first @since letters."""
     line = re.compile(rf"refused a connection from {re.escape(stranger.address)}:\d+: .*{why}")
-    assert wait_for(lambda: line.search(host.log()), 60), host.log()[-3000:]
-
-
-class in_net:
-    """This thread's sockets are made in that host."""
-
-    def __init__(self, host):
-        self.path = f"/run/netns/{host.ns}"
-
-    def __enter__(self):
-        self.home = os.open("/proc/self/ns/net", os.O_RDONLY)
-        setns(self.path)
-
-    def __exit__(self, *_):
-        setns(self.home)
-        os.close(self.home)
-
-
-def setns(to):
-    import ctypes
-    fd = os.open(to, os.O_RDONLY) if isinstance(to, str) else to
-    rc = ctypes.CDLL(None, use_errno=True).setns(fd, 0x40000000)
-    if isinstance(to, str):
-        os.close(fd)
-    assert rc == 0, os.strerror(ctypes.get_errno())
+    assert wait_for(lambda: line.search(host.log()[since:]), 60), host.log()[-3000:]
 
 
 def say(host, to, data):
     """Connect, say @data, and wait to be hung up on; what was answered."""
-    with in_net(host):
+    with netns.in_net(host):
         s = socket.create_connection(to, timeout=20)
     heard = b""
     try:
@@ -328,9 +306,10 @@ def test_noise_is_hung_up_on(cluster, rng):
         if i % 2:  # the head of a TLS record
             noise = b"\x16\x03\x01" + noise
         say(host, (cluster.host[i % NODES].address, PORT), noise)
-    say(host, (cluster.host[COORD].address, PORT - 1), rng.randbytes(1000))
-    for at in (*range(NODES), COORD):
-        tells_of(cluster.host[at], host, "has not the pool's key")
+    leads = cluster.who_leads()
+    say(host, (leads.address, PORT - 1), rng.randbytes(1000))
+    for at in (*cluster.host[:NODES], leads):
+        tells_of(at, host, "has not the pool's key")
     put(cluster.a, "after-noise", rng)
     assert cluster.is_full()
     cluster.same()
@@ -357,9 +336,11 @@ def test_what_was_said_before_is_worth_nothing(cluster, rng):
     host = cluster.host[CLIENTS[0]]
     heard, answered = record(cluster, host)
     assert len(heard) > 300 and answered  # it was let in
-    again = say(host, (cluster.host[COORD].address, PORT - 1), heard)
+    leads = cluster.who_leads()
+    said = len(leads.log())
+    again = say(host, (leads.address, PORT - 1), heard)
     assert len(again) < len(answered)  # a hello and an alert, no welcome
-    tells_of(cluster.host[COORD], host, "has not the pool's key")
+    tells_of(leads, host, "has not the pool's key", said)
     put(cluster.a, "after-replay", rng)
     assert cluster.is_full()
     cluster.same()
@@ -368,9 +349,9 @@ def test_what_was_said_before_is_worth_nothing(cluster, rng):
 def record(cluster, host):
     """What a tool and the coordinator say to each other, by way of us: the tool goes by a
     file that names us in its place. (what it said, what it was told)"""
-    coord = (cluster.host[COORD].address, PORT - 1)
+    coord = (cluster.who_leads().address, PORT - 1)
     said, told = bytearray(), bytearray()
-    with in_net(host):
+    with netns.in_net(host):
         listener = socket.create_server((host.address, 0))
 
     def carry(a, b, keep):
@@ -386,7 +367,7 @@ def record(cluster, host):
         try:
             while True:
                 near, _ = listener.accept()
-                with in_net(host):
+                with netns.in_net(host):
                     far = socket.create_connection(coord, timeout=20)
                 far.settimeout(None)
                 keep = (said, told) if first else (bytearray(), bytearray())
@@ -400,12 +381,12 @@ def record(cluster, host):
     other = os.path.join(host.base, "other")
     os.makedirs(other, exist_ok=True)
     for part in ("conf", "key"):
-        shutil.copy2(os.path.join(host.base, "conf", f"{POOL}.{part}"), other)
-    conf = os.path.join(other, f"{POOL}.conf")
+        shutil.copy2(os.path.join(host.base, "conf", f"{Cluster.POOL}.{part}"), other)
+    conf = os.path.join(other, f"{Cluster.POOL}.conf")
     text = open(conf, encoding="utf-8").read()
     with open(conf, "w", encoding="utf-8") as f:
         f.write(text.replace(f"{coord[0]}:{coord[1]}", f"{host.address}:{listener.getsockname()[1]}"))
-    done = subprocess.run(host.argv("aceso", "-p", POOL, "status"), text=True, timeout=60,
+    done = subprocess.run(host.argv("aceso", "-p", Cluster.POOL, "status"), text=True, timeout=60,
                           env=host.env(ACESO_CONF_DIR=other), capture_output=True)
     assert done.returncode == 0, done.stderr
     listener.shutdown(socket.SHUT_RDWR)
