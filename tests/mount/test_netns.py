@@ -3,6 +3,7 @@ a coordinator and one with ZooKeeper (without that there is one coordinator). Ho
 are network namespaces (netns.py), everything goes over TCP inside TLS. Cables are
 pulled, hosts switched off and stopped, strangers come; what is in the file system
 stays, and both mounts see the same."""
+import errno
 import itertools
 import os
 import random
@@ -10,7 +11,9 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -19,7 +22,9 @@ import pytest
 import netns
 import netpool
 import zookeeper
-from conftest import ROOT, need_fuse, pattern, wait_for
+from conftest import ROOT, SLOW, need_fuse, pattern, wait_for
+from test_failover import Work
+from test_fencing import WRITER, written
 
 NO_ZOOKEEPER = zookeeper.not_possible()
 NODES = 5
@@ -241,6 +246,153 @@ def test_a_longer_wire(cluster, rng):
         assert get(cluster.b, "far") == data
     finally:
         cluster.net.delay(0)
+
+
+# --- clients' hosts ----------------------------------------------------------
+
+LONGEST = 2  # seconds; what the other client may wait for one of its files
+
+
+class Busy:
+    """Both clients write, in one folder: one in a process of its own, which notes what it was told
+    is there; how the other one fares is measured."""
+
+    def __init__(self, cluster, seed):
+        self.near = tempfile.mkdtemp(prefix="both-", dir=cluster.a)
+        self.far = os.path.join(cluster.b, os.path.basename(self.near))
+        self.log = os.path.join(cluster.net.base, os.path.basename(self.near))
+        self.job = subprocess.Popen(["/usr/bin/python3", "-c", WRITER, self.far, self.log,
+                                     str(seed)], stderr=subprocess.PIPE, text=True)
+        self.work = Work(self.near)
+
+    def under_way(self):
+        assert wait_for(lambda: os.path.exists(self.log) and len(written(self.log)) > 20, 60)
+        self.work.goes_on()
+
+    def seen(self):
+        """What the other client sees of the process' files."""
+        return {name: get(self.near, name) if os.path.exists(os.path.join(self.near, name)) else None
+                for name in (*written(self.log), ".tmp")}
+
+    def is_right(self, seen):
+        for name, datas in written(self.log).items():
+            assert seen[name] in datas, name
+
+    def ended(self):
+        """What the process died of."""
+        said = self.job.communicate(timeout=60 * SLOW)[1]
+        assert self.job.returncode == 1, said
+        return said
+
+    def end(self):
+        self.job.kill()
+        self.job.wait()
+        self.job.stderr.close()
+        self.work.end()
+
+
+@pytest.fixture
+def busy(cluster, seed):
+    made = Busy(cluster, seed)
+    try:
+        made.under_way()
+        yield made
+    finally:
+        made.end()
+
+
+def is_shut_out(cluster):
+    return len(cluster.status()["clients"]) == 1
+
+
+def mounts_again(cluster, busy, host):
+    """And all is as it was."""
+    host.umount()
+    host.mount(cluster.POOL)
+    assert len(cluster.status()["clients"]) == 2
+    busy.work.goes_on()
+    busy.end()
+    cluster.same()
+    longest = busy.work.longest
+    print(f"longest file {longest:.2f} s")
+    assert longest < LONGEST * SLOW
+
+
+def test_a_client_is_cut_off_for_longer_than_its_lease(cluster, busy):
+    """The other one goes on; the cut one is shut out, and says so when it learns that."""
+    host = cluster.host[CLIENTS[1]]
+    host.cut()
+    assert wait_for(lambda: is_shut_out(cluster), 60), cluster.status()
+    seen = busy.seen()
+    busy.is_right(seen)
+    host.heal()
+    assert os.strerror(errno.ENOTCONN) in busy.ended()
+    for what in (lambda: put(cluster.b, "late", random), lambda: get(busy.far, ".tmp"),
+                 lambda: os.listdir(cluster.b)):
+        with pytest.raises(OSError) as told:
+            what()
+        assert told.value.errno == errno.ENOTCONN
+    assert "shut it out: all that it does fails from now on; mount again" in host.log()
+    busy.work.goes_on()
+    assert busy.seen() == seen
+    assert not os.path.exists(os.path.join(cluster.a, "late"))
+    mounts_again(cluster, busy, host)
+
+
+def test_a_client_is_switched_off_in_the_middle_of_writes(cluster, busy):
+    host = cluster.host[CLIENTS[1]]
+    host.power_off()
+    busy.ended()
+    assert wait_for(lambda: is_shut_out(cluster), 60), cluster.status()
+    busy.is_right(busy.seen())
+    busy.work.goes_on()
+    host.heal()
+    mounts_again(cluster, busy, host)
+
+
+# --- what listens ------------------------------------------------------------
+
+
+def listens(host, family, column):
+    """Where, as ss says."""
+    said = host.run("ss", "-Hln", family).stdout
+    return [line.split()[column].replace("[::ffff:", "").replace("]", "")  # java's
+            for line in said.splitlines()]
+
+
+def told_of(cluster, host):
+    """Where the pool's file says that it is reached. Of coordinators only who leads is."""
+    with open(os.path.join(host.base, "conf", f"{cluster.POOL}.conf"), encoding="utf-8") as f:
+        found = re.findall(rf"\b{re.escape(host.address)}:\d+", f.read())
+    return [] if host.at in COORDS and not cluster.leads(host.at) else found
+
+
+def sockets(host):
+    """All that lie in its folders, and their modes."""
+    found = {}
+    for folder, _, names in os.walk(host.base):
+        if folder.startswith(host.mnt):
+            continue
+        for path in (os.path.join(folder, name) for name in names):
+            mode = os.lstat(path).st_mode
+            if stat.S_ISSOCK(mode):
+                found[os.path.relpath(path, host.base)] = stat.S_IMODE(mode)
+    return found
+
+
+def test_nothing_listens_but_what_the_file_names(cluster):
+    """And one Unix socket of each mount, see docs/security.md."""
+    cluster.who_leads()
+    for host in cluster.host:
+        assert listens(host, "-t", 3) == told_of(cluster, host)
+        assert listens(host, "-u", 3) == []
+        mine = os.path.join("run", cluster.POOL)
+        paths = {f"{mine}/mount.{host.server.pid}.sock": 0o600} if host.server else {}
+        assert sockets(host) == paths
+        assert len(listens(host, "-x", 4)) == len(paths)
+        if host.server:
+            found = os.stat(os.path.join(host.base, mine))
+            assert stat.S_IMODE(found.st_mode) == 0o711 and found.st_uid == os.getuid()
 
 
 # --- strangers ---------------------------------------------------------------
