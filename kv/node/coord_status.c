@@ -87,6 +87,20 @@ static json_t *waited_for_json(const struct coord *c)
 
 /* --- nodes, shards, clients ----------------------------------------------- */
 
+/* What a peer says for people. JSON takes UTF-8 alone: of other bytes there are
+ * as many question marks. */
+static json_t *said(const char *text, size_t len)
+{
+	char plain[PROTO_ADDRESS_BYTES];
+	json_t *o = json_stringn(text, len);
+
+	if (o != NULL || len > sizeof(plain))
+		return o;
+	for (size_t i = 0; i < len; i++)
+		plain[i] = (char)((text[i] & 0x80) != 0 ? '?' : text[i]);
+	return json_stringn(plain, len);
+}
+
 static const char *node_state(const struct coord *c, uint32_t id)
 {
 	if ((c->forming || c->anew) && c->node[id].came)
@@ -108,21 +122,19 @@ static json_t *scheme(const char *address)
 
 	if (address[0] == '/' || address[len] == '\0')
 		return json_string("shm");
-	return json_stringn(address, len);
+	return said(address, len);
 }
 
 static void put_way(json_t *o, const struct coord_node *node)
 {
 	const char *address = node->came ? node->came_address : node->address;
+	const char *why = node->came ? node->came_why : node->why;
+	const char *host = node->came ? node->came_host : node->host;
 
 	json_object_set_new(o, "transport", scheme(address));
-	json_object_set_new(
-		o, "why", json_string(node->came ? node->came_why : node->why));
-	json_object_set_new(
-		o, "host",
-		json_string(node->came ? node->came_host : node->host));
-	json_object_set_new(o, "address",
-			    json_stringn(address, strcspn(address, "#")));
+	json_object_set_new(o, "why", said(why, strlen(why)));
+	json_object_set_new(o, "host", said(host, strlen(host)));
+	json_object_set_new(o, "address", said(address, strcspn(address, "#")));
 }
 
 static json_t *node_json(const struct coord *c, uint32_t id)
@@ -252,11 +264,12 @@ static json_t *clients_json(const struct coord *c)
 	const struct coord_client *cl;
 
 	TAILQ_FOREACH (cl, &c->clients, link)
-		json_array_append_new(list,
-				      json_pack("{s:I, s:i, s:s, s:s}", "id",
-						(json_int_t)cl->id, "pid",
-						(int)cl->pid, "what", cl->what,
-						"state", client_state(c, cl)));
+		json_array_append_new(
+			list,
+			json_pack("{s:I, s:i, s:o, s:s}", "id",
+				  (json_int_t)cl->id, "pid", (int)cl->pid,
+				  "what", said(cl->what, strlen(cl->what)),
+				  "state", client_state(c, cl)));
 	return list;
 }
 

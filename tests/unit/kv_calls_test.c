@@ -5,8 +5,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "kv/hello.h"
 #include "tests/lib/by_hand.h"
@@ -281,6 +283,58 @@ static int join_as(struct cluster *c, struct peer *p)
 	return peer_call(p, PROTO_JOIN, &rq, sizeof(rq), &out, sizeof(out));
 }
 
+static json_t *status_of(struct cluster *c)
+{
+	char *text;
+	json_t *o;
+
+	assert_int_equal(coord_status(cluster_coord(c), &text), 0);
+	o = json_loads(text, 0, NULL);
+	assert_non_null(o);
+	free(text);
+	return o;
+}
+
+static const char *said(const json_t *list, size_t i, const char *name)
+{
+	return json_string_value(
+		json_object_get(json_array_get(list, i), name));
+}
+
+/* JSON would rather leave out what is no UTF-8: a client would not be seen. */
+static void what_is_no_text_is_shown(struct cluster *c, void *arg)
+{
+	struct proto_come rq = come_of(c, 2,
+				       "sim:\xff"
+				       "b");
+	struct proto_join join = {.what = "a \xc3( client"};
+	static struct proto_joined joined;
+	struct peer p, client;
+	const json_t *list;
+	json_t *o;
+
+	strcpy(rq.host, "h\xe4m");
+	strcpy(rq.why, "\xc3\xa4"); /* this is UTF-8 */
+	peer_open(c, &p, cluster_address(c), PROTO_NODE, 2);
+	assert_int_equal(come(&p, &rq), PROTO_CAME_WAITS);
+	peer_open(c, &client, cluster_address(c), PROTO_CLIENT, 0);
+	assert_int_equal(peer_call(&client, PROTO_JOIN, &join, sizeof(join),
+				   &joined, sizeof(joined)),
+			 0);
+	o = status_of(c);
+	list = json_object_get(o, "clients");
+	assert_int_equal(json_array_size(list), 1);
+	assert_string_equal(said(list, 0, "what"), "a ?( client");
+	list = json_object_get(o, "nodes");
+	assert_string_equal(said(list, 2, "host"), "h?m");
+	assert_string_equal(said(list, 2, "why"), "\xc3\xa4");
+	assert_string_equal(said(list, 2, "address"), "sim:?b");
+	assert_string_equal(said(list, 2, "transport"), "sim");
+	json_decref(o);
+	peer_close(&client);
+	peer_close(&p);
+}
+
 /* All were replaced: the pool begins again, with nothing and nobody of before.
  */
 static void what_was_before_is_not_let_in(struct cluster *c, void *arg)
@@ -334,6 +388,7 @@ int main(void)
 		TEST(what_comes_is_checked),
 		TEST(only_nodes_come),
 		TEST(another_process_waits_or_replaces),
+		TEST(what_is_no_text_is_shown),
 		TEST(what_was_before_is_not_let_in),
 	};
 
