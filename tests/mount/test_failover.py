@@ -1,6 +1,7 @@
 """Two coordinators and a ZooKeeper, all real: who leads is killed, stopped and
 resumed, ZooKeeper is killed and started again. Files are written and read all
 the while, and what is lost is nothing and no time worth speaking of."""
+import contextlib
 import hashlib
 import hmac
 import json
@@ -117,12 +118,13 @@ class Hosts:
         """Who listens: only who leads does."""
         found = []
         for pid in of_pool(self.name):
-            words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
-            if b"aceso-coordinator" not in words[0]:
-                continue
-            links = open_files(pid).values()
-            if any(f"socket:[{inode}]" in links for inode in self.listening()):
-                found.append(pid)
+            with contextlib.suppress(FileNotFoundError):  # it has just ended
+                words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")
+                if b"aceso-coordinator" not in words[0]:
+                    continue
+                links = open_files(pid).values()
+                if any(f"socket:[{inode}]" in links for inode in self.listening()):
+                    found.append(pid)
         return found[0] if found else None
 
     def listening(self):
