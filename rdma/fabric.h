@@ -362,9 +362,10 @@ bool fab_tcp_kernel_tls(void);
 /* A net whose nodes listen at "verbs:HOST:PORT", HOST an address of an RDMA
  * device. With a key both ends prove that they have it before the region's own
  * key is told; the wire is not encrypted: for networks that are trusted.
- * Errors of attaching, besides: -ENODEV no RDMA here; -EHOSTUNREACH. Not to be
- * used across a fork(). A region that is served must not be discarded through
- * its descriptor (the adapter would go on with the old pages): pass -1. */
+ * Errors of attaching, besides: -ENODEV no RDMA device of this host leads there
+ * (at once); -EHOSTUNREACH. Not to be used across a fork(). A region that is
+ * served must not be discarded through its descriptor (the adapter would go on
+ * with the old pages): pass -1. */
 int fab_verbs_open(const struct fab_key *key, struct fab_net **out);
 
 /* Could a server listen at @address ("verbs:HOST:PORT") and have a region?

@@ -145,14 +145,17 @@ static int wait_readable(int fd, uint64_t deadline)
 	return rc > 0 || errno == EINTR ? 0 : -errno;
 }
 
-static int event_status(enum rdma_cm_event_type got,
+/* An address to which no device of ours leads is known as such at once. */
+static int event_status(const struct rdma_cm_event *ev,
 			enum rdma_cm_event_type want)
 {
-	if (got == want)
+	if (ev->event == want)
 		return 0;
-	switch (got) {
+	switch (ev->event) {
 	case RDMA_CM_EVENT_ADDR_ERROR:
 	case RDMA_CM_EVENT_ROUTE_ERROR:
+		return ev->status == -ENODEV ? -ENODEV : -EHOSTUNREACH;
+	case RDMA_CM_EVENT_UNREACHABLE:
 		return -EHOSTUNREACH;
 	default:
 		return -ECONNREFUSED;
@@ -170,7 +173,7 @@ int verbs_wait_event(struct rdma_cm_id *id, enum rdma_cm_event_type want,
 		return rc;
 	if (rdma_get_cm_event(id->channel, &ev) != 0)
 		return -errno;
-	rc = event_status(ev->event, want);
+	rc = event_status(ev, want);
 	if (rc == 0 && private != NULL) {
 		if (ev->param.conn.private_data_len < len)
 			rc = -EPROTO;

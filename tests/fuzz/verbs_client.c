@@ -42,6 +42,14 @@ static struct {
 	unsigned inlined, pieces;
 } bears = {128, 1024, 600};
 
+/* What comes of looking for the node's address, or of connecting to it, in
+ * place of what should. */
+static struct {
+	bool wanted;
+	enum rdma_cm_event_type instead_of, what;
+	int status;
+} trouble;
+
 /* The pieces of memory that it knows, by their key. */
 static struct {
 	pthread_mutex_t lock;
@@ -336,6 +344,11 @@ static int happen(struct rdma_cm_id *id, enum rdma_cm_event_type what)
 {
 	connecting = (struct pair *)id;
 	connecting->event.event = what;
+	connecting->event.status = 0;
+	if (trouble.wanted && trouble.instead_of == what) {
+		connecting->event.event = trouble.what;
+		connecting->event.status = trouble.status;
+	}
 	return eventfd_write(id->channel->fd, 1);
 }
 

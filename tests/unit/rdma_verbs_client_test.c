@@ -185,6 +185,41 @@ static void what_is_late_is_taken_from_the_adapter(void **state)
 	end(f);
 }
 
+static void no_way_is_told_from_no_answer(void **state)
+{
+	static const struct {
+		enum rdma_cm_event_type instead_of, what;
+		int status, rc;
+	} t[] = {
+		{RDMA_CM_EVENT_ADDR_RESOLVED, RDMA_CM_EVENT_ADDR_ERROR, -ENODEV,
+		 -ENODEV},
+		{RDMA_CM_EVENT_ADDR_RESOLVED, RDMA_CM_EVENT_ADDR_ERROR,
+		 -ETIMEDOUT, -EHOSTUNREACH},
+		{RDMA_CM_EVENT_ROUTE_RESOLVED, RDMA_CM_EVENT_ROUTE_ERROR,
+		 -ENODEV, -ENODEV},
+		{RDMA_CM_EVENT_ROUTE_RESOLVED, RDMA_CM_EVENT_ROUTE_ERROR,
+		 -ETIMEDOUT, -EHOSTUNREACH},
+		{RDMA_CM_EVENT_ESTABLISHED, RDMA_CM_EVENT_UNREACHABLE,
+		 -ETIMEDOUT, -EHOSTUNREACH},
+		{RDMA_CM_EVENT_ESTABLISHED, RDMA_CM_EVENT_REJECTED, 8,
+		 -ECONNREFUSED},
+	};
+	struct fab *f = queue();
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		trouble.wanted = true;
+		trouble.instead_of = t[i].instead_of;
+		trouble.what = t[i].what;
+		trouble.status = t[i].status;
+		assert_int_equal(
+			fab_net_attach(net, OTHER, "verbs:node:2", "", 0),
+			t[i].rc);
+	}
+	trouble.wanted = false;
+	assert_int_equal(fab_net_attach(net, OTHER, "verbs:node:2", "", 0), 0);
+	end(f);
+}
+
 struct reader {
 	pthread_t thread;
 	struct fab *f;
@@ -240,6 +275,7 @@ int main(void)
 		cmocka_unit_test(an_adapter_that_takes_no_more_is_done_without),
 		cmocka_unit_test(an_adapter_that_comes_later_takes_what_it_can),
 		cmocka_unit_test(what_is_late_is_taken_from_the_adapter),
+		cmocka_unit_test(no_way_is_told_from_no_answer),
 		cmocka_unit_test(threads_register_their_own),
 	};
 
