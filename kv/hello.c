@@ -10,6 +10,7 @@
 #include "kv/hash.h"
 
 #define INSTANCE_DIGITS 16u
+#define RDMA		"verbs:"
 
 void hello_fill(struct proto_hello *h, uint32_t role, const uint8_t *uuid)
 {
@@ -61,6 +62,26 @@ int hello_attach(struct fab_net *net, uint8_t id, const char *address,
 	if (rc != 0)
 		return rc;
 	return fab_net_attach(net, id, bare, &hello, sizeof(hello));
+}
+
+bool hello_is_rdma(const char *address)
+{
+	return strncmp(address, RDMA, strlen(RDMA)) == 0;
+}
+
+const char *hello_no_rdma(uint32_t id, const char *address,
+			  char out[HELLO_WORDS_BYTES])
+{
+	const char *at =
+		hello_is_rdma(address) ? address + strlen(RDMA) : address;
+
+	snprintf(out, HELLO_WORDS_BYTES,
+		 "node-%" PRIu32 " (%.*s) listens by RDMA, and this host has "
+		 "no RDMA device that leads there: say transport = tcp in the "
+		 "pool's file on all hosts and start its nodes again, or use a "
+		 "host with RDMA (aceso doctor)",
+		 id, (int)strcspn(at, "#"), at);
+	return out;
 }
 
 int hello_net(const char *pool, const struct fab_key *key, struct fab_net **out)

@@ -8,18 +8,30 @@
  * Threads: any. */
 #ifndef ACESO_KV_HELLO_H
 #define ACESO_KV_HELLO_H
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "kv/proto.h"
+
+#define HELLO_WORDS_BYTES 384u
 
 /* Fill in @h: of @role, and of a pool if @uuid is not NULL. */
 void hello_fill(struct proto_hello *h, uint32_t role, const uint8_t *uuid);
 
 /* Attach node @id at @address, with an instance or without, saying @h.
- * Errors: those of fab_net_attach(); -ESTALE it is another process;
+ * Errors: those of fab_net_attach(); -ESTALE it is another process; -ENODEV it
+ * listens by RDMA, and this host has none: that will not change by itself;
  * -EINVAL the address makes no sense. */
 int hello_attach(struct fab_net *net, uint8_t id, const char *address,
 		 const struct proto_hello *h);
+
+/* The node at @address listens by RDMA. */
+bool hello_is_rdma(const char *address);
+
+/* For people: node @id, at @address, could not be attached: -ENODEV. One line:
+ * which, why, and what to do. Returns @out. */
+const char *hello_no_rdma(uint32_t id, const char *address,
+			  char out[HELLO_WORDS_BYTES]);
 
 /* A net for the pool whose coordinators are at @pool (kv_opts.pool).
  * Errors: those of fab_shm_open(), fab_any_open(). */

@@ -36,7 +36,7 @@ struct seat {
 	char address[PROTO_ADDRESS_BYTES];
 	char error[CONF_ERROR_BYTES_MAX];
 	int sigfd;
-	int deposedfd; /* eventfd: another leads */
+	int deposedfd; /* eventfd: another leads, or is to */
 };
 
 static const struct option longs[] = {
@@ -196,6 +196,7 @@ static int open_coord(struct seat *s, const struct args *a)
 		.remote = true,
 		.store = s->store,
 		.on_deposed = on_deposed,
+		.on_no_way = on_deposed,
 		.net = open_net,
 		.arg = s,
 	};

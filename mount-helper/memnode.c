@@ -74,6 +74,15 @@ static void on_refused(void *arg)
 	eventfd_write(m->refusedfd, 1);
 }
 
+static void on_no_way(void *arg)
+{
+	struct memnode *m = arg;
+
+	say_err("memory node %u ends: it cannot work with the others",
+		m->opts->id);
+	eventfd_write(m->stopfd, 1);
+}
+
 static void on_answer(void *arg, int rc, const struct proto_came *came)
 {
 	struct memnode *m = arg;
@@ -190,6 +199,7 @@ static int open_node(struct memnode *m)
 		.instance = m->host.come.instance,
 		.on_lonely = on_lonely,
 		.on_stop = on_stop,
+		.on_no_way = on_no_way,
 		.threads = true,
 		.ckpt_ms = m->opts->hosts ? m->host.conf.ckpt_ms
 					  : m->opts->ckpt_ms,

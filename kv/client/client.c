@@ -26,7 +26,7 @@
 #define CACHE_BYTES (UINT64_C(64) << 20)
 #define SUPER_READ  512u
 
-static __thread char error_line[256] = "no error";
+static __thread char error_line[HELLO_WORDS_BYTES] = "no error";
 
 static int fail(int rc, const char *what, const char *remedy)
 {
@@ -72,7 +72,10 @@ static int join(struct fab_net *net, struct proto_joined *j)
 	return 0;
 }
 
-static int attach_nodes(struct fab_net *net, const struct proto_joined *j)
+/* @lacking: the node that none of our devices leads to (-ENODEV). What can be
+ * read without it would do for a moment, not for a mount. */
+static int attach_nodes(struct fab_net *net, const struct proto_joined *j,
+			uint32_t *lacking)
 {
 	struct proto_hello h;
 	unsigned up = 0;
@@ -91,9 +94,11 @@ static int attach_nodes(struct fab_net *net, const struct proto_joined *j)
 		rc = hello_attach(net, (uint8_t)i, j->address[i], &h);
 		if (rc == 0)
 			up++;
-		else if (rc == -EACCES || rc == -EPROTO || rc == -ENOMEM)
+		else if (rc == -EACCES || rc == -EPROTO || rc == -ENOMEM ||
+			 rc == -ENODEV) {
+			*lacking = i;
 			return rc;
-		else
+		} else
 			bad = rc; /* it may have died just now */
 	}
 	/* With less than k of them some of it can still be read. */
@@ -138,8 +143,6 @@ static int check_supers(struct fab_net *net, const struct proto_joined *j)
 	fab_close(f);
 	return rc;
 }
-
-/* "a,b,c" -> "b,c,a". */
 
 /* --- parts ---------------------------------------------------------------- */
 
@@ -291,13 +294,14 @@ int kv_open_on(const struct kv_opts *opts, struct fab_net *net, bool threads,
 	       struct kv **out)
 {
 	struct proto_joined *j = calloc(1, sizeof(*j));
+	uint32_t ignored;
 	int rc;
 
 	if (j == NULL)
 		return -ENOMEM;
 	rc = join(net, j);
 	if (rc == 0)
-		rc = attach_nodes(net, j);
+		rc = attach_nodes(net, j, &ignored);
 	if (rc == 0)
 		rc = open_joined(opts, net, j, threads, out);
 	free(j);
@@ -373,23 +377,45 @@ static int let_in(const struct kv_opts *opts, struct fab_net *net,
 	return rc;
 }
 
+/* It has joined, and can do nothing: nobody is to wait for it. */
+static void take_leave(struct fab_net *net)
+{
+	struct fab *f;
+
+	if (fab_open(net, &f) != 0)
+		return;
+	fab_call_run(f, FAB_NODE_COORD, PROTO_LEAVE, NULL, 0, NULL, 0, NULL,
+		     LEAVE_NS);
+	fab_close(f);
+}
+
+static int reach_nodes(const struct kv_opts *opts, struct fab_net *net,
+		       const struct proto_joined *j)
+{
+	uint32_t lacking;
+	int rc = attach_nodes(net, j, &lacking);
+
+	if (rc == 0)
+		return 0;
+	if (rc == -ENODEV)
+		hello_no_rdma(lacking, j->address[lacking], error_line);
+	else
+		fail(rc, opts->pool,
+		     "too few of its nodes answer: see 'aceso status'");
+	take_leave(net);
+	return rc;
+}
+
 static int open_pool(const struct kv_opts *opts, struct fab_net *net,
 		     struct proto_joined *j, struct kv **out)
 {
 	int rc;
 
 	rc = let_in(opts, net, j);
+	if (rc == 0)
+		rc = reach_nodes(opts, net, j);
 	if (rc != 0)
 		return rc;
-	rc = attach_nodes(net, j);
-	if (rc != 0)
-		return fail(rc, opts->pool,
-			    rc == -ENODEV
-				    ? "its nodes speak RDMA, and this host has "
-				      "no RDMA device: say transport = tcp in "
-				      "the pool's file, on all hosts"
-				    : "too few of its nodes answer: see "
-				      "'aceso status'");
 	rc = open_joined(opts, net, j, true, out);
 	if (rc != 0)
 		return fail(rc, opts->pool, "this client could not start");

@@ -28,6 +28,7 @@
 #include "kv/client/persist.h"
 #include "kv/client/space.h"
 #include "kv/hello.h"
+#include "kv/log.h"
 #include "kv/proto.h"
 
 #define MS		 UINT64_C(1000000)
@@ -56,7 +57,8 @@ struct member {
 	/* The watcher's own: where nodes are, and whom to attach to still. */
 	char address[64][PROTO_ADDRESS_BYTES];
 	uint64_t absent;
-	uint64_t attach_at[64];		/* not before */
+	uint64_t no_way;	/* bit n: no device of ours leads there; said */
+	uint64_t attach_at[64]; /* not before */
 	_Atomic uint64_t suspected[64]; /* when a node was reported last */
 	_Atomic uint32_t held[64]; /* changes of each shard that are open */
 	uint64_t settled;	   /* the last epoch told */
@@ -361,6 +363,17 @@ static bool put_off(struct member *m, struct kv_thread *t, uint32_t id)
 	return true;
 }
 
+/* Another process took the node's place, and listens by RDMA. */
+static void no_way(struct member *m, uint32_t id)
+{
+	uint64_t bit = UINT64_C(1) << id;
+	char words[HELLO_WORDS_BYTES];
+
+	if (!(m->no_way & bit))
+		LOG(LOG_ERROR, "%s", hello_no_rdma(id, m->address[id], words));
+	m->no_way |= bit;
+}
+
 void member_attach(struct member *m, struct kv_thread *t)
 {
 	int rc;
@@ -375,6 +388,8 @@ void member_attach(struct member *m, struct kv_thread *t)
 			m->absent &= ~(UINT64_C(1) << i);
 			continue;
 		}
+		if (rc == -ENODEV)
+			no_way(m, i);
 		member_suspect(m, t, i);
 		if (put_off(m, t, i))
 			return;
@@ -409,6 +424,7 @@ int member_adopt(struct member *m, struct kv_thread *t,
 	memcpy(m->address, set->address, sizeof(m->address));
 	m->absent &= view_members(v);
 	m->absent |= view_members(v) & ~view_members(&old);
+	m->no_way &= m->absent;
 	for (uint32_t i = 0; i < v->nodes; i++)
 		if (!(view_members(&old) >> i & 1))
 			m->attach_at[i] = 0; /* another process */

@@ -4,11 +4,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "kv/hello.h"
+#include "kv/log.h"
 #include "kv/node/coord_impl.h"
 
 /* fab_now() is a clock, in every transport: any thread may look at it. */
@@ -130,12 +132,29 @@ static void *work_main(void *arg)
 
 /* --- open ----------------------------------------------------------------- */
 
+/* Once for each node, until there is a way. */
+static void no_way(struct coord *c, uint32_t id, const char *address)
+{
+	uint64_t bit = UINT64_C(1) << id;
+	char words[HELLO_WORDS_BYTES];
+
+	if (!(atomic_fetch_or(&c->no_way, bit) & bit))
+		LOG(LOG_ERROR, "coordinator: %s",
+		    hello_no_rdma(id, address, words));
+}
+
 int coord_attach(struct coord *c, uint32_t id, const char *address)
 {
 	struct proto_hello hello;
+	int rc;
 
 	hello_fill(&hello, PROTO_COORD, c->opts.super.uuid);
-	return hello_attach(c->net, (uint8_t)id, address, &hello);
+	rc = hello_attach(c->net, (uint8_t)id, address, &hello);
+	if (rc == -ENODEV)
+		no_way(c, id, address);
+	else if (rc == 0)
+		atomic_fetch_and(&c->no_way, ~(UINT64_C(1) << id));
+	return rc;
 }
 
 static int attach_all(struct coord *c)

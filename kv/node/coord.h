@@ -80,6 +80,10 @@ struct coord_opts {
 	/* Another leads: this one tells nothing any more, and is to be closed.
 	 */
 	void (*on_deposed)(void *arg);
+	/* Nodes of the view listen by RDMA, and no device of this host leads
+	 * there (which it has said): another is to lead. Likewise; and again
+	 * with each attempt. */
+	void (*on_no_way)(void *arg);
 
 	/* A pool with a directory: makes durable checkpoints (see
 	 * coord_durable.c) when something changed, at most every @durable_ms,

@@ -276,6 +276,7 @@ struct coord {
 	struct coord_store store;
 	/* coord_link.c: bit n: node n is to be attached to again */
 	uint64_t link_want;
+	_Atomic uint64_t no_way; /* bit n: no RDMA leads to node n; said */
 	pthread_cond_t link_wake;
 	pthread_t link_thread;
 	bool linked;

@@ -45,6 +45,9 @@ int coord_link_work(struct coord *c)
 	c->suspect |= UINT64_C(1) << id; /* to be asked, or tried again */
 	coord_kick(c);
 	pthread_mutex_unlock(&c->lock);
+	/* To go on would be to take a node for dead that is not. */
+	if (rc == -ENODEV && c->opts.on_no_way != NULL)
+		c->opts.on_no_way(c->opts.arg);
 	return 1;
 }
 

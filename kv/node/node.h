@@ -46,6 +46,10 @@ struct node_opts {
 	void (*on_lonely)(void *arg);
 	/* The coordinator asks it to end. Likewise. */
 	void (*on_stop)(void *arg);
+	/* It was let in to a pool with nodes that listen by RDMA, and no device
+	 * of this host leads there (which it has said): it is of no use, and is
+	 * to end. In its worker: likewise. */
+	void (*on_no_way)(void *arg);
 	bool threads; /* false: the caller calls node_work() */
 	/* Bytes a second that it reads at most to have its own blocks back;
 	 * 0: as many as leave most of the time to clients. */

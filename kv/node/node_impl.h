@@ -132,10 +132,11 @@ struct node {
 	/* the worker's own: */
 	uint64_t attached; /* bit n: peer n, at: */
 	char peer_address[FAB_NODES_MAX][PROTO_ADDRESS_BYTES];
-	uint64_t seen_epoch;
-	uint64_t broken;    /* not any more, but at that address still... */
-	uint64_t relink_ns; /* ...and not tried before this... */
-	uint32_t relink_id; /* ...beginning with this one */
+	uint64_t seen_epoch; /* of the last one that all were attached in */
+	uint64_t no_way;     /* bit n: no device of ours leads there; said */
+	uint64_t broken;     /* not any more, but at that address still... */
+	uint64_t relink_ns;  /* ...and not tried before this... */
+	uint32_t relink_id;  /* ...beginning with this one */
 	struct retire retire;
 	struct stray stray;
 	struct again again;

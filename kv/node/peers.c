@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kv/hello.h"
+#include "kv/log.h"
 #include "kv/node/node_impl.h"
 
 #define PEERS_RELINK_NS UINT64_C(1000000000)
@@ -19,18 +20,38 @@ int peer_call(struct node *n, uint32_t id, uint16_t type, const void *req,
 	return rc == 0 && got != cap ? -EPROTO : rc;
 }
 
+/* Who has just come is not needed here yet, and could not work with the others.
+ * Who was whole once stays: it is the other one that should not be there. */
+static void peer_no_way(struct node *n, uint32_t id, const char *address)
+{
+	uint64_t bit = UINT64_C(1) << id;
+	char words[HELLO_WORDS_BYTES];
+
+	if (n->no_way & bit)
+		return;
+	n->no_way |= bit;
+	LOG(LOG_ERROR, "memory node %u: %s", n->id,
+	    hello_no_rdma(id, address, words));
+	if (n->seen_epoch == 0 && n->opts.on_no_way != NULL)
+		n->opts.on_no_way(n->opts.arg);
+}
+
 /* In the worker, not in the server's thread: two nodes that attach to each
  * other at once must both go on serving meanwhile. */
 static int peer_attach(struct node *n, uint32_t id, const char *address)
 {
 	struct proto_hello hello;
+	int rc;
 
 	hello_fill(&hello, PROTO_NODE, n->super.uuid);
 	hello.client = n->id;
 	pthread_mutex_lock(&n->lock);
 	hello.self = hello_self(n->view.address[n->id]);
 	pthread_mutex_unlock(&n->lock);
-	return hello_attach(n->net, (uint8_t)id, address, &hello);
+	rc = hello_attach(n->net, (uint8_t)id, address, &hello);
+	if (rc == -ENODEV)
+		peer_no_way(n, id, address);
+	return rc;
 }
 
 /* The address of @id if it should be attached now, else "". */
@@ -73,6 +94,8 @@ static int peer_update(struct node *n, uint32_t id, bool wanted)
 	int rc;
 
 	peer_wanted(n, id, address);
+	if (!wanted)
+		n->no_way &= ~bit;
 	if ((n->attached | n->broken) & bit &&
 	    !(wanted && peer_is(n, id, address)))
 		peer_forget(n, id);
