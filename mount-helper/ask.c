@@ -68,8 +68,7 @@ static int ask_all(struct fab_net *net, char *coords, json_t **out)
 	return rc;
 }
 
-/* @who: as kv_opts.pool. */
-static int ask(const char *who, const struct fab_key *key, json_t **out)
+int ask_coords(const char *who, const struct fab_key *key, json_t **out)
 {
 	char *coords = strdup(who);
 	struct fab_net *net;
@@ -88,7 +87,7 @@ static int ask(const char *who, const struct fab_key *key, json_t **out)
 
 int ask_status(const char *sock, json_t **out)
 {
-	return ask(sock, NULL, out);
+	return ask_coords(sock, NULL, out);
 }
 
 int ask_pool(const struct pool_place *p, json_t **out)
@@ -100,7 +99,7 @@ int ask_pool(const struct pool_place *p, json_t **out)
 	if (pool_is_ours(p)) {
 		rc = pool_key_find(p, &key);
 		if (rc == 0)
-			rc = ask(pool_coords(p), &key, out);
+			rc = ask_coords(pool_coords(p), &key, out);
 		explicit_bzero(&key, sizeof(key));
 		return rc;
 	}

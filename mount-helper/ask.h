@@ -15,4 +15,7 @@ int ask_status(const char *sock, json_t **out);
  * those of pool_key_find(), and -EACCES: pool_key_why(). */
 int ask_pool(const struct pool_place *p, json_t **out);
 
+/* The same of a coordinator: @coords and @key as of kv_opts. */
+int ask_coords(const char *coords, const struct fab_key *key, json_t **out);
+
 #endif

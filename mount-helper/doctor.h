@@ -22,6 +22,7 @@ struct doctor {
 	const struct poolconf *pool; /* NULL: none is asked about */
 	json_t *findings;	     /* array: see docs in doctor.c */
 	bool failed, lost;	     /* lost: out of memory */
+	bool rdma;		     /* this host has an adapter */
 };
 
 /* Add a finding: that check @check found @fmt. What it @means and the command

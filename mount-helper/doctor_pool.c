@@ -1,23 +1,16 @@
 /* mount-helper/doctor_pool.c - a pool over several hosts, seen from this one:
  * its key, its hosts' ports, its coordinators. */
 #include <errno.h>
-#include <fcntl.h>
-#include <netdb.h>
-#include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "kv/hello.h"
 #include "mount-helper/conf.h"
 #include "mount-helper/doctor.h"
+#include "mount-helper/knock.h"
 #include "mount-helper/poolconf.h"
 #include "mount-helper/poolkey.h"
+#include "mount-helper/ways.h"
 #include "rdma/fabric.h"
-
-#define CONNECT_MS 2000 /* for all of them together */
 
 /* --- the key -------------------------------------------------------- */
 
@@ -59,77 +52,44 @@ static int key(struct doctor *d, struct fab_key *out)
 
 /* --- ports ---------------------------------------------------------- */
 
-struct knock {
-	const struct poolconf_place *place;
+#define UNKNOWN -ENOKEY /* whether anybody listens there */
+
+struct place {
 	char name[24]; /* "node-3" */
-	int fd;
-	int rc; /* -EINPROGRESS: not known yet */
+	bool rdma;     /* its node listens by RDMA, as far as is known */
 };
 
-static void begin(struct knock *k)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *ai;
-	char port[8];
+struct ports {
+	struct doctor *d;
+	struct place place[FAB_NODES_MAX + POOLCONF_COORDS_MAX];
+	struct knock k[FAB_NODES_MAX + POOLCONF_COORDS_MAX];
+	bool rdma_begun;
+	struct knock_rdma rdma;
+	int coord; /* what the coordinators answered; UNKNOWN: not asked */
+	struct ways ways;
+};
 
-	k->fd = -1;
-	k->rc = -ENOENT;
-	snprintf(port, sizeof(port), "%u", k->place->port);
-	if (getaddrinfo(k->place->host, port, &hints, &ai) != 0)
-		return;
-	k->fd = socket(ai->ai_family,
-		       SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (k->fd >= 0 && connect(k->fd, ai->ai_addr, ai->ai_addrlen) == 0)
-		k->rc = 0;
+static void let_through(const struct place *p, const struct knock *k,
+			char mend[256])
+{
+	const char *host = k->place->host;
+	unsigned port = k->place->port;
+
+	if (p->rdma)
+		snprintf(mend, 256,
+			 "on %s: sudo ufw allow 4791/udp, which RoCE takes; "
+			 "rdma link (is it on? is the port ACTIVE?)",
+			 host);
 	else
-		k->rc = -errno;
-	freeaddrinfo(ai);
-}
-
-static void look(struct knock *k)
-{
-	int err = EIO;
-	socklen_t len = sizeof(err);
-
-	if (getsockopt(k->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
-		err = errno;
-	k->rc = -err;
-}
-
-/* All at once: a host that is away costs its time only once. */
-static void knock_all(struct knock *k, unsigned n)
-{
-	struct pollfd p[FAB_NODES_MAX + POOLCONF_COORDS_MAX] = {0};
-	int left = CONNECT_MS, open;
-
-	for (unsigned i = 0; i < n; i++)
-		begin(&k[i]);
-	do {
-		open = 0;
-		for (unsigned i = 0; i < n; i++) {
-			bool wait = k[i].rc == -EINPROGRESS;
-
-			p[i] = (struct pollfd){.fd = wait ? k[i].fd : -1,
-					       .events = POLLOUT};
-			open += wait;
-		}
-		if (open > 0 && poll(p, n, 100) < 0 && errno != EINTR)
-			break;
-		for (unsigned i = 0; i < n; i++)
-			if (p[i].fd >= 0 && p[i].revents != 0)
-				look(&k[i]);
-		left -= 100;
-	} while (open > 0 && left > 0);
-	for (unsigned i = 0; i < n; i++) {
-		if (k[i].rc == -EINPROGRESS)
-			k[i].rc = -ETIMEDOUT;
-		if (k[i].fd >= 0)
-			close(k[i].fd);
-	}
+		snprintf(mend, 256,
+			 "on %s: sudo ufw allow %u/tcp, or sudo nft add rule "
+			 "inet filter input tcp dport %u accept (is it on?)",
+			 host, port, port);
 }
 
 /* One that does not answer: why, and what to do, there or here. */
-static void say_away(struct doctor *d, const struct knock *k,
-		     enum doctor_verdict v)
+static void say_away(struct doctor *d, const struct place *p,
+		     const struct knock *k, enum doctor_verdict v)
 {
 	const char *host = k->place->host, *found;
 	char mend[256];
@@ -147,63 +107,167 @@ static void say_away(struct doctor *d, const struct knock *k,
 		found = "the host answers, but nothing listens there";
 		break;
 	default:
-		snprintf(mend, sizeof(mend),
-			 "on %s: sudo ufw allow %u/tcp, or sudo nft add rule "
-			 "inet filter input tcp dport %u accept (is it on?)",
-			 host, k->place->port, k->place->port);
+		let_through(p, k, mend);
 		found = "no answer: the host is off, or a firewall drops what "
 			"comes";
 	}
-	doctor_say(d, k->name, v,
+	doctor_say(d, p->name, v,
 		   v == DOCTOR_FAIL ? "the pool cannot be reached from here"
 				    : "the pool bears it, if there are not "
 				      "too many",
 		   mend, "%s:%u: %s", host, k->place->port, found);
 }
 
-static unsigned away(const struct knock *k, unsigned n)
+/* It was knocked at, and nobody was heard. */
+static bool is_away(const struct knock *k)
 {
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		count += k[i].rc != 0;
-	return count;
+	return k->rc != 0 && k->rc != -ENODEV && k->rc != UNKNOWN;
 }
 
-/* @bearable of these @n may be away. */
-static void say_all(struct doctor *d, const char *what, const struct knock *k,
-		    unsigned n, unsigned bearable)
+static unsigned count(const struct knock *k, unsigned n, int rc)
 {
-	unsigned lost = away(k, n);
+	unsigned all = 0;
 
 	for (unsigned i = 0; i < n; i++)
-		if (k[i].rc != 0)
-			say_away(d, &k[i],
+		all += k[i].rc == rc;
+	return all;
+}
+
+/* @bearable of these @n, from @first on, may be away. */
+static void say_all(const struct ports *p, const char *what, unsigned first,
+		    unsigned n, unsigned bearable)
+{
+	const struct knock *k = p->k + first;
+	unsigned lost = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		lost += is_away(&k[i]);
+	for (unsigned i = 0; i < n; i++)
+		if (is_away(&k[i]))
+			say_away(p->d, &p->place[first + i], &k[i],
 				 lost > bearable ? DOCTOR_FAIL : DOCTOR_WARN);
-	if (lost == 0)
-		doctor_say(d, what, DOCTOR_OK, NULL, NULL,
+	if (count(k, n, 0) == n)
+		doctor_say(p->d, what, DOCTOR_OK, NULL, NULL,
 			   "all %u of them can be reached", n);
 }
 
-static void ports(struct doctor *d)
+/* No device of this host leads to nodes. */
+static void say_no_way(const struct ports *p, unsigned n)
 {
-	const struct poolconf *c = d->pool;
-	struct knock k[FAB_NODES_MAX + POOLCONF_COORDS_MAX];
-	unsigned n = 0;
+	const struct poolconf *c = p->d->pool;
+	unsigned lacking = count(p->k, n, -ENODEV), i = 0;
+	char mend[POOLCONF_PATH_BYTES + 160];
 
-	for (unsigned i = 0; i < c->nodes; i++, n++) {
-		k[n].place = &c->node[i];
-		snprintf(k[n].name, sizeof(k[n].name), "node-%u", i);
+	if (lacking == 0)
+		return;
+	while (p->k[i].rc != -ENODEV)
+		i++;
+	snprintf(mend, sizeof(mend),
+		 "say transport = tcp in %s on all hosts, and on each sudo "
+		 "systemctl restart aceso-pool@%s; or use a host with RDMA",
+		 c->path, c->name);
+	doctor_say(
+		p->d, "transport", DOCTOR_FAIL,
+		"this host can neither mount the pool nor serve a node of it",
+		mend,
+		"%u of %u nodes, as node-%u (%s:%u), listen by RDMA, and no "
+		"RDMA device of this host leads there",
+		lacking, n, i, c->node[i].host, c->node[i].port);
+}
+
+static void say_unknown(const struct ports *p, unsigned n)
+{
+	unsigned unknown = count(p->k, n, UNKNOWN);
+
+	if (unknown > 0)
+		doctor_say(p->d, "nodes", DOCTOR_WARN,
+			   "whether they can be reached is not known",
+			   "aceso doctor again, as who can read the key",
+			   "%u of %u may listen by RDMA, where nobody is heard "
+			   "without the key",
+			   unknown, n);
+}
+
+/* What it is to knock at node @id by RDMA. */
+static int by_rdma(const struct ports *p, unsigned id)
+{
+	if (!p->d->rdma)
+		return -ENODEV;
+	return p->rdma_begun ? p->rdma.rc[id] : UNKNOWN;
+}
+
+/* Nobody listens by TCP, perhaps as all is well. */
+static void knock_again(struct ports *p, unsigned id)
+{
+	int rc = by_rdma(p, id), *was = &p->k[id].rc;
+	bool maybe = rc == 0 || (rc == UNKNOWN && *was == -ECONNREFUSED);
+
+	if (!maybe && p->d->pool->transport != POOLCONF_VERBS &&
+	    !(p->ways.verbs >> id & 1))
+		return;
+	p->place[id].rdma = true;
+	*was = rc;
+}
+
+/* Bits of the nodes that nobody was heard at. */
+static uint64_t silent(const struct ports *p)
+{
+	uint64_t bits = 0;
+
+	for (unsigned i = 0; i < p->d->pool->nodes; i++)
+		if (p->k[i].rc != 0 && !(p->ways.tcp >> i & 1))
+			bits |= UINT64_C(1) << i;
+	return bits;
+}
+
+/* Where nobody listens nobody needs to be asked. */
+static int ask(struct ports *p, const struct fab_key *key)
+{
+	const struct poolconf *c = p->d->pool;
+	const struct knock *coord = p->k + c->nodes;
+
+	if (key == NULL)
+		return UNKNOWN;
+	if (count(coord, c->coords, 0) == 0)
+		return coord->rc;
+	return ways_ask(c, key, &p->ways);
+}
+
+static void knock(struct ports *p, const struct fab_key *key)
+{
+	const struct poolconf *c = p->d->pool;
+	bool rdma = c->transport != POOLCONF_TCP;
+	unsigned skip = c->transport == POOLCONF_VERBS ? c->nodes : 0;
+	uint64_t again;
+
+	if (rdma && p->d->rdma && key != NULL)
+		p->rdma_begun = knock_rdma_begin(c, key, &p->rdma) == 0;
+	knock_tcp(p->k + skip, c->nodes + c->coords - skip);
+	p->coord = ask(p, key);
+	again = rdma ? silent(p) : 0;
+	if (p->rdma_begun)
+		knock_rdma_end(&p->rdma, again);
+	for (unsigned i = 0; i < c->nodes; i++)
+		if (again >> i & 1)
+			knock_again(p, i);
+}
+
+static void name_all(struct ports *p)
+{
+	const struct poolconf *c = p->d->pool;
+
+	for (unsigned i = 0; i < c->nodes; i++) {
+		p->k[i].place = &c->node[i];
+		p->k[i].rc = UNKNOWN;
+		snprintf(p->place[i].name, sizeof(p->place[i].name), "node-%u",
+			 i);
 	}
-	for (unsigned i = 0; i < c->coords; i++, n++) {
-		k[n].place = &c->coord[i];
-		snprintf(k[n].name, sizeof(k[n].name), "coordinator-%u", i);
+	for (unsigned i = 0; i < c->coords; i++) {
+		struct place *place = &p->place[c->nodes + i];
+
+		p->k[c->nodes + i].place = &c->coord[i];
+		snprintf(place->name, sizeof(place->name), "coordinator-%u", i);
 	}
-	knock_all(k, n);
-	say_all(d, "nodes", k, c->nodes, c->m);
-	if (c->coords > 0)
-		say_all(d, "coordinators", k + c->nodes, c->coords,
-			c->coords - 1);
 }
 
 /* --- what the coordinator says -------------------------------------- */
@@ -239,34 +303,30 @@ static void refused(struct doctor *d, int rc)
 	}
 }
 
-static void coordinator(struct doctor *d, const struct fab_key *k)
+static void coordinator(struct doctor *d, int rc)
 {
-	char list[POOLCONF_LIST_BYTES];
-	struct proto_hello hello;
-	struct fab_net *net;
-	int rc;
-
-	poolconf_coords(d->pool, list);
-	hello_fill(&hello, PROTO_TOOL, NULL);
-	rc = hello_net(list, k, &net);
-	if (rc == 0) {
-		rc = hello_attach_coord(net, list, &hello);
-		fab_net_close(net);
-	}
 	if (rc == 0)
 		doctor_say(d, "pool", DOCTOR_OK, NULL, NULL,
 			   "a coordinator lets this host in");
-	else
+	else if (rc != UNKNOWN)
 		refused(d, rc);
 }
 
 void doctor_pool(struct doctor *d)
 {
+	const struct poolconf *c = d->pool;
+	static struct ports p;
 	struct fab_key k = {0};
 	bool have = key(d, &k) == 0;
 
-	ports(d);
-	if (have)
-		coordinator(d, &k);
+	p = (struct ports){.d = d};
+	name_all(&p);
+	knock(&p, have ? &k : NULL);
 	explicit_bzero(&k, sizeof(k));
+	say_all(&p, "nodes", 0, c->nodes, c->m);
+	say_no_way(&p, c->nodes);
+	say_unknown(&p, c->nodes);
+	if (c->coords > 0)
+		say_all(&p, "coordinators", c->nodes, c->coords, c->coords - 1);
+	coordinator(d, p.coord);
 }

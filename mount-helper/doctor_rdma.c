@@ -175,6 +175,7 @@ void doctor_rdma(struct doctor *d)
 	if (dir != NULL)
 		closedir(dir);
 	kernel_tls(d);
+	d->rdma = found > 0;
 	if (found > 0)
 		connection_manager(d);
 	else

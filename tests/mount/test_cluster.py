@@ -330,6 +330,10 @@ def test_verbs_without_a_device(cluster):
     cluster.serve("--only", "node:0")
     assert wait_for(lambda: "RDMA" in cluster.serve_log(), 60)
     assert "transport = auto" in cluster.serve_log()
+    done = cluster.aceso("doctor", "--json", "--pool", cluster.name)
+    found = {f["check"]: f for f in json.loads(done.stdout)["findings"]}
+    assert done.returncode == 1 and found["transport"]["verdict"] == "fail"
+    assert f"{NODES} of {NODES} nodes" in found["transport"]["found"]
 
 
 # --- create -----------------------------------------------------------------------

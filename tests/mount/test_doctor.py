@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 
 import pytest
 from conftest import BIN, SLOW
@@ -53,9 +54,9 @@ class Host:
         self.put("proc/meminfo", f"MemFree: 5 kB\nHugePages_Total: 600\nHugePages_Free: {pages}\n"
                                  "Hugepagesize:       2048 kB\n")
 
-    def pool(self, nodes, coords, name="far", size="64m", key=KEY, mode=0o600):
+    def pool(self, nodes, coords, name="far", size="64m", key=KEY, mode=0o600, transport="auto"):
         text = (f"[pool]\nname = {name}\nuuid = {'12' * 16}\ncode = 2+1\nnode-size = {size}\n"
-                f"key = {name}.key\n[nodes]\n"
+                f"transport = {transport}\nkey = {name}.key\n[nodes]\n"
                 + "".join(f"{i} = {n}\n" for i, n in enumerate(nodes)) + "[coordinators]\n"
                 + "".join(f"{i} = {c}\n" for i, c in enumerate(coords)))
         self.put(f"aceso/{name}.conf", text)
@@ -299,6 +300,42 @@ def test_names_that_lead_nowhere(host, ports):
     host.pool(["a..b:7601", *ports[1:]], [ports[0]])  # no name: nobody is asked for it
     found = host.ask("--pool", "far")["node-0"]
     assert found["verdict"] == "warn" and "/etc/hosts" in found["mend"], found
+
+
+def test_all_addresses_of_a_name_are_tried(host, ports):
+    """The first is not always the one where somebody listens."""
+    if os.geteuid() != 0:
+        pytest.skip("not root: no names of its own can be made")
+    names = host.put("hosts", "::1 twice\n127.0.0.1 twice\n127.9.9.9 other\n")
+    see = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', names]
+    places = [p.replace("127.0.0.1", "twice") for p in ports]
+    host.pool([*places[:2], places[2].replace("twice", "other")], [places[0]])
+    found = host.ask("--pool", "far", before=see)
+    assert found["coordinators"]["verdict"] == "ok", found
+    assert not {"nodes", "node-0", "node-1"} & set(found), found
+    assert "nothing listens there" in found["node-2"]["found"]
+
+
+def test_nodes_that_listen_by_rdma(host, ports):
+    """Nobody listens there by TCP, which is as it should be. (tests/verbs_pool.py meets real
+    ones, and tests/unit/door_ways_test.c coordinators that say who they are.)"""
+    if os.path.exists("/dev/infiniband"):
+        pytest.skip("there may be an RDMA device here")
+    host.pool([free_port() for _ in range(3)], [ports[0]], transport="verbs")
+    for adapter in (False, True):  # what its files say; there is none
+        begun = time.monotonic()
+        found = host.ask("--pool", "far")
+        assert time.monotonic() - begun < 5 * SLOW
+        assert found["transport"]["verdict"] == "fail", found
+        assert "3 of 3 nodes, as node-0 (127.0.0.1:" in found["transport"]["found"]
+        assert "say transport = tcp in " in found["transport"]["mend"]
+        assert not {"nodes", "node-0", "node-1"} & set(found)
+        host.rdma()
+    host.pool(ports, [ports[0]], key=None, transport="verbs")
+    (host.root / "aceso/far.key").unlink()
+    found = host.ask("--pool", "far")
+    assert found["nodes"]["verdict"] == "warn" and "without the key" in found["nodes"]["found"]
+    assert "transport" not in found
 
 
 def test_hosts_that_are_out_of_reach(host, ports):
