@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "kv/hello.h"
+#include "mount-helper/ways.h"
 
 /* Why it is TCP, in the words of the status. */
 static const char *why_tcp(const struct poolconf *c, int probe)
@@ -22,6 +23,60 @@ static const char *why_tcp(const struct poolconf *c, int probe)
 	default:
 		return "its address is no RDMA device's";
 	}
+}
+
+static int use_tcp(struct hostnode *h, uint32_t id, const char *why)
+{
+	h->verbs = false;
+	poolconf_address("tcp", &h->conf.node[id], h->listen,
+			 sizeof(h->listen));
+	snprintf(h->come.why, sizeof(h->come.why), "%s%s", why,
+		 fab_tcp_kernel_tls() ? "; kernel TLS" : "");
+	return 0;
+}
+
+/* Does an RDMA device of this host lead to node @to, whether that answers or
+ * not? */
+static bool leads(const struct hostnode *h, uint32_t to)
+{
+	char address[PROTO_ADDRESS_BYTES];
+	struct proto_hello hello;
+	struct fab_net *net;
+	int rc;
+
+	if (fab_any_open(&h->conf.key, &net) != 0)
+		return true; /* it is something else that lacks */
+	poolconf_address("verbs", &h->conf.node[to], address, sizeof(address));
+	hello_fill(&hello, PROTO_TOOL, h->conf.uuid);
+	rc = hello_attach(net, (uint8_t)to, address, &hello);
+	fab_net_close(net);
+	return rc != -ENODEV;
+}
+
+/* Every node must reach every other: who was there first decides. */
+static int fit_in(struct hostnode *h, uint32_t id, char *error)
+{
+	uint64_t others = ~(UINT64_C(1) << id);
+	char words[HELLO_WORDS_BYTES], at[PROTO_ADDRESS_BYTES];
+	struct ways w;
+	uint32_t to;
+
+	if (ways_ask(&h->conf, &h->conf.key, &w) != 0)
+		return 0; /* there is nobody yet */
+	w.tcp &= others;
+	w.verbs &= others;
+	if (h->verbs && h->conf.transport == POOLCONF_AUTO && w.tcp != 0 &&
+	    w.verbs == 0)
+		return use_tcp(h, id, "the other nodes use it");
+	if (h->verbs || w.verbs == 0)
+		return 0;
+	to = (uint32_t)__builtin_ctzll(w.verbs);
+	if (to >= h->conf.nodes || leads(h, to))
+		return 0;
+	poolconf_address("verbs", &h->conf.node[to], at, sizeof(at));
+	snprintf(error, CONF_ERROR_BYTES_MAX, "%s",
+		 hello_no_rdma(to, at, words));
+	return -ENODEV;
 }
 
 /* RDMA where it can be had. */
@@ -44,10 +99,8 @@ static int choose(struct hostnode *h, uint32_t id, char *error)
 		return -ENODEV;
 	}
 	if (rc != 0)
-		poolconf_address("tcp", at, h->listen, sizeof(h->listen));
-	snprintf(h->come.why, sizeof(h->come.why), "%s%s",
-		 h->verbs ? "there is an RDMA device" : why_tcp(&h->conf, rc),
-		 !h->verbs && fab_tcp_kernel_tls() ? "; kernel TLS" : "");
+		return use_tcp(h, id, why_tcp(&h->conf, rc));
+	snprintf(h->come.why, sizeof(h->come.why), "there is an RDMA device");
 	return 0;
 }
 
@@ -88,6 +141,8 @@ int hostnode_make(const char *pool, uint32_t id, struct hostnode *h,
 	h->super.node = id;
 	poolconf_coords(&h->conf, h->coords);
 	rc = choose(h, id, error);
+	if (rc == 0)
+		rc = fit_in(h, id, error);
 	if (rc != 0)
 		return rc;
 	rc = introduce(h, id);

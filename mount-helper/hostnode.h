@@ -19,7 +19,8 @@ struct hostnode {
 
 /* Of node @id of pool @pool. On error @error (CONF_ERROR_BYTES_MAX) has a line
  * for people. Errors: those of poolconf_load(), poolconf_super(); -ENOENT it
- * has no such node; -ENAMETOOLONG; -ENODEV no RDMA where its file wants it. */
+ * has no such node; -ENAMETOOLONG; -ENODEV no RDMA where its file wants it, or
+ * where the nodes that serve already have it. */
 int hostnode_make(const char *pool, uint32_t id, struct hostnode *out,
 		  char *error);
 

@@ -4,8 +4,9 @@
     tests/rdma-vm.sh tests/verbs_pool.py BIN
 
 What is copied in comes out, also while nodes are killed; fio verifies what it wrote while two
-died; in the end nothing is left, neither processes nor anything of the adapter's. All is slow
-there (nothing but emulation), so it is little, and deadlines are long."""
+died; the doctor knows who listens, and a host without RDMA is refused; in the end nothing is left,
+neither processes nor anything of the adapter's. All is slow there (nothing but emulation), so it
+is little, and deadlines are long."""
 import glob
 import json
 import mmap
@@ -174,7 +175,108 @@ def in_place(mnt):
     ok("a large file was written and read without a copy")
 
 
-def play(base, mnt):
+def doctor(*before, pool="v"):
+    """What it found of the pool, by check."""
+    it = run(*before, BIN + "/aceso", "doctor", "--json", "--pool", pool, check=False)
+    return {f["check"]: f for f in json.loads(it.stdout)["findings"]}
+
+
+def expect(what, why):
+    if not what:
+        raise SystemExit(f"not as it should be: {why}")
+
+
+def timed(what, *args, **kw):
+    begun = time.monotonic()
+    return what(*args, **kw), time.monotonic() - begun
+
+
+def host_that_is_away(base):
+    """It takes its time once, and that is not an adapter's."""
+    with open(base + "/etc/v.conf", encoding="utf-8") as f:
+        text = f.read().replace("name = v", "name = x").replace(HOST + ":7604", "10.77.0.99:7604")
+    with open(base + "/etc/x.conf", "w", encoding="utf-8") as f:
+        f.write(text)
+    _, usual = timed(doctor)
+    found, took = timed(doctor, pool="x")
+    expect(found["node-3"]["verdict"] == "warn" and "no answer" in found["node-3"]["found"], found)
+    expect(not {"nodes", "node-0", "node-4", "transport"} & set(found), found)
+    expect(took < usual + 3, f"{took} s, where {usual} s is usual")
+    os.unlink(base + "/etc/x.conf")
+    ok(f"a host that is away takes the doctor {took - usual:.1f} s")
+
+
+def examined(base, server):
+    found = doctor()
+    expect(found["nodes"]["verdict"] == found["pool"]["verdict"] == "ok", found)
+    ok("the doctor finds the pool healthy")
+    host_that_is_away(base)
+    server.send_signal(signal.SIGSTOP)  # it would start another
+    was = shoot(2)
+    found = doctor()
+    server.send_signal(signal.SIGCONT)
+    expect(found["node-2"]["verdict"] == "warn", found)
+    expect("nothing listens there" in found["node-2"]["found"], found)
+    expect(not {"nodes", "node-0", "node-1", "node-3", "node-4", "transport"} & set(found), found)
+    wait(lambda: replaced(was), "another node, and full redundancy")
+    ok("the doctor names the node that was killed")
+
+
+def without_rdma(base):
+    """As on a host that has none: a namespace from where no device leads to the nodes."""
+    there = ["ip", "netns", "exec", "w"]
+    for words in ("ip netns add w", "ip link add w0 type veth peer name w1 netns w",
+                  "ip addr add 10.78.0.1/24 dev w0", "ip link set w0 up"):
+        run(*words.split())
+    for words in ("ip addr add 10.78.0.2/24 dev w1", "ip link set w1 up", "ip link set lo up",
+                  "ip route add 10.77.0.0/24 via 10.78.0.1"):
+        run(*there, *words.split())
+    os.mkdir(base + "/none")
+    words = ("node-", "listens by RDMA", "transport = tcp")
+    for args in (["aceso-fuse", "-o", "pool=v", base + "/none"], ["aceso", "-p", "v", "get", "k"],
+                 ["aceso-node", "--pool", "v", "--id", "2", "--foreground"]):
+        it, took = timed(run, *there, BIN + "/" + args[0], *args[1:], check=False)
+        expect(it.returncode != 0 and all(w in it.stderr for w in words), (args, it))
+        expect(took < 5, f"{args[0]}: refused after {took} s")
+    expect("full" in run(*there, BIN + "/aceso", "-p", "v", "status").stdout, "the status")
+    found = doctor(*there)["transport"]
+    expect(found["verdict"] == "fail" and f"{NODES} of {NODES} nodes" in found["found"], found)
+    run("ip", "netns", "del", "w")
+    ok("a host without RDMA is told so")
+
+
+def among_others(base):
+    """Nodes that serve over TCP may be of hosts that have nothing else."""
+    aceso("pool", "create", "w", "--nodes", HOST + "," + HOST, "--code", "1+1", "--node-size", "64M",
+          "--coordinators", HOST + ":7700", "--transport", "tcp")
+    conf = base + "/etc/w.conf"
+    with open(conf, encoding="utf-8") as f:
+        text = f.read().replace(":7601", ":7701").replace(":7602", ":7702")
+    servers = []
+
+    def serve(transport, what):
+        with open(conf, "w", encoding="utf-8") as f:
+            f.write(text.replace("transport = tcp", "transport = " + transport))
+        servers.append(subprocess.Popen([BIN + "/aceso", "pool", "serve", "w", "--only", what]))
+
+    def nodes():
+        it = aceso("-p", "w", "status", "--json", check=False)
+        return json.loads(it.stdout)["nodes"] if it.stdout else []
+
+    serve("tcp", "coordinator,node:0")
+    wait(lambda: [n["state"] for n in nodes()] == ["coming", "down"], "the first node")
+    serve("auto", "node:1")
+    wait(lambda: [n["state"] for n in nodes()] == ["up", "up"], "the other node")
+    ways = [(n["transport"], n["why"].split("; ")[0]) for n in nodes()]
+    expect(ways == [("tcp", "the pool's file says so"), ("tcp", "the other nodes use it")], ways)
+    for server in servers:
+        server.send_signal(signal.SIGTERM)
+    for server in servers:
+        expect(server.wait(PATIENCE) == 0, "the end")
+    ok("a node does as those that serve already")
+
+
+def play(base, mnt, server):
     wait(lambda: status()["redundancy"] == "full", "the pool")
     ways = [(n["transport"], n["why"].split("; ")) for n in status()["nodes"]]
     if any(way != "verbs" or why[0] != "there is an RDMA device" for way, why in ways):
@@ -184,6 +286,9 @@ def play(base, mnt):
     if pages != ["huge pages"] * 2 + ["small pages"] * 3:
         raise SystemExit(f"two nodes should have huge pages: {ways}")
     ok("as many nodes as there is room for have huge pages")
+    examined(base, server)
+    without_rdma(base)
+    among_others(base)
     run(BIN + "/aceso-fuse", "-o", "pool=v", mnt)
     run("cp", "-r", TREE, mnt + "/a")
     same(mnt + "/a")
@@ -215,7 +320,7 @@ def main(base):
     mnt = base + "/mnt"
     os.mkdir(mnt)
     try:
-        play(base, mnt)
+        play(base, mnt, server)
         run("umount", mnt)
         wait(lambda: not any("aceso-fuse" in line for line in of_pool()), "the mount's end")
         server.send_signal(signal.SIGTERM)
