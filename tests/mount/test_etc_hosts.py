@@ -40,12 +40,13 @@ class Host(netns.Host):
         return self.run("aceso", "pool", "create", name, "--code", "2+1", "--node-size", "64M",
                         *args)
 
+    def doctor(self):
+        done = self.run("aceso", "doctor", "--json", "--pool", "work", check=False)
+        return {f["check"]: f for f in json.loads(done.stdout)["findings"]}
+
     def names(self):
         """The doctor's word on them."""
-        done = self.run("aceso", "doctor", "--json", "--pool", "work", check=False)
-        found = [f for f in json.loads(done.stdout)["findings"] if f["check"] == "names"]
-        assert len(found) == 1, done
-        return found[0]
+        return self.doctor()["names"]
 
     def refused(self):
         """The one line with which it does not serve."""
@@ -135,6 +136,9 @@ def test_a_host_that_none_can_reach_does_not_serve(hosts):
     for host in hosts:
         ports = (7600, 7601) if host is alpha else (7601,)
         assert host.listens() == {f"{host.address}:{port}" for port in ports}
+        # and the doctor hears it, whichever its name leads to first
+        found = host.doctor()
+        assert [found[w]["verdict"] for w in ("nodes", "coordinators", "pool")] == ["ok"] * 3
 
 
 def test_a_host_does_not_fall_back_to_loopback(hosts):
