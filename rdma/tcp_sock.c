@@ -5,10 +5,10 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "rdma/host_port.h"
 #include "rdma/loopback.h"
 #include "rdma/tcp_link.h"
 
@@ -17,32 +17,6 @@
 #define BACKLOG	     256
 #define SOCKET_BYTES (4 << 20)
 
-/* "tcp:HOST:PORT", "tcp:[v6]:PORT", "tcp:*:PORT" -> host ("" any) and port. */
-static int split(const char *address, char *host, size_t cap, const char **port)
-{
-	const char *h = address + strlen(SCHEME), *colon;
-	size_t len;
-
-	if (strncmp(address, SCHEME, strlen(SCHEME)) != 0)
-		return -EINVAL;
-	colon = strrchr(h, ':');
-	if (colon == NULL || colon == h || colon[1] == '\0')
-		return -EINVAL;
-	len = (size_t)(colon - h);
-	if (h[0] == '[' && h[len - 1] == ']' && len > 2) {
-		h++;
-		len -= 2;
-	}
-	if (len >= cap)
-		return -EINVAL;
-	memcpy(host, h, len);
-	host[len] = '\0';
-	if (strcmp(host, "*") == 0)
-		host[0] = '\0';
-	*port = colon + 1;
-	return 0;
-}
-
 static int resolve(const char *address, int flags, struct addrinfo **out)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = flags};
@@ -50,7 +24,7 @@ static int resolve(const char *address, int flags, struct addrinfo **out)
 	char host[256];
 	int rc;
 
-	rc = split(address, host, sizeof(host), &port);
+	rc = fab_host_port(address, SCHEME, host, sizeof(host), &port);
 	if (rc != 0)
 		return rc;
 	rc = getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, out);

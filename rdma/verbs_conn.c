@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "rdma/fabric_impl.h"
+#include "rdma/host_port.h"
 #include "rdma/loopback.h"
 #include "rdma/verbs_conn.h"
 
@@ -106,24 +107,17 @@ static void to_number(char *host, size_t cap)
 int verbs_resolve(const char *address, bool passive, struct rdma_addrinfo **out)
 {
 	struct rdma_addrinfo hints = {.ai_port_space = RDMA_PS_TCP};
-	const char *h = address + strlen(SCHEME), *colon;
+	const char *port;
 	char host[256];
+	int rc = fab_host_port(address, SCHEME, host, sizeof(host), &port);
 
-	if (strncmp(address, SCHEME, strlen(SCHEME)) != 0)
-		return -EINVAL;
-	colon = strrchr(h, ':');
-	if (colon == NULL || colon == h || colon[1] == '\0' ||
-	    (size_t)(colon - h) >= sizeof(host))
-		return -EINVAL;
-	memcpy(host, h, (size_t)(colon - h));
-	host[colon - h] = '\0';
-	if (strcmp(host, "*") != 0)
+	if (rc != 0)
+		return rc;
+	if (host[0] != '\0')
 		to_number(host, sizeof(host));
 	hints.ai_flags = passive ? RAI_PASSIVE : 0;
-	if (rdma_getaddrinfo(strcmp(host, "*") == 0 ? NULL : host, colon + 1,
-			     &hints, out) != 0)
-		return -ENOENT;
-	return 0;
+	rc = rdma_getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, out);
+	return rc == 0 ? 0 : -ENOENT;
 }
 
 /* --- events --------------------------------------------------------------- */
