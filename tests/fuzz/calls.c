@@ -1,25 +1,65 @@
 /* tests/fuzz/calls.c - messages of any kind and content to nodes and the
- * coordinator, from a client that has joined. Whatever they are told, they
- * answer within the call's time and go on living.
+ * coordinator, from a client that has joined; and to the coordinator from who
+ * says that he is a node, as PROTO_COME is. Whatever they are told, they answer
+ * within the call's time and go on living.
  *
- * Input: whom (1), type (1), then the message. */
+ * Input: whom (1; from 6 on every other six: as a node), type (1), then the
+ * message. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
+#include "kv/hello.h"
 #include "tests/lib/by_hand.h"
 #include "tests/lib/fuzz.h"
+#include "tests/lib/sim.h"
 
 #define CALL_NS_MAX   UINT64_C(100000000)
 #define MESSAGE_BYTES 4096u
+#define WHOM	      6u /* the nodes, the coordinator */
+#define SAYS_IT_IS    2u
 
 static struct hand hand;
+static struct {
+	struct fab_net *net;
+	struct fab *fab;
+} comer; /* attached to the coordinator alone */
 static struct cluster *pool;
+
+static void must(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static void comer_open(struct cluster *c)
+{
+	struct sim *sim = cluster_sim(c);
+	struct proto_hello hello;
+
+	hello_fill(&hello, PROTO_NODE, cluster_super(c)->uuid);
+	hello.client = SAYS_IT_IS;
+	hello.self = hello_self(cluster_node_address(c, SAYS_IT_IS));
+	must((sim != NULL ? sim_net_open(sim, "says so", &comer.net)
+			  : fab_shm_open(NULL, &comer.net)) == 0);
+	must(hello_attach(comer.net, FAB_NODE_COORD, cluster_address(c),
+			  &hello) == 0);
+	must(fab_open(comer.net, &comer.fab) == 0);
+}
+
+static void comer_close(void)
+{
+	fab_close(comer.fab);
+	fab_net_close(comer.net);
+}
 
 static void fuzz_open(struct cluster *c)
 {
 	pool = c;
 	hand_open(c, &hand);
+	comer_open(c);
 }
 
 /* A message may have said that we leave; then we are somebody new. */
@@ -32,6 +72,7 @@ static void fuzz_again(void)
 /* Its sockets are files. */
 static void tear_down(void)
 {
+	comer_close();
 	hand_die(&hand);
 	cluster_close(pool);
 }
@@ -47,16 +88,33 @@ static void fuzz_ready(void)
 	atexit(tear_down);
 }
 
-static void must_live(uint8_t node)
+static void node_must_live(uint8_t id)
 {
 	struct proto_stats st;
 	uint32_t len;
 
-	if (node == FAB_NODE_COORD)
-		return; /* the next join shows */
-	if (fab_call_run(hand.fab, node, PROTO_STATS, NULL, 0, &st, sizeof(st),
-			 &len, 100 * CALL_NS_MAX) != 0)
-		abort();
+	must(fab_call_run(hand.fab, id, PROTO_STATS, NULL, 0, &st, sizeof(st),
+			  &len, 100 * CALL_NS_MAX) == 0);
+}
+
+/* And says of all nodes what docs/status.md promises, whatever it was told. */
+static void coord_must_live(void)
+{
+	static const char *const words[] = {"host", "why", "address"};
+	static char text[FAB_CALL_BYTES_MAX];
+	uint32_t len;
+	json_t *o, *one;
+	size_t i;
+
+	must(fab_call_run(hand.fab, FAB_NODE_COORD, PROTO_STATUS, NULL, 0, text,
+			  sizeof(text), &len, 100 * CALL_NS_MAX) == 0);
+	o = json_loadb(text, len, 0, NULL);
+	must(json_array_size(json_object_get(o, "nodes")) == WHOM - 1);
+	json_array_foreach(json_object_get(o, "nodes"), i,
+			   one) for (size_t w = 0;
+				     w < sizeof(words) / sizeof(words[0]); w++)
+		must(json_is_string(json_object_get(one, words[w])));
+	json_decref(o);
 }
 
 static void seed(uint8_t node, uint8_t type, const void *msg, size_t len)
@@ -80,6 +138,35 @@ static void of_every_type(uint64_t epoch)
 			if (type != PROTO_LEAVE)
 				seed(type < PROTO_JOIN ? 2 : 5, (uint8_t)type,
 				     msg, size[i]);
+}
+
+/* Another process than the one of the view, elsewhere: it waits. */
+static struct proto_come come_from(const char *address)
+{
+	struct proto_come rq = {
+		.id = SAYS_IT_IS,
+		.instance = 0xfeed,
+		.shape = layout_sum(cluster_layout(pool)),
+		.host = "here",
+		.why = "because",
+	};
+
+	memcpy(rq.uuid, cluster_super(pool)->uuid, sizeof(rq.uuid));
+	must(hello_address(address, rq.instance, rq.address,
+			   sizeof(rq.address)) == 0);
+	return rq;
+}
+
+static void of_who_comes(void)
+{
+	struct proto_come rq = come_from("nowhere:1");
+
+	seed(WHOM, PROTO_COME, &rq, sizeof(rq));
+	rq = come_from("nowhere:2");
+	rq.former = 1;
+	rq.epoch = 1;
+	memset(rq.host, 0xff, sizeof(rq.host) - 1); /* no UTF-8 */
+	seed(WHOM, PROTO_COME, &rq, sizeof(rq));
 }
 
 void fuzz_seeds(void)
@@ -121,22 +208,37 @@ void fuzz_seeds(void)
 	seed(5, PROTO_WATCH, &watch, sizeof(watch));
 	seed(5, PROTO_SUSPECT, &suspect, sizeof(suspect));
 	seed(5, PROTO_LEAVE, NULL, 0);
+	of_who_comes();
 	of_every_type(epoch);
+}
+
+static void say(struct fab *by, uint8_t to, const uint8_t *data, size_t size)
+{
+	char reply[sizeof(struct proto_joined)];
+	uint32_t len = 0;
+
+	fab_call_run(by, to, data[1], data + 2, (uint32_t)(size - 2), reply,
+		     sizeof(reply), &len, CALL_NS_MAX);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	char reply[sizeof(struct proto_joined)];
-	uint32_t len = 0;
-	uint8_t node;
+	uint8_t to;
 
 	if (size < 2 || size - 2 > MESSAGE_BYTES)
 		return 0;
 	fuzz_ready();
-	node = data[0] % 6 < 5 ? data[0] % 6 : FAB_NODE_COORD;
-	fab_call_run(hand.fab, node, data[1], data + 2, (uint32_t)(size - 2),
-		     reply, sizeof(reply), &len, CALL_NS_MAX);
-	must_live(node);
+	if (data[0] / WHOM % 2 != 0) {
+		say(comer.fab, FAB_NODE_COORD, data, size);
+		coord_must_live();
+		return 0;
+	}
+	to = data[0] % WHOM < WHOM - 1 ? data[0] % WHOM : FAB_NODE_COORD;
+	say(hand.fab, to, data, size);
+	if (to != FAB_NODE_COORD)
+		node_must_live(to);
+	else if (data[1] != PROTO_LEAVE)
+		coord_must_live();
 	if (data[1] == PROTO_LEAVE)
 		fuzz_again();
 	return 0;

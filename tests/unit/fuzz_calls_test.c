@@ -17,6 +17,7 @@ static void body(struct cluster *c, void *arg)
 
 	fuzz_open(c);
 	fuzz_run(8000);
+	comer_close();
 	hand_leave(&hand);
 	cluster_settle(c);
 	kv = cluster_client(c);
