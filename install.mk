@@ -22,6 +22,8 @@ SOLIB := libaceso.so.$(ABI)
 MAP := mount-helper/libaceso.map
 MAN_SRC := $(wildcard mount-helper/*.scd)
 MAN := $(MAN_SRC:mount-helper/%.scd=$(B)/man/%)
+# Other names of pages, as links (scdoc would not have the @): NAME:PAGE
+MAN_LINKS := aceso-pool@.service.8:aceso-pool.8 mount.fuse.aceso.8:mount.aceso.8
 
 # The library that others link: only kv/kv.h's names are seen from outside.
 $(B)/$(SOLIB): $(KV_OBJ) $(MAP)
@@ -78,6 +80,9 @@ install: all $(B)/$(SOLIB) $(MAN) placed
 	$(INSTALL) -m 644 $(filter %.1,$(MAN)) $(DESTDIR)$(mandir)/man1
 	$(INSTALL) -m 644 $(filter %.5,$(MAN)) $(DESTDIR)$(mandir)/man5
 	$(INSTALL) -m 644 $(filter %.8,$(MAN)) $(DESTDIR)$(mandir)/man8
+	for link in $(MAN_LINKS); do \
+		ln -sf "$${link#*:}" "$(DESTDIR)$(mandir)/man8/$${link%:*}" || exit; \
+	done
 	$(INSTALL) -m 644 packaging/aceso.conf.example $(DESTDIR)$(docdir)
 	$(INSTALL) -m 644 $(B)/packaging/$(UNIT) $(DESTDIR)$(systemdlibdir)/systemd/system
 	$(INSTALL) -m 644 $(B)/packaging/aceso.sysusers $(DESTDIR)$(systemdlibdir)/sysusers.d/aceso.conf
@@ -99,6 +104,7 @@ uninstall:
 		$(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(filter %.1,$(MAN)))) \
 		$(addprefix $(DESTDIR)$(mandir)/man5/,$(notdir $(filter %.5,$(MAN)))) \
 		$(addprefix $(DESTDIR)$(mandir)/man8/,$(notdir $(filter %.8,$(MAN)))) \
+		$(foreach l,$(MAN_LINKS),$(DESTDIR)$(mandir)/man8/$(firstword $(subst :, ,$l))) \
 		$(DESTDIR)$(docdir)/aceso.conf.example \
 		$(DESTDIR)$(systemdlibdir)/systemd/system/$(UNIT) \
 		$(DESTDIR)$(systemdlibdir)/sysusers.d/aceso.conf \

@@ -38,6 +38,7 @@ for f in usr/bin/aceso usr/bin/aceso-fuse usr/bin/aceso-node \
 	usr/include/aceso/kv.h usr/share/man/man1/aceso.1 \
 	usr/share/man/man1/aceso-fuse.1 usr/share/man/man8/aceso-node.8 \
 	usr/share/man/man8/mount.aceso.8 usr/share/man/man5/aceso.conf.5 \
+	usr/share/man/man8/aceso-pool.8 \
 	usr/share/doc/aceso/aceso.conf.example \
 	usr/lib/systemd/system/aceso-pool@.service \
 	usr/lib/sysusers.d/aceso.conf usr/lib/tmpfiles.d/aceso.conf
@@ -73,6 +74,12 @@ for page in "$root"/usr/share/man/man*/*; do
 	! man --warnings -l "$page" 2>&1 >/dev/null | grep . ||
 		fail "$page has faults"
 done 2>/dev/null
+
+# Every program and unit has a page under its own name.
+for f in "$root"/usr/bin/* "$root"/sbin/* "$root"/usr/lib/systemd/system/*; do
+	man -M "$root/usr/share/man" -w "$(basename "$f")" >/dev/null 2>&1 ||
+		fail "$(basename "$f") has no man page"
+done
 
 # What systemd would say of the unit and its user, asked without a systemd.
 unit=$root/usr/lib/systemd/system/aceso-pool@.service

@@ -11,7 +11,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BIN = os.environ.get("ACESO_BIN", os.path.join(ROOT, "build", "release", "bin"))
 HELPER = os.path.join(ROOT, "mount-helper")
 PAGES = {"aceso-fuse": 1, "aceso": 1, "aceso-node": 8, "aceso-coordinator": 8,
-         "mount.aceso": 8, "aceso.conf": 5, "pool.conf": 5}
+         "mount.aceso": 8, "aceso-pool": 8, "aceso.conf": 5, "pool.conf": 5}
 # for tests and the machine, or told by the page in words
 QUIET = {"debug", "sloppy", "rw", "async", "auto", "nouser", "nousers", "group", "owner", "fail",
          "silent", "loud", "relatime", "exec", "atime", "clone_fd", "subtype", "users", "user"}
@@ -98,6 +98,15 @@ def options_of_mounts():
              f"aceso.conf.example: {name} is not in it")
 
 
+def unit():
+    """What the unit's page says of its settings is so."""
+    lines = read("packaging", "aceso-pool@.service.in").replace("@sysconfdir@", "/etc").splitlines()
+    told_of = re.findall(r"\*([A-Z]\w+=[^*]*)\*", page("aceso-pool"))
+    want(len(told_of) > 10, "aceso-pool: its page tells of no settings")
+    for line in told_of:
+        want(line in lines, f"aceso-pool: {line} is told, but is not in the unit")
+
+
 def targets():
     done = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True,
                           timeout=60)
@@ -131,6 +140,7 @@ def main():
         return 1
     flags_of_programs()
     options_of_mounts()
+    unit()
     targets()
     readme(flags_of_aceso())
     for line in bad:
