@@ -17,7 +17,7 @@ class Cluster:
     """An heir says how many hosts there are and which have what: the first NODES a memory node
     each, COORDS a coordinator, ZK (or None) ZooKeeper; CLIENTS mount it."""
     HOSTS, NODES, COORDS, ZK, CLIENTS = 0, 0, (), None, ()
-    POOL, CODE = "", ""
+    POOL, CODE, NODE_SIZE = "", "", "96M"
 
     def __init__(self):
         self.net = netns.Net(self.HOSTS)
@@ -32,7 +32,8 @@ class Cluster:
     def begin(self):
         words = self.start_zookeeper() if self.ZK is not None else ()
         first = self.host[self.COORDS[0]]
-        first.run("aceso", "pool", "create", self.POOL, "--code", self.CODE, "--node-size", "96M",
+        first.run("aceso", "pool", "create", self.POOL, "--code", self.CODE,
+                  "--node-size", self.NODE_SIZE,
                   "--nodes", ",".join(h.address for h in self.host[:self.NODES]),
                   "--coordinators", ",".join(self.host[at].address for at in self.COORDS), *words)
         for h in self.host:

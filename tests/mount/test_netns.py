@@ -36,7 +36,8 @@ PORT = 7601  # of nodes; of coordinators one less
 class Cluster(netpool.Cluster):
     HOSTS, ZK = (8, None) if NO_ZOOKEEPER else (10, 9)
     NODES, COORDS, CLIENTS = NODES, COORDS, CLIENTS
-    POOL, CODE = "tank", "3+2"
+    # roomy: what a lost client holds back is no use to others until it is shut out
+    POOL, CODE, NODE_SIZE = "tank", "3+2", "256M"
 
     def begin(self):
         super().begin()
