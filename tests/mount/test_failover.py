@@ -103,9 +103,6 @@ class Hosts:
         now = self.status()
         return now is not None and now["redundancy"] == "full"
 
-    def nodes(self):
-        return [n["pid"] for n in self.status()["nodes"]]
-
     def mount(self):
         where = self.path("mnt")
         os.mkdir(where)
@@ -208,16 +205,29 @@ def work(hosts):
     made.end()
 
 
-def mends_itself(hosts, work, which):
+def well(status):
+    """Its nodes' pids, if none is missing; who leads anew learns them when they report."""
+    pids = [n["pid"] for n in status["nodes"]] if status else []
+    return pids if pids and all(pids) and status["redundancy"] == "full" else []
+
+
+def replaces(pool, work, which):
     """Somebody leads: a node that dies is replaced."""
-    # who leads anew learns a node's process when that reports
-    assert wait_for(lambda: hosts.is_full() and all(hosts.nodes()), 90), hosts.log()
-    was = hosts.nodes()[which]
+    seen = []
+    assert wait_for(lambda: seen.append(well(pool.status())) or seen[-1], 90)
+    was = seen[-1][which]
     assert was > 1
     os.kill(was, signal.SIGKILL)
     work.goes_on()
-    assert wait_for(lambda: hosts.is_full() and hosts.nodes()[which] not in (0, was), 90), \
-        hosts.log()
+    assert wait_for(lambda: well(pool.status())[which:which + 1] not in ([], [was]), 90)
+
+
+def mends_itself(hosts, work, which):
+    try:
+        replaces(hosts, work, which)
+    except AssertionError:
+        print(hosts.log())
+        raise
     assert [c["state"] for c in hosts.status()["clients"]] == ["current"]
 
 

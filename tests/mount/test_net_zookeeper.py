@@ -4,7 +4,6 @@ ZooKeeper's cable is pulled: nothing stops while nobody fails. The coordinator
 that leads is parted from ZooKeeper, and from nothing else: it steps back before
 the other one takes over."""
 import os
-import signal
 import time
 
 import pytest
@@ -13,7 +12,7 @@ import netns
 import netpool
 import zookeeper
 from conftest import need_fuse, wait_for
-from test_failover import Work
+from test_failover import Work, replaces
 
 
 class Cluster(netpool.Cluster):
@@ -40,18 +39,6 @@ def work(cluster):
     made.end()
 
 
-def mends_itself(cluster, work, which):
-    """Somebody leads: a node whose process dies is replaced."""
-    assert wait_for(lambda: cluster.is_full() and
-                    all(n["pid"] for n in cluster.status()["nodes"]), 90), cluster.net.logs()
-    was = cluster.status()["nodes"][which]["pid"]
-    os.kill(was, signal.SIGKILL)
-    work.goes_on()
-    assert wait_for(lambda: cluster.is_full() and
-                    cluster.status()["nodes"][which]["pid"] not in (0, was), 90), \
-        cluster.net.logs()
-
-
 def test_nothing_stops_while_zookeeper_is_out_of_reach(cluster, work):
     work.goes_on()
     cluster.host[cluster.ZK].cut()
@@ -64,7 +51,7 @@ def test_nothing_stops_while_zookeeper_is_out_of_reach(cluster, work):
     finally:
         cluster.host[cluster.ZK].heal()
     assert wait_for(cluster.leader, 90), cluster.net.logs()
-    mends_itself(cluster, work, 1)
+    replaces(cluster, work, 1)
 
 
 def test_who_cannot_reach_zookeeper_steps_back_first(cluster, work):
@@ -81,7 +68,7 @@ def test_who_cannot_reach_zookeeper_steps_back_first(cluster, work):
             done = cluster.ask("scrub", "start", "--wait", coords=order)
             assert done.returncode == 0, done.stderr + cluster.net.logs()
             assert cluster.status(other)["scrub"]["state"] == "done"
-        mends_itself(cluster, work, 2)
+        replaces(cluster, work, 2)
     finally:
         cluster.apart(was, False)
     work.goes_on()
