@@ -186,8 +186,14 @@ def programs(tally, mode, timeout):
                {"ACESO_TEST_MODE": mode}) for name, path in longest_first(found)])
 
 
+def found(tally, mode):
+    """Seeds that have failed once."""
+    run(f"{mode}/sim/found", ["tests/soak.py", "--seeds=0", f"--build=build/{mode}"], tally, 600, one)
+
+
 def stage_programs(tally):
     programs(tally, "release", 600)
+    found(tally, "release")
 
 
 def pytest(tally, name, args, timeout, env=None):
@@ -244,6 +250,7 @@ def sanitizer(tally, mode):
 
 def stage_asan(tally):
     sanitizer(tally, "asan")
+    found(tally, "asan")
 
 
 def stage_tsan(tally):

@@ -101,6 +101,10 @@ static void moments_that_were_found(void **state)
 		{"reopen",
 		 26,
 		 {{.who = STRIKE_CLIENT, .n = 176}, {.who = 0, .n = 90}}},
+		/* The same; the data node had yet to look for that. */
+		{"reopen",
+		 38,
+		 {{.who = STRIKE_CLIENT, .n = 260}, {.who = 2, .n = 4}}},
 	};
 
 	(void)state;

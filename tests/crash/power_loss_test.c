@@ -434,7 +434,7 @@ static void lose_at_all(bool full)
 	uint64_t bytes = region_bytes(), n, stride = 19, seed = 1;
 
 	memset(&met, 0, sizeof(met));
-	if (getenv("POWER_EVERY") != NULL)
+	if (getenv("EVERY") != NULL)
 		stride = 1;
 	if (!effort_is_whole())
 		stride = 70;

@@ -395,7 +395,7 @@ void cluster_check(struct cluster *c, struct kv *kv, bool some_died)
 			  .l = cluster_layout(c),
 			  .some_died = some_died};
 
-	cluster_await_freed(c);
+	cluster_await_rest(c);
 	k.g = &k.l->group;
 	assert_int_equal(code_open(k.g->k, k.g->m, &k.code), 0);
 	k.sum = malloc(k.g->block_bytes);

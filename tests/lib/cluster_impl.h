@@ -84,7 +84,8 @@ void cluster_clients_close(struct cluster *c);
  * all stripes (the first few) on whose blocks they disagree, or are at work. */
 void cluster_show_stripe(struct cluster *c, uint64_t s);
 void cluster_show_moving(struct cluster *c);
-/* Wait, not for ever, until no block is FREE at some members only. */
-void cluster_await_freed(struct cluster *c);
+/* Wait, not for ever, until no block is FREE at some members only, nor opened
+ * again at some and closed since. */
+void cluster_await_rest(struct cluster *c);
 
 #endif
