@@ -34,6 +34,7 @@ struct seat {
 	struct coord *coord;
 	struct viewstore *store;
 	char address[PROTO_ADDRESS_BYTES];
+	char coords[POOLCONF_LIST_BYTES];
 	char error[CONF_ERROR_BYTES_MAX];
 	int sigfd;
 	int deposedfd; /* eventfd: another leads, or is to */
@@ -190,6 +191,7 @@ static int open_coord(struct seat *s, const struct args *a)
 		.pool = s->conf.name,
 		.transport = "tcp",
 		.address = s->address,
+		.coords = s->coords,
 		.key = &s->conf.key,
 		.lease_ms = s->conf.lease_ms,
 		.threads = true,
@@ -206,6 +208,7 @@ static int open_coord(struct seat *s, const struct args *a)
 		return rc;
 	poolconf_address("tcp", &s->conf.coord[a->id], s->address,
 			 sizeof(s->address));
+	poolconf_coords(&s->conf, s->coords);
 	rc = coord_open(&o, &s->coord);
 	if (rc < 0)
 		snprintf(s->error, sizeof(s->error),

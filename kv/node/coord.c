@@ -211,7 +211,9 @@ static int copy_opts(struct coord *c, const struct coord_opts *opts)
 	c->pool = strdup(opts->pool);
 	c->transport = strdup(opts->transport);
 	c->address = strdup(opts->address);
-	if (c->pool == NULL || c->transport == NULL || c->address == NULL)
+	c->coords = strdup(opts->coords != NULL ? opts->coords : opts->address);
+	if (c->pool == NULL || c->transport == NULL || c->address == NULL ||
+	    c->coords == NULL)
 		return -ENOMEM;
 	rc = coord_store_open(c);
 	if (rc == 0 && !c->restored && opts->node_address == NULL)
@@ -249,6 +251,7 @@ static void free_coord(struct coord *c)
 	pthread_cond_destroy(&c->told);
 	pthread_cond_destroy(&c->wake);
 	pthread_mutex_destroy(&c->lock);
+	free(c->coords);
 	free(c->address);
 	free(c->transport);
 	free(c->pool);

@@ -59,6 +59,9 @@ struct coord_opts {
 	const char *transport;	   /* "shm", ...: likewise */
 	struct layout_super super; /* uuid, secret, layout are taken */
 	const char *address;	   /* where clients find it */
+	/* All of the pool's coordinators, as kv_opts.pool, for people. Copied.
+	 * NULL: it alone */
+	const char *coords;
 	uint32_t readers;	   /* fab_server_opts.readers */
 	const struct fab_key *key; /* the pool's; NULL: none. Copied */
 	/* of the layout.group.nodes nodes, by id. NULL: they report themselves

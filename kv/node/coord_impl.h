@@ -258,7 +258,7 @@ struct coord_store {		    /* of coord_store.c */
 
 struct coord {
 	struct coord_opts opts;
-	char *pool, *transport, *address;
+	char *pool, *transport, *address, *coords;
 	struct fab_server *server;
 	struct fab_net *net;
 	struct fab *fab; /* of the thread that calls coord_work() */
@@ -449,6 +449,19 @@ void coord_anew_view(struct coord *c, const struct view *last);
 int coord_status_step(struct coord *c, uint64_t now);
 void coord_status_ask(struct coord *c, struct coord_asker *a); /* locked */
 void coord_status_drop(struct coord *c); /* at the end: answer all */
+
+/* --- coord_ways.c: locked ------------------------------------------------- */
+
+/* What a peer says, for people. NULL: no memory. */
+json_t *coord_said(const char *text, size_t len);
+/* Over what the nodes that are there are reached: "tcp"; "tcp and verbs"; "" as
+ * long as there is none. NULL: no memory. */
+json_t *coord_ways_nodes(const struct coord *c);
+/* How node @id is reached; how a client reaches the nodes, whose @way is: put
+ * in @o. */
+void coord_ways_node(const struct coord *c, uint32_t id, json_t *o);
+void coord_ways_client(const struct coord *c, json_t *way, json_t *o);
+json_t *coord_ways_coordinators(const struct coord *c);
 
 /* --- coord_recovery.c ----------------------------------------------------- */
 

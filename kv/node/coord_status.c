@@ -87,20 +87,6 @@ static json_t *waited_for_json(const struct coord *c)
 
 /* --- nodes, shards, clients ----------------------------------------------- */
 
-/* What a peer says for people. JSON takes UTF-8 alone: of other bytes there are
- * as many question marks. */
-static json_t *said(const char *text, size_t len)
-{
-	char plain[PROTO_ADDRESS_BYTES];
-	json_t *o = json_stringn(text, len);
-
-	if (o != NULL || len > sizeof(plain))
-		return o;
-	for (size_t i = 0; i < len; i++)
-		plain[i] = (char)((text[i] & 0x80) != 0 ? '?' : text[i]);
-	return json_stringn(plain, len);
-}
-
 static const char *node_state(const struct coord *c, uint32_t id)
 {
 	if ((c->forming || c->anew) && c->node[id].came)
@@ -113,28 +99,6 @@ static const char *node_state(const struct coord *c, uint32_t id)
 	default:
 		return "down";
 	}
-}
-
-/* Up to the first colon: "tcp:host:7601#...". A path is shared memory. */
-static json_t *scheme(const char *address)
-{
-	size_t len = strcspn(address, ":");
-
-	if (address[0] == '/' || address[len] == '\0')
-		return json_string("shm");
-	return said(address, len);
-}
-
-static void put_way(json_t *o, const struct coord_node *node)
-{
-	const char *address = node->came ? node->came_address : node->address;
-	const char *why = node->came ? node->came_why : node->why;
-	const char *host = node->came ? node->came_host : node->host;
-
-	json_object_set_new(o, "transport", scheme(address));
-	json_object_set_new(o, "why", said(why, strlen(why)));
-	json_object_set_new(o, "host", said(host, strlen(host)));
-	json_object_set_new(o, "address", said(address, strcspn(address, "#")));
 }
 
 static json_t *node_json(const struct coord *c, uint32_t id)
@@ -153,7 +117,7 @@ static json_t *node_json(const struct coord *c, uint32_t id)
 		      (json_int_t)(up ? s->fold_backlog : 0), "dead",
 		      (json_int_t)(up ? s->dead_bytes : 0), "rss_beyond",
 		      (json_int_t)(up ? s->rss_beyond : 0));
-	put_way(o, node);
+	coord_ways_node(c, id, o);
 	if (c->view.node[id] == VIEW_NODE_COMING)
 		json_object_set_new(o, "recovery", coord_coming_json(c, id));
 	else if (up && node->restored.done)
@@ -258,18 +222,25 @@ static const char *client_state(const struct coord *c,
 	return cl->acked < c->barrier ? "late" : "current";
 }
 
-static json_t *clients_json(const struct coord *c)
+static json_t *client_json(const struct coord *c, const struct coord_client *cl,
+			   json_t *way)
+{
+	json_t *o = json_pack("{s:I, s:i, s:o, s:s}", "id", (json_int_t)cl->id,
+			      "pid", (int)cl->pid, "what",
+			      coord_said(cl->what, strlen(cl->what)), "state",
+			      client_state(c, cl));
+
+	coord_ways_client(c, way, o);
+	return o;
+}
+
+static json_t *clients_json(const struct coord *c, json_t *way)
 {
 	json_t *list = json_array();
 	const struct coord_client *cl;
 
 	TAILQ_FOREACH (cl, &c->clients, link)
-		json_array_append_new(
-			list,
-			json_pack("{s:I, s:i, s:o, s:s}", "id",
-				  (json_int_t)cl->id, "pid", (int)cl->pid,
-				  "what", said(cl->what, strlen(cl->what)),
-				  "state", client_state(c, cl)));
+		json_array_append_new(list, client_json(c, cl, way));
 	return list;
 }
 
@@ -330,7 +301,7 @@ static char *status_json(const struct coord *c)
 {
 	const struct group *g = coord_group(c);
 	struct sums sum = {0};
-	json_t *nodes = nodes_json(c, &sum);
+	json_t *nodes = nodes_json(c, &sum), *way = coord_ways_nodes(c);
 	char code[32], *text;
 	json_t *o;
 
@@ -353,7 +324,9 @@ static char *status_json(const struct coord *c)
 				      (json_int_t)c->returned.bytes));
 	json_object_set_new(o, "scrub", coord_scrub_json(c));
 	json_object_set_new(o, "shards", shards_json(c));
-	json_object_set_new(o, "clients", clients_json(c));
+	json_object_set_new(o, "clients", clients_json(c, way));
+	json_object_set_new(o, "nodes_transport", way);
+	json_object_set_new(o, "coordinators", coord_ways_coordinators(c));
 	json_object_set_new(o, "checkpoint", checkpoint_json(c));
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
