@@ -107,6 +107,17 @@ static void print_waits(const struct look *l, const json_t *list)
 	printf("%s\n", plain(l));
 }
 
+/* Over what the nodes are reached; an older coordinator says it of itself
+ * alone. */
+static void print_code(const json_t *o)
+{
+	bool said = json_object_get(o, "nodes_transport") != NULL;
+	const char *way = cmd_text(o, said ? "nodes_transport" : "transport");
+
+	printf("code        %s%s%s\n", cmd_text(o, "code"),
+	       way[0] != '\0' ? " over " : "", way);
+}
+
 static void print_head(const struct look *l, const json_t *o)
 {
 	char capacity[SIZE_TEXT_BYTES], used[SIZE_TEXT_BYTES],
@@ -114,8 +125,7 @@ static void print_head(const struct look *l, const json_t *o)
 	const char *redundancy = cmd_text(o, "redundancy");
 
 	printf("pool        %s\n", cmd_text(o, "pool"));
-	printf("code        %s over %s\n", cmd_text(o, "code"),
-	       cmd_text(o, "transport"));
+	print_code(o);
 	printf("redundancy  %s%s%s\n", paint(l, redundancy), redundancy,
 	       plain(l));
 	print_waits(l, json_object_get(o, "waits_for"));
@@ -173,14 +183,18 @@ static void print_kept(const json_t *r)
 		       size_text(cmd_number(r, "fetched"), fetched));
 }
 
-/* Of a pool over several hosts: where it is, and over what it is reached. */
-static void print_way(const json_t *n)
+/* Over what a peer is reached, and why; where, of a pool over several hosts. */
+static void print_way(const json_t *peer)
 {
-	const char *why = cmd_text(n, "why");
+	const char *why = cmd_text(peer, "why");
+	const char *host = cmd_text(peer, "host");
 
-	if (strcmp(why, "?") != 0 && why[0] != '\0')
-		printf("  %s, %s: %s", cmd_text(n, "host"),
-		       cmd_text(n, "transport"), why);
+	if (strcmp(why, "?") == 0 || why[0] == '\0')
+		return;
+	printf("  ");
+	if (strcmp(host, "?") != 0 && host[0] != '\0')
+		printf("%s, ", host);
+	printf("%s: %s", cmd_text(peer, "transport"), why);
 }
 
 static void print_node(const struct look *l, const json_t *n)
@@ -225,16 +239,51 @@ static void print_shards(const struct look *l, const json_t *o)
 	}
 }
 
+static void print_client(const struct look *l, const json_t *c)
+{
+	const char *state = cmd_text(c, "state");
+
+	printf("%6u %9d  %s%-10s%s %-11s", (unsigned)cmd_number(c, "id"),
+	       (int)cmd_number(c, "pid"), paint(l, state), state, plain(l),
+	       cmd_text(c, "what"));
+	print_way(c);
+	putchar('\n');
+}
+
+static void print_coordinator(const struct look *l, const json_t *c)
+{
+	bool leads = json_is_true(json_object_get(c, "leads"));
+
+	printf("%11u  %-5s  %s", (unsigned)cmd_number(c, "id"),
+	       leads ? "leads" : "", cmd_text(c, "address"));
+	print_way(c);
+	putchar('\n');
+}
+
+static void print_each(const struct look *l, const json_t *list,
+		       void (*print)(const struct look *, const json_t *))
+{
+	for (size_t i = 0; i < json_array_size(list); i++)
+		print(l, json_array_get(list, i));
+}
+
 static void print_table(const struct look *l, const json_t *o)
 {
-	json_t *nodes = json_object_get(o, "nodes");
+	const json_t *clients = json_object_get(o, "clients");
+	const json_t *coords = json_object_get(o, "coordinators");
 
 	print_head(l, o);
 	printf("\n%4s %9s  %-10s %11s %11s\n", "node", "pid", "state", "used",
 	       "capacity");
-	for (size_t i = 0; i < json_array_size(nodes); i++)
-		print_node(l, json_array_get(nodes, i));
+	print_each(l, json_object_get(o, "nodes"), print_node);
 	print_shards(l, o);
+	if (json_array_size(clients) > 0)
+		printf("\n%6s %9s  %-10s %s\n", "client", "pid", "state",
+		       "program");
+	print_each(l, clients, print_client);
+	if (json_array_size(coords) > 0)
+		printf("\n%11s  %-5s  %s\n", "coordinator", "", "address");
+	print_each(l, coords, print_coordinator);
 }
 
 static int show(const struct look *l, const struct pool_place *p)

@@ -276,6 +276,25 @@ def among_others(base):
     ok("a node does as those that serve already")
 
 
+def says_verbs():
+    """Of the nodes and the mount; coordinators listen by TCP alone."""
+    now, text = {}, []
+
+    def told():
+        now.update(status())
+        text.append(aceso("-p", "v", "status", check=False).stdout)
+        return "clients" in now and text[-1]
+
+    wait(told, "an answer")
+    ways = {kind: [(peer["transport"], peer["why"]) for peer in now.get(kind, ())]
+            for kind in ("clients", "coordinators")}
+    expect(ways == {"clients": [("verbs", "the nodes listen by it")],
+                    "coordinators": [("tcp", "coordinators are reached by TCP")]}, ways)
+    expect(now["nodes_transport"] == "verbs", now["nodes_transport"])
+    expect("code        3+2 over verbs\n" in text[-1], text[-1])
+    ok("the status says who is reached by RDMA")
+
+
 def play(base, mnt, server):
     wait(lambda: status()["redundancy"] == "full", "the pool")
     ways = [(n["transport"], n["why"].split("; ")) for n in status()["nodes"]]
@@ -290,6 +309,7 @@ def play(base, mnt, server):
     without_rdma(base)
     among_others(base)
     run(BIN + "/aceso-fuse", "-o", "pool=v", mnt)
+    says_verbs()
     run("cp", "-r", TREE, mnt + "/a")
     same(mnt + "/a")
     ok("copied and compared")

@@ -105,9 +105,27 @@ def test_two_hosts_see_one_file_system(cluster, rng):
     assert done.returncode == 0
 
 
+def lines_with(text, words):
+    return [line for line in text.splitlines() if line.endswith(words)]
+
+
+@pytest.mark.skipif(os.path.exists("/dev/infiniband"), reason="there is RDMA here")
 def test_status_says_why_it_is_tcp(cluster):
-    text = cluster.ask("status").stdout
-    assert "tcp" in text and "RDMA" in text
+    leader = cluster.host[cluster.leader()]
+    now, text = cluster.status(), cluster.ask("status").stdout
+    kernel = "; kernel TLS" if "kernel TLS" in now["nodes"][0]["why"] else ""
+    why = {"nodes": "no RDMA device on this host" + kernel, "clients": "the nodes listen by it",
+           "coordinators": "coordinators are reached by TCP"}
+    for kind, count in (("nodes", NODES), ("clients", len(CLIENTS)), ("coordinators", len(COORDS))):
+        ways = [(peer["transport"], peer["why"]) for peer in now[kind]]
+        assert ways == [("tcp", why[kind])] * count, kind
+        assert len(lines_with(text, f"  tcp: {why[kind]}") or
+                   lines_with(text, f", tcp: {why[kind]}")) == count, text
+    assert [c["address"] for c in now["coordinators"]] == \
+        [f"tcp:{cluster.host[at].address}:{PORT - 1}" for at in COORDS]
+    assert [c["leads"] for c in now["coordinators"]] == \
+        [cluster.host[at] is leader for at in COORDS]
+    assert "code        3+2 over tcp\n" in text
 
 
 @pytest.mark.parametrize("which", [(1,), (0, 3)])

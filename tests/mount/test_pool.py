@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -24,6 +25,16 @@ def test_status_has_its_stable_names(pool):
         assert n["state"] == "up" and alive(n["pid"])
         assert n["capacity"] > 0 and 0 <= n["used"] <= n["capacity"]
     assert aceso("-p", pool.name, "status").stdout
+
+
+def test_status_says_how_each_peer_is_reached(pool):
+    s, text = pool.status(), aceso("-p", pool.name, "status").stdout
+    assert [len(s[kind]) for kind in ("nodes", "clients", "coordinators")] == [5, 1, 1]
+    for kind in ("nodes", "clients", "coordinators"):
+        assert {(peer["transport"], peer["why"]) for peer in s[kind]} == {("shm", "on this host")}
+    assert s["nodes_transport"] == "shm" and s["coordinators"][0]["leads"] is True
+    assert "code        3+2 over shm\n" in text
+    assert len(re.findall(r"  shm: on this host$", text, re.M)) == 7, text
 
 
 def test_a_file_takes_its_share_of_memory(pool):

@@ -491,10 +491,21 @@ static void expect_nodes(const json_t *o, uint64_t down)
 
 		assert_int_equal(int_of(n, "id"), i);
 		expect_text(n, "state", down >> i & 1 ? "down" : "up");
+		expect_text(n, "transport", "sim");
+		expect_text(n, "why", "on this host");
 		assert_true(int_of(n, "used") <= int_of(n, "capacity"));
 		used += int_of(n, "used");
 	}
 	assert_int_equal(int_of(o, "raw_used"), used);
+}
+
+static void expect_here(const json_t *peers)
+{
+	const json_t *peer = json_array_get(peers, 0);
+
+	assert_int_equal(json_array_size(peers), 1);
+	expect_text(peer, "transport", "sim");
+	expect_text(peer, "why", "on this host");
 }
 
 static void status_says_what_is(struct cluster *c, void *arg)
@@ -510,8 +521,11 @@ static void status_says_what_is(struct cluster *c, void *arg)
 	expect_text(o, "pool", "test");
 	expect_text(o, "code", "3+2");
 	expect_text(o, "transport", "sim");
+	expect_text(o, "nodes_transport", "sim");
 	expect_text(o, "redundancy", "full");
 	expect_nodes(o, 0);
+	expect_here(json_object_get(o, "clients"));
+	expect_here(json_object_get(o, "coordinators"));
 	/* an open block, and on each parity node a delta and its parity */
 	assert_int_equal(int_of(o, "raw_used"), 5 * b.copies / 3 * 65536);
 	assert_int_equal(int_of(o, "used"), 65536);
