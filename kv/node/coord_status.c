@@ -14,6 +14,10 @@
 #define ACESO_VERSION "unknown"
 #endif
 
+/* All clients have one way, and the answer, FAB_CALL_BYTES_MAX, is for others,
+ * too: not said of each where there are more. */
+#define CLIENT_WAYS_MAX 128u
+
 /* --- JSON ----------------------------------------------------------------- */
 
 struct sums {
@@ -230,7 +234,8 @@ static json_t *client_json(const struct coord *c, const struct coord_client *cl,
 			      coord_said(cl->what, strlen(cl->what)), "state",
 			      client_state(c, cl));
 
-	coord_ways_client(c, way, o);
+	if (c->view.clients <= CLIENT_WAYS_MAX)
+		coord_ways_client(c, way, o);
 	return o;
 }
 

@@ -19,7 +19,6 @@
 
 #define NODES	3u
 #define CALL_NS UINT64_C(5000000000)
-#define CLIENT	7u
 
 static struct layout_super super;
 static char at[NODES + 1][PROTO_ADDRESS_BYTES]; /* the last: coordinator */
@@ -147,41 +146,54 @@ static void nodes_are_reached_as_they_listen(void **state)
 
 /* --- clients -------------------------------------------------------------- */
 
-/* What another coordinator has left: a pool with one client. */
-static void leave(struct mem_disk *disk, const char *first, const char *others)
+/* What another coordinator has left: a pool with @clients. */
+static void leave(struct mem_disk *disk, uint32_t clients, const char *first,
+		  const char *others)
 {
 	struct viewstate *s = calloc(1, sizeof(*s));
 
 	assert_non_null(s);
 	memcpy(s->uuid, super.uuid, sizeof(s->uuid));
 	view_first(&s->set.view, NODES, 2, 1);
-	s->next_client = CLIENT + 1;
-	s->client[s->clients++].id = CLIENT;
-	s->set.view.clients = 1;
+	s->next_client = clients + 1;
+	while (s->clients < clients) {
+		s->client[s->clients].id = s->clients + 1;
+		s->clients++;
+	}
+	s->set.view.clients = clients;
 	for (uint32_t id = 0; id < NODES; id++)
 		strcpy(s->set.address[id], id == 0 ? first : others);
 	disk->len = viewstate_write(s, disk->bytes);
 	free(s);
 }
 
-static void expect_client(const char *first, const char *others,
-			  const char *transport, const char *why)
+static json_t *status_left(uint32_t clients, const char *first,
+			   const char *others)
 {
 	static struct mem_disk disk;
 	struct coord_opts o = opts();
 	struct coord *c;
 	json_t *told;
 
-	leave(&disk, first, others);
+	leave(&disk, clients, first, others);
 	assert_int_equal(mem_store_open(&disk, &o.store), 0);
 	assert_int_equal(coord_open(&o, &c), 0);
 	told = status_of(c);
-	assert_int_equal(json_array_size(json_object_get(told, "clients")), 1);
+	assert_int_equal(json_array_size(json_object_get(told, "clients")),
+			 clients);
+	coord_close(c);
+	viewstore_close(o.store);
+	return told;
+}
+
+static void expect_client(const char *first, const char *others,
+			  const char *transport, const char *why)
+{
+	json_t *told = status_left(1, first, others);
+
 	expect_way(told, "clients", 0, transport, why);
 	expect(told, "nodes_transport", transport);
 	json_decref(told);
-	coord_close(c);
-	viewstore_close(o.store);
 }
 
 static void clients_reach_nodes_as_those_listen(void **state)
@@ -194,6 +206,25 @@ static void clients_reach_nodes_as_those_listen(void **state)
 	expect_client(tcp, tcp, "tcp", "the nodes listen by it");
 	expect_client(verbs, verbs, "verbs", "the nodes listen by it");
 	expect_client(verbs, tcp, "verbs and tcp", "each node as it listens");
+}
+
+/* The answer has room for them all the same. */
+static void of_many_clients_it_is_said_once(void **state)
+{
+	char tcp[PROTO_ADDRESS_BYTES];
+	json_t *told;
+
+	(void)state;
+	assert_int_equal(hello_address(at[0], 0xfeed, tcp, sizeof(tcp)), 0);
+	told = status_left(128, tcp, tcp);
+	expect_way(told, "clients", 127, "tcp", "the nodes listen by it");
+	json_decref(told);
+	told = status_left(129, tcp, tcp);
+	assert_null(json_object_get(
+		json_array_get(json_object_get(told, "clients"), 128),
+		"transport"));
+	expect(told, "nodes_transport", "tcp");
+	json_decref(told);
 }
 
 /* --- coordinators --------------------------------------------------------- */
@@ -307,6 +338,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nodes_are_reached_as_they_listen),
 		cmocka_unit_test(clients_reach_nodes_as_those_listen),
+		cmocka_unit_test(of_many_clients_it_is_said_once),
 		cmocka_unit_test(coordinators_are_reached_by_tcp),
 		cmocka_unit_test(nobody_is_said_to_lead_who_may_not),
 	};
