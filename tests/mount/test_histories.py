@@ -12,7 +12,7 @@ import time
 import pytest
 from conftest import BIN, SLOW, Pool, alive, need_fuse, of_pool, wait_for
 
-SECONDS = int(os.environ.get("ACESO_HISTORIES_SECONDS", 0))
+SECONDS = int(os.environ.get("ACESO_HISTORIES_SECONDS", 8))
 POOL_S = 20  # at most, with one pool
 CLIENTS = 4
 # beside the programs that are tested, also where build/bin is a folder of links
@@ -131,8 +131,6 @@ def one_pool(rng, seconds):
 
 def test_histories(seed):
     need_fuse()
-    if SECONDS == 0:
-        pytest.skip("on demand: make histories SECONDS=60")
     if os.environ.get("ACESO_TEST_DIR"):
         pytest.skip("ACESO_TEST_DIR: no pool to harm")
     if not os.path.exists(PROGRAM):

@@ -5,8 +5,8 @@ import signal
 import subprocess
 import time
 
-from conftest import Pool, alive, sh, wait_for
-from test_fencing import WRITER, mount_pid
+from conftest import SLOW, Pool, alive, sh, wait_for
+from test_fencing import WRITER, Prober, mount_pid
 from test_fsck import fsck
 
 DEATHS = 10
@@ -43,21 +43,29 @@ def live_and_die(pool, n, seed):
 
 
 def test_killed_mounts_leave_no_space_behind(seed):
-    pool = Pool(size="256m")
+    """Nor are others kept waiting for more than a second or two."""
+    pool, prober = Pool(size="256m"), None
     try:
         with open(f"{pool.dir}/first", "wb") as f:
             f.write(os.urandom(MB))
         os.sync()
         time.sleep(1)  # statfs is cached
         before = pool.space()
+        os.mkdir(f"{pool.dir}/probes")
+        prober = Prober(f"{pool.dir}/probes")
         for n in range(DEATHS):
             live_and_die(pool, n, seed + n)
             sh(f"rm -r m{n}", pool.dir)
             assert pool.space() > before / 2, f"{n} have died"
+        longest, prober = prober.end(), None
+        assert longest < 3 * SLOW, f"another mount waited for {longest:.1f} s"
         # One mount's worth of open blocks is this one's own.
         assert wait_for(lambda: pool.space() > before - 64 * MB, 20), \
             f"{(before - pool.space()) // MB} MB of {before // MB} are gone"
     finally:
+        if prober is not None:
+            prober.stop.set()
+            prober.thread.join()
         pool.close()
 
 

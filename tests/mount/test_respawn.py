@@ -2,6 +2,7 @@
 after a while nothing is missing any more, so that others may die."""
 import os
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import MODE, SLOW, TRANSPORT, Pool, aceso, need_fuse, wait_for
+from conftest import BIN, MODE, SLOW, TRANSPORT, Pool, aceso, need_fuse, wait_for
 from test_kills import fill, forget_cached, same
 
 
@@ -71,6 +72,46 @@ def test_status_tells_of_it(alive_pool):
     now = pool.status()["nodes"]
     assert "recovery" not in now[1] and "restored" not in now[0]
     assert now[1]["restored"]["kept"] == 0 < now[1]["restored"]["fetched"]
+
+
+BAR = re.compile(r"^ +\[(#*)(\.*)\] +(\d+)%  (\S+ \S+) of (\S+ \S+)  (?:(\S+ \S+/s) +(\d+) (s|min) left|\.\.\.)$",
+                 re.M)
+
+
+@pytest.mark.skipif(TRANSPORT != "shm", reason="there the pool's file says it")
+def test_a_bar_shows_how_far_it_is():
+    """Percent, bytes, rate and time left, for as long as it takes, and none after that."""
+    need_fuse()
+    pool, watch = Pool(options="respawn=yes,rebuild_rate=20m"), None
+    try:
+        with open(os.path.join(pool.dir, "f"), "wb") as f:
+            f.write(os.urandom(100 << 20))
+        assert wait_for(lambda: pool.status()["fold_backlog"] == 0, 10)
+        log = os.path.join(pool.base, "watch")
+        with open(log, "w", encoding="utf-8") as out:
+            watch = subprocess.Popen([f"{BIN}/aceso", "-p", pool.name, "status", "--watch", "0.2"],
+                                     stdout=out)
+        pid = pool.shoot(1)
+        assert wait_for(lambda: pool.replaced(1, pid) and pool.full(), 60), pool.status()
+        time.sleep(1)
+        watch.kill()
+        watch.wait()
+        text = open(log, encoding="utf-8").read()
+        bars = list(BAR.finditer(text))
+        assert len(bars) > 3, text[-3000:]
+        percents = [int(b[3]) for b in bars]
+        assert percents == sorted(percents) and percents[-1] > percents[0], percents
+        assert all(len(b[1]) + len(b[2]) == len(bars[0][1]) + len(bars[0][2]) and
+                   abs(len(b[1]) / (len(b[1]) + len(b[2])) - int(b[3]) / 100) < 0.06 for b in bars)
+        assert any(b[6] and not b[6].startswith("0 ") for b in bars), text[-3000:]
+        lefts = [int(b[7]) for b in bars if b[7] and b[8] == "s"]
+        assert lefts and lefts[-1] <= max(lefts) < 60, lefts
+        assert not BAR.search(text[text.rindex("redundancy"):]), text[-3000:]
+    finally:
+        if watch is not None and watch.poll() is None:
+            watch.kill()
+            watch.wait()
+        pool.close()
 
 
 @pytest.mark.skipif(TRANSPORT != "shm", reason="there the pool's file says it")
