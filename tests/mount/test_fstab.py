@@ -244,3 +244,63 @@ def test_exit_codes_are_those_of_mount_8(where, argv, code, words):
     assert done.returncode == code, done.stderr
     assert words in done.stderr
     assert not os.path.ismount(where)
+
+
+BY_A_USER = """
+set -eu
+mount -t tmpfs tmpfs /mnt
+chmod 755 /mnt
+mkdir -p /mnt/bin /mnt/etc/aceso /mnt/run /mnt/his /mnt/far
+cp "$0"/aceso* "$0"/mount.aceso /mnt/bin
+echo none /mnt/his aceso size=64m,respawn=no,noauto,user 0 0 >/mnt/etc/fstab
+echo far /mnt/far aceso _netdev,noauto,user 0 0 >>/mnt/etc/fstab
+cp "$1" /mnt/etc/aceso/far.conf
+(umask 077 && printf '%064d\\n' 7 >/mnt/etc/aceso/far.key)
+chown 65534:65534 /mnt/run /mnt/his /mnt/far
+over() {
+	mount -t overlay -o "lowerdir=$1:$2" overlay "$2" || { echo no overlay here; exit 77; }
+}
+over /mnt/bin "$(readlink -f /sbin)"
+over /mnt/etc /etc
+as() {
+	setpriv --reuid 65534 --regid 65534 --clear-groups env ACESO_RUNTIME_DIR=/mnt/run "$@"
+}
+as test -w /dev/fuse || { echo /dev/fuse is for root only; exit 77; }
+as test -u "$(command -v mount)" -a -u "$(command -v fusermount3)" ||
+	{ echo mount or fusermount3 is not set-uid; exit 77; }
+! as mount /mnt/far || exit 3
+as mount /mnt/his
+as sh -c 'echo his >/mnt/his/f'
+as cat /mnt/his/f
+! cat /mnt/his/f 2>/dev/null || exit 4 # not even root
+findmnt --noheadings --output FSTYPE,OPTIONS /mnt/his
+as umount /mnt/his
+! mountpoint -q /mnt/his
+for i in $(seq 100); do
+	[ -n "$(ls /mnt/run)" ] || exit 0
+	sleep 0.1
+done
+ls -R /mnt/run
+exit 5
+"""
+
+
+def test_a_user_mounts_what_fstab_lets_him(tmp_path):
+    """By mount(8), which is set-uid root; in a name space with an /etc/fstab of its own. Not a
+    pool over several hosts, whose key is root's."""
+    need_fuse()
+    if os.geteuid() != 0:
+        pytest.skip("not root: no name space of its own can be made")
+    far = tmp_path / "far.conf"
+    far.write_text(f"[pool]\nname = far\nuuid = {'12' * 16}\ncode = 2+1\nnode-size = 64m\n"
+                   "key = far.key\n[nodes]\n0 = 127.0.0.1:7601\n1 = 127.0.0.1:7602\n"
+                   "2 = 127.0.0.1:7603\n[coordinators]\n0 = 127.0.0.1:7600\n")
+    done = do("unshare", "--mount", "--propagation", "private",
+              "sh", "-c", BY_A_USER, BIN, str(far))
+    if done.returncode == 77:
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == 0, done
+    assert "far.key cannot be read by you" in done.stderr, done
+    words = done.stdout.split()
+    assert words[:2] == ["his", "fuse.aceso"], done
+    assert {"nosuid", "nodev", "noexec", "user_id=65534"} <= set(words[2].split(",")), done
