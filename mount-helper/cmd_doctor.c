@@ -60,6 +60,20 @@ int doctor_line(const struct doctor *d, const char *path, char *out, size_t cap)
 	return rc;
 }
 
+const char *doctor_editor(const char *path, const char *error,
+			  char out[DOCTOR_PATH_BYTES])
+{
+	const char *at = strstr(error, path);
+	unsigned line = 0;
+
+	if (at != NULL && sscanf(at + strlen(path), ":%u:", &line) == 1)
+		snprintf(out, DOCTOR_PATH_BYTES, "sudo editor +%u %s", line,
+			 path);
+	else
+		snprintf(out, DOCTOR_PATH_BYTES, "sudo editor %s", path);
+	return out;
+}
+
 /* --- printing ------------------------------------------------------- */
 
 static void print_one(const json_t *o, bool color)
@@ -107,6 +121,7 @@ static void examine(struct doctor *d)
 		return;
 	doctor_names(d);
 	doctor_pool(d);
+	doctor_firewall(d);
 }
 
 /* An embedded pool has no file; it runs, or it is not there. */
@@ -121,18 +136,20 @@ static bool is_local(const char *name)
 /* A pool whose file is wrong is a finding like others. */
 static void load_pool(struct doctor *d, const char *name, struct poolconf *c)
 {
-	char error[CONF_ERROR_BYTES_MAX], mend[CONF_ERROR_BYTES_MAX];
+	char error[CONF_ERROR_BYTES_MAX], mend[DOCTOR_PATH_BYTES];
 	int rc = poolconf_read(name, c, error);
 
 	if (rc == 0) {
 		d->pool = c;
 		return;
 	}
-	snprintf(mend, sizeof(mend),
-		 rc == -ENOENT ? "scp HOST:%s/%s.{conf,key} %s/ (from where "
-				 "aceso pool create was run)"
-			       : "mend the line that is named in %s/%s.conf",
-		 poolconf_dir(), name, poolconf_dir());
+	if (rc == -ENOENT)
+		snprintf(mend, sizeof(mend),
+			 "scp HOST:%s/%s.{conf,key} %s/ (from where aceso pool "
+			 "create was run)",
+			 poolconf_dir(), name, poolconf_dir());
+	else
+		doctor_editor(c->path, error, mend);
 	doctor_say(d, "pool-file", DOCTOR_FAIL,
 		   "without it this host does not know where the pool is", mend,
 		   "%s", error);

@@ -39,6 +39,11 @@ const char *doctor_path(const struct doctor *d, const char *path,
 int doctor_line(const struct doctor *d, const char *path, char *out,
 		size_t cap);
 
+/* The command that opens @path where @error names a line of it, "@path:LINE:".
+ * Returns @out. */
+const char *doctor_editor(const char *path, const char *error,
+			  char out[DOCTOR_PATH_BYTES]);
+
 /* Which nodes of a pool are this host's: bits, by number. */
 struct doctor_own {
 	uint64_t nodes, running; /* running: of these */
@@ -50,12 +55,13 @@ void doctor_own(const struct doctor *d, struct doctor_own *own);
 
 /* --- the checks ----------------------------------------------------- */
 
-void doctor_fuse(struct doctor *d);   /* /dev/fuse, fusermount3, fuse.conf */
-void doctor_system(struct doctor *d); /* versions, programs, clock */
-void doctor_memory(struct doctor *d); /* free, locked, huge, overcommit */
-void doctor_rdma(struct doctor *d);   /* adapters, their GIDs and MTUs */
-void doctor_conf(struct doctor *d);   /* aceso.conf */
-void doctor_names(struct doctor *d);  /* where its hosts' names lead */
-void doctor_pool(struct doctor *d);   /* its key, hosts, coordinators */
+void doctor_fuse(struct doctor *d);	/* /dev/fuse, fusermount3, fuse.conf */
+void doctor_system(struct doctor *d);	/* versions, programs, clock */
+void doctor_memory(struct doctor *d);	/* free, locked, huge, overcommit */
+void doctor_rdma(struct doctor *d);	/* adapters, their GIDs and MTUs */
+void doctor_conf(struct doctor *d);	/* aceso.conf */
+void doctor_names(struct doctor *d);	/* where its hosts' names lead */
+void doctor_pool(struct doctor *d);	/* its key, hosts, coordinators */
+void doctor_firewall(struct doctor *d); /* whether others reach this host */
 
 #endif

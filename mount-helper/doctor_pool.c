@@ -6,6 +6,7 @@
 
 #include "mount-helper/conf.h"
 #include "mount-helper/doctor.h"
+#include "mount-helper/host_names.h"
 #include "mount-helper/knock.h"
 #include "mount-helper/poolconf.h"
 #include "mount-helper/poolkey.h"
@@ -272,10 +273,26 @@ static void name_all(struct ports *p)
 
 /* --- what the coordinator says -------------------------------------- */
 
+/* The command that shows what each host has. */
+static void versions(const struct doctor *d, char *out, size_t cap)
+{
+	static struct host_names names;
+	size_t at = (size_t)snprintf(out, cap, "for h in");
+
+	host_names_look(d->pool, &names);
+	for (uint32_t i = 0; i < names.n; i++)
+		if (at + strlen(names.host[i].name) + 96 < cap)
+			at += (size_t)sprintf(out + at, " %s",
+					      names.host[i].name);
+	snprintf(out + at, cap - at,
+		 "; do echo $h; ssh $h aceso version; done (and install the "
+		 "newest on all)");
+}
+
 static void refused(struct doctor *d, int rc)
 {
 	const char *dir = poolconf_dir(), *name = d->pool->name;
-	char mend[DOCTOR_PATH_BYTES];
+	char mend[2 * DOCTOR_PATH_BYTES];
 
 	if (rc == -EACCES) {
 		snprintf(mend, sizeof(mend),
@@ -286,10 +303,9 @@ static void refused(struct doctor *d, int rc)
 			   "nothing of the pool can be reached", mend,
 			   "the coordinator has another key than this host");
 	} else if (rc == -EPROTO) {
+		versions(d, mend, sizeof(mend));
 		doctor_say(d, "pool", DOCTOR_FAIL,
-			   "hosts of one pool run one version",
-			   "install the same version on all hosts (here: "
-			   "aceso version)",
+			   "hosts of one pool run one version", mend,
 			   "the coordinator is of another version than this "
 			   "aceso (%s)",
 			   ACESO_VERSION);

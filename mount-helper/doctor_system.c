@@ -90,16 +90,25 @@ void doctor_system(struct doctor *d)
 	system_clock(d);
 }
 
+/* What is wrong may stand in the environment, too. */
+static const char *conf_mend(const char *error, char out[DOCTOR_PATH_BYTES])
+{
+	if (strstr(error, conf_file()) == NULL)
+		return "unset ACESO_OPTIONS (or export it without the fault)";
+	return doctor_editor(conf_file(), error, out);
+}
+
 void doctor_conf(struct doctor *d)
 {
 	static struct conf c;
 	char *argv[] = {"aceso", NULL};
 	bool there = access(conf_file(), F_OK) == 0;
+	char mend[DOCTOR_PATH_BYTES];
 
 	if (conf_gather(&c, 1, argv) < 0)
 		doctor_say(d, "aceso.conf", DOCTOR_FAIL,
 			   "no mount and no tool works before it is right",
-			   "mend the line that is named", "%s", c.error);
+			   conf_mend(c.error, mend), "%s", c.error);
 	else
 		doctor_say(d, "aceso.conf", DOCTOR_OK, NULL, NULL,
 			   there ? "%s: every line is understood"

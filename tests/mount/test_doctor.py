@@ -63,8 +63,8 @@ class Host:
         if key:
             os.chmod(self.put(f"aceso/{name}.key", key), mode)
 
-    def ask(self, *args, before=()):
-        done = subprocess.run([*before, ACESO, "doctor", "--json", *args], env=self.env, text=True,
+    def ask(self, *args, before=(), program=ACESO):
+        done = subprocess.run([*before, program, "doctor", "--json", *args], env=self.env, text=True,
                               capture_output=True, timeout=60 * SLOW)
         answer = json.loads(done.stdout)
         assert done.returncode == (0 if answer["ok"] else 1), done
@@ -187,6 +187,52 @@ def test_a_file_of_options_that_is_wrong(host, tmp_path):
     host.env["ACESO_CONF"] = str(path)
     found = host.ask()["aceso.conf"]
     assert found["verdict"] == "fail" and f"{path}:2" in found["found"]
+    assert found["mend"] == f"sudo editor +2 {path}"
+    path.write_text("")
+    host.env["ACESO_OPTIONS"] = "size=much"
+    found = host.ask()["aceso.conf"]
+    assert found["verdict"] == "fail" and "size" in found["found"]
+    assert found["mend"].startswith("unset ACESO_OPTIONS")
+
+
+def test_programs_that_are_not_there(host, tmp_path):
+    """Beside this one, or where they are installed."""
+    if any(os.path.exists(d + n) for d in ("/usr/local/bin/", "/usr/bin/", "/bin/", "/sbin/")
+           for n in ("aceso-fuse", "mount.aceso")):
+        pytest.skip("they are installed here")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(ACESO, alone)
+    shutil.copy(os.path.join(BIN, "aceso-node"), alone)
+    found = host.ask(program=str(alone / "aceso"))["programs"]
+    assert found["verdict"] == "fail" and found["mend"] == "sudo make install"
+    assert found["found"].endswith("but not: aceso-fuse mount.aceso"), found
+
+
+CLOCK = """
+#include <sys/timex.h>
+int adjtimex(struct timex *t)
+{
+	t->status = STA;
+	t->maxerror = 7000;
+	return STA == STA_UNSYNC ? TIME_ERROR : TIME_OK;
+}
+"""
+
+
+@pytest.mark.parametrize("status, verdict", [("STA_UNSYNC", "warn"), ("STA_PLL", "ok")])
+def test_a_clock(host, tmp_path, status, verdict):
+    (tmp_path / "clock.c").write_text(CLOCK)
+    subprocess.run(["cc", "-shared", "-fPIC", "-D_GNU_SOURCE", "-DSTA=" + status, "-o",
+                    tmp_path / "clock.so", tmp_path / "clock.c"], check=True)
+    host.env["LD_PRELOAD"] = str(tmp_path / "clock.so")
+    host.env["ASAN_OPTIONS"] = "verify_asan_link_order=0"
+    found = host.ask()["clock"]
+    assert found["verdict"] == verdict, found
+    if verdict == "ok":
+        assert found["found"] == "kept right, to 7 ms at most"
+    else:
+        assert "enable --now chrony" in found["mend"]
 
 
 AWAY = ["198.51.100.1:7601", "198.51.100.2:7601"]  # no host has these
@@ -249,7 +295,9 @@ def test_a_pool_without_its_file(host):
     found = host.ask("--pool", "far")["pool-file"]
     assert found["verdict"] == "fail" and "scp" in found["mend"]
     host.put("aceso/far.conf", "[pool]\nname = far\ncode = nonsense\n")
-    assert host.ask("--pool", "far")["pool-file"]["verdict"] == "fail"
+    found = host.ask("--pool", "far")["pool-file"]
+    assert found["verdict"] == "fail"
+    assert found["mend"] == f"sudo editor +3 {host.root}/aceso/far.conf"
 
 
 @pytest.mark.parametrize("key, mode, mend", [
@@ -344,6 +392,124 @@ def test_hosts_that_are_out_of_reach(host, ports):
     host.pool(ports, [ports[0]])
     found = host.ask("--pool", "far", before=["unshare", "--net"])  # there even loopback is down
     assert found["node-2"]["verdict"] == "fail" and "nft add rule" in found["node-2"]["mend"]
+
+
+# --- this host's own firewall --------------------------------------------------------------------
+
+
+def match(what, right, op="=="):
+    left = {"payload": {"protocol": what[0], "field": what[1]}} if isinstance(what, tuple) \
+        else {"meta": {"key": what}} if what != "state" else {"ct": {"key": "state"}}
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+# A network without others: what is away is known to be at once.
+ALONE = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+TCP = ("tcp", "dport")
+ACCEPT, DROP, REJECT = {"accept": None}, {"drop": None}, {"reject": {"type": "icmpx"}}
+USUAL = [[match("state", ["established", "related"], "in"), ACCEPT],
+         [match("state", "invalid", "in"), {"counter": {"packets": 3, "bytes": 9}}, DROP],
+         [match("iif", "lo"), ACCEPT], [match("l4proto", "icmp"), ACCEPT],
+         [match(("udp", "dport"), 5353), ACCEPT], [match(TCP, 22), ACCEPT]]
+
+
+def nft(host, policy, rules, more=(), **chain):
+    """As nft -j list ruleset shows them."""
+    where = {"family": "inet", "table": "filter"}
+    base = {**where, "name": "input", "handle": 1, "type": "filter", "hook": "input", "prio": 0,
+            "policy": policy, **chain}
+    of = [("input", r) for r in rules] + list(more)
+    text = json.dumps({"nftables": [
+        {"metainfo": {"json_schema_version": 1}}, {"table": {**where, "name": "filter"}},
+        {"chain": base},
+        *({"rule": {**where, "chain": c, "handle": i, "expr": e}}
+          for i, (c, e) in enumerate(of))]})
+    stub = host.put("path/nft", "#!/bin/sh\n[ \"$*\" = '-j list ruleset' ] && "
+                                f"cat <<'E'\n{text}\nE\n")
+    stub.chmod(0o755)
+    host.env["PATH"] = f"{stub.parent}:{os.environ['PATH']}"
+
+
+@pytest.fixture
+def served(host, ports):
+    """A pool of which this host serves a node and the coordinator: their ports."""
+    if os.geteuid() != 0:
+        pytest.skip("not root: rules cannot be read")
+    host.pool([ports[0], *AWAY], [ports[1]], transport="tcp")
+    return [int(p.split(":")[1]) for p in (ports[1], ports[0])]
+
+
+def jump(to):
+    return [{"jump": {"target": to}}]
+
+
+def test_a_firewall_that_drops_what_comes(host, served):
+    coord, node = served
+    for policy, rules, more, shut in (
+            ("drop", USUAL, [], served),
+            ("drop", [*USUAL, [match(TCP, node), ACCEPT]], [], [coord]),
+            ("drop", [*USUAL, [match(TCP, {"set": [1, {"range": [node, node]}]}), ACCEPT]], [],
+             [coord]),
+            ("drop", [[match(TCP, 22, "!="), DROP]], [], served),
+            ("drop", jump_only := [jump("more")], [("more", r) for r in USUAL], served),
+            ("accept", jump_only, [("more", [match(TCP, node), REJECT])], [node]),
+            ("accept", [*USUAL, [REJECT]], [], served),
+            ("accept", [[match(TCP, {"range": [coord, coord]}), DROP]], [], [coord])):
+        nft(host, policy, rules, more)
+        found = host.ask("--pool", "far", before=ALONE)["firewall"]
+        assert found["verdict"] == "warn", found
+        ports = ", ".join(str(p) for p in shut)
+        assert found["found"].endswith("(nft: chain inet filter input) drops what comes to TCP "
+                                       f"port {ports}")
+        assert found["mend"].startswith("sudo nft insert rule inet filter input tcp dport "
+                                        f"'{{ {ports} }}' accept"), found
+
+
+def test_a_firewall_that_may_let_in(host, served):
+    both = {"set": served}
+    for policy, rules, more in (
+            ("accept", USUAL, []), ("drop", [[match(TCP, both), ACCEPT], *USUAL], []),
+            ("drop", [[match("iifname", "eth1"), ACCEPT]], []),
+            ("drop", [[match(("ip", "saddr"), "10.0.0.0/8"), ACCEPT]], []),
+            ("drop", [[match(TCP, "@open"), ACCEPT]], []), ("drop", [[{"xt": None}]], []),
+            ("drop", [[{"vmap": {"key": 1, "data": 2}}]], []),
+            ("drop", [jump("round")], [("round", jump("round"))]),
+            ("drop", [jump("more")], [("more", [match(TCP, both), ACCEPT])]),
+            ("accept", [[match(("ip", "saddr"), "10.0.0.1"), DROP]], []),
+            ("accept", [[{"limit": {"rate": 5}}, DROP]], [])):
+        nft(host, policy, rules, more)
+        assert "firewall" not in host.ask("--pool", "far", before=ALONE), (policy, rules)
+    for chain in ({"hook": "forward"}, {"type": "nat"}, {"family": "ip6"}):
+        nft(host, "drop", USUAL, **chain)
+        assert "firewall" not in host.ask("--pool", "far", before=ALONE), chain
+    nft(host, "drop", USUAL)
+    host.pool([*AWAY, "198.51.100.3:7601"], ["198.51.100.3:7600"], transport="tcp")
+    assert "firewall" not in host.ask("--pool", "far", before=ALONE)  # nothing is served here
+
+
+@pytest.mark.parametrize("text", ["exit 1", "echo '{'", "echo '[]'", "sleep 60",
+                                  """echo '{"nftables": [{"chain": 7}, 3]}'"""])
+def test_an_nft_that_says_nothing_right(host, served, text):
+    assert served
+    nft(host, "drop", USUAL)
+    (host.root / "path/nft").write_text("#!/bin/sh\n" + text.replace("sleep", "exec sleep") + "\n")
+    begun = time.monotonic()
+    assert "firewall" not in host.ask("--pool", "far", before=ALONE)
+    assert time.monotonic() - begun < 10 * SLOW
+
+
+def test_rules_that_nft_itself_shows(host, served, tmp_path):
+    if shutil.which("nft", path=os.environ["PATH"] + ":/usr/sbin") is None:
+        pytest.skip("nft is not installed")
+    rules = tmp_path / "rules"
+    rules.write_text("table inet filter {\nchain input {\n"
+                     "type filter hook input priority 0; policy drop;\n"
+                     "ct state { established, related } accept\nct state invalid drop\n"
+                     "iif lo accept\nmeta l4proto { icmp, ipv6-icmp } accept\n"
+                     f"tcp dport {{ 22, {served[0]} }} accept\n}}\n}}\n")
+    ruled = [*ALONE, "sh", "-c", 'PATH=$PATH:/usr/sbin; nft -f "$0" || exit; exec "$@"', rules]
+    found = host.ask("--pool", "far", before=ruled)["firewall"]
+    assert found["verdict"] == "warn" and found["found"].endswith(f"TCP port {served[1]}"), found
 
 
 def test_words_for_people(host):

@@ -1,6 +1,6 @@
 /* tests/unit/door_ways_test.c - some nodes of a pool listen by RDMA, and this
- * host has none: its node does not serve, and the doctor says why. The
- * coordinator is played here. */
+ * host has none: its node does not serve, and the doctor says why; or a
+ * coordinator is of another version. The coordinator is played here. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,6 +29,8 @@ static char status[1024]; /* what it answers */
 
 /* --- the coordinator ------------------------------------------------------ */
 
+static int welcome; /* how it answers who says hello */
+
 static int on_hello(void *arg, struct fab_peer *peer, const void *hello,
 		    size_t len)
 {
@@ -36,7 +38,7 @@ static int on_hello(void *arg, struct fab_peer *peer, const void *hello,
 	(void)peer;
 	(void)hello;
 	(void)len;
-	return 0;
+	return welcome;
 }
 
 static void on_call(void *arg, struct fab_request *rq, uint16_t type,
@@ -281,6 +283,26 @@ static void without_the_key_nobody_is_condemned(void **state)
 	assert_int_equal(chmod(key_path, 0600), 0);
 }
 
+static void the_doctor_tells_of_another_version(void **state)
+{
+	json_t *f;
+
+	(void)state;
+	welcome = -EPROTO;
+	f = examine("tcp", false);
+	assert_string_equal(found(f, "pool", "verdict"), "fail");
+	assert_non_null(strstr(found(f, "pool", "found"), "another version"));
+	assert_string_equal(found(f, "pool", "mend"),
+			    "for h in 127.0.0.1; do echo $h; ssh $h aceso "
+			    "version; done (and install the newest on all)");
+	json_decref(f);
+	welcome = -EACCES;
+	f = examine("tcp", false);
+	assert_non_null(strstr(found(f, "pool", "found"), "another key"));
+	json_decref(f);
+	welcome = 0;
+}
+
 /* --- a machine without RDMA ----------------------------------------------- */
 
 static bool is_without(void)
@@ -305,6 +327,7 @@ int main(void)
 		cmocka_unit_test(the_doctor_says_what_listens_by_rdma),
 		cmocka_unit_test(the_doctor_believes_the_file),
 		cmocka_unit_test(without_the_key_nobody_is_condemned),
+		cmocka_unit_test(the_doctor_tells_of_another_version),
 	};
 
 	if (!is_without()) {
