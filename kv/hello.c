@@ -77,9 +77,10 @@ const char *hello_no_rdma(uint32_t id, const char *address,
 
 	snprintf(out, HELLO_WORDS_BYTES,
 		 "node-%" PRIu32 " (%.*s) listens by RDMA, and this host has "
-		 "no RDMA device that leads there: say transport = tcp in the "
-		 "pool's file on all hosts and start its nodes again, or use a "
-		 "host with RDMA (aceso doctor)",
+		 "no RDMA device that leads there (or one that bears too "
+		 "little): say transport = tcp in the pool's file on all hosts "
+		 "and start its nodes again, or use a host with RDMA (aceso "
+		 "doctor)",
 		 id, (int)strcspn(at, "#"), at);
 	return out;
 }

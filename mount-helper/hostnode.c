@@ -10,14 +10,14 @@
 #include "kv/hello.h"
 #include "mount-helper/ways.h"
 
-/* Why it is TCP, in the words of the status. */
-static const char *why_tcp(const struct poolconf *c, int probe)
+/* What fab_verbs_probe() said, in the words of the status. */
+static const char *no_rdma(int probe)
 {
-	if (c->transport == POOLCONF_TCP)
-		return "the pool's file says so";
 	switch (probe) {
 	case -EOPNOTSUPP:
 		return "this RDMA device has no atomic operations";
+	case -ENOBUFS:
+		return "this RDMA device bears too little at a time";
 	case -ENODEV:
 		return "no RDMA device on this host";
 	default:
@@ -91,15 +91,17 @@ static int choose(struct hostnode *h, uint32_t id, char *error)
 	h->verbs = rc == 0;
 	if (rc != 0 && h->conf.transport == POOLCONF_VERBS) {
 		snprintf(error, CONF_ERROR_BYTES_MAX,
-			 "%s wants RDMA (transport = verbs), but %.64s is no "
-			 "address of an RDMA device with atomic operations on "
-			 "this host: %s; see rdma link, or say transport = "
-			 "auto",
-			 h->conf.name, at->host, strerror(-rc));
+			 "%s wants RDMA (transport = verbs), but not through "
+			 "%.64s on this host: %s (%s); see rdma link, or say "
+			 "transport = auto",
+			 h->conf.name, at->host, no_rdma(rc), strerror(-rc));
 		return -ENODEV;
 	}
 	if (rc != 0)
-		return use_tcp(h, id, why_tcp(&h->conf, rc));
+		return use_tcp(h, id,
+			       h->conf.transport == POOLCONF_TCP
+				       ? "the pool's file says so"
+				       : no_rdma(rc));
 	snprintf(h->come.why, sizeof(h->come.why), "there is an RDMA device");
 	return 0;
 }

@@ -363,14 +363,15 @@ bool fab_tcp_kernel_tls(void);
  * device. With a key both ends prove that they have it before the region's own
  * key is told; the wire is not encrypted: for networks that are trusted.
  * Errors of attaching, besides: -ENODEV no RDMA device of this host leads there
- * (at once); -EHOSTUNREACH. Not to be used across a fork(). A region that is
- * served must not be discarded through its descriptor (the adapter would go on
- * with the old pages): pass -1. */
+ * (at once), or it bears too little; -EHOSTUNREACH. Not to be used across a
+ * fork(). A region that is served must not be discarded through its descriptor
+ * (the adapter would go on with the old pages): pass -1. */
 int fab_verbs_open(const struct fab_key *key, struct fab_net **out);
 
 /* Could a server listen at @address ("verbs:HOST:PORT") and have a region?
  * Errors: -ENODEV no RDMA device of this host has HOST's address; -EOPNOTSUPP
- * it has no atomic operations; -EINVAL, -ENOENT the address. */
+ * it has no atomic operations; -ENOBUFS it bears too few operations under way,
+ * or too short messages; -EINVAL, -ENOENT the address. */
 int fab_verbs_probe(const char *address);
 
 /* --- any of these two (rdma/any*.c) -------------------------------------- */

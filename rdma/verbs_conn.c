@@ -65,28 +65,6 @@ void verbs_ring_free(struct verbs_mem *m, uint64_t end)
 	m->ring_free = end;
 }
 
-/* --- the adapter's limits ------------------------------------------------- */
-
-static uint8_t at_most(uint8_t n, int limit)
-{
-	if (limit > (int)VERBS_READS)
-		limit = VERBS_READS;
-	return n <= limit ? n : (uint8_t)limit;
-}
-
-int verbs_depths(struct ibv_context *device, struct rdma_conn_param *cp)
-{
-	struct ibv_device_attr da;
-
-	if (ibv_query_device(device, &da) != 0)
-		return -ENODEV;
-	cp->initiator_depth =
-		at_most(cp->initiator_depth, da.max_qp_init_rd_atom);
-	cp->responder_resources =
-		at_most(cp->responder_resources, da.max_qp_rd_atom);
-	return 0;
-}
-
 /* --- addresses ------------------------------------------------------------ */
 
 /* rdma_getaddrinfo() takes the first address of a name, loopback or not. What
@@ -212,41 +190,4 @@ void verbs_conn_break(struct ibv_qp *qp)
 	struct ibv_qp_attr attr = {.qp_state = IBV_QPS_ERR};
 
 	ibv_modify_qp(qp, &attr, IBV_QP_STATE);
-}
-
-/* --- is there a device? --------------------------------------------------- */
-
-static int probe_device(struct ibv_context *device)
-{
-	struct ibv_device_attr da;
-
-	if (device == NULL || ibv_query_device(device, &da) != 0)
-		return -ENODEV;
-	return da.atomic_cap != IBV_ATOMIC_NONE ? 0 : -EOPNOTSUPP;
-}
-
-int fab_verbs_probe(const char *address)
-{
-	struct rdma_event_channel *channel = rdma_create_event_channel();
-	struct rdma_cm_id *id = NULL;
-	struct rdma_addrinfo *ai;
-	int rc;
-
-	if (channel == NULL)
-		return errno == EMFILE || errno == ENFILE ? -errno : -ENODEV;
-	rc = verbs_resolve(address, true, &ai);
-	if (rc != 0)
-		goto out_channel;
-	if (rdma_create_id(channel, &id, NULL, RDMA_PS_TCP) != 0)
-		rc = -ENODEV;
-	else if (rdma_bind_addr(id, ai->ai_src_addr) != 0)
-		rc = errno == EADDRINUSE ? -EADDRINUSE : -ENODEV;
-	else
-		rc = probe_device(id->verbs);
-	if (id != NULL)
-		rdma_destroy_id(id);
-	rdma_freeaddrinfo(ai);
-out_channel:
-	rdma_destroy_event_channel(channel);
-	return rc;
 }

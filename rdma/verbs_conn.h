@@ -1,5 +1,6 @@
 /* rdma/verbs_conn.h - private to rdma/verbs*.c: one reliable connection, a
- * queue pair, and the memory that its messages pass through.
+ * queue pair, and the memory that its messages pass through; and what adapters
+ * bear (verbs_device.c).
  * Threads: one at a time, but verbs_conn_break(): any. */
 #ifndef ACESO_RDMA_VERBS_CONN_H
 #define ACESO_RDMA_VERBS_CONN_H
@@ -8,8 +9,11 @@
 
 #include "rdma/verbs_msg.h"
 
-#define VERBS_SENDS	   256u /* work requests under way */
+#define VERBS_SENDS	   256u /* work requests under way; or less */
+#define VERBS_SENDS_MIN	   32u	/* a doorbell's */
+#define VERBS_SPARE	   8u	/* besides: proofs, life signs */
 #define VERBS_RECVS	   16u	/* messages that may come unasked */
+#define VERBS_CQ_SPARE	   (VERBS_RECVS + 16u) /* completions of no sends */
 #define VERBS_INLINE	   128u /* WRITEs up to here carry their bytes; or less */
 #define VERBS_RING	   (1u << 20)
 #define VERBS_PIECE	   (256u << 10)	       /* of a longer operation */
@@ -34,6 +38,17 @@ uint8_t *verbs_mem_recv(struct verbs_mem *m, unsigned i);
 uint8_t *verbs_ring_take(struct verbs_mem *m, uint32_t len, uint64_t *end);
 void verbs_ring_free(struct verbs_mem *m, uint64_t end);
 
+/* What a connection through an adapter may have of what we would like. */
+struct verbs_bounds {
+	uint32_t sends; /* VERBS_SENDS_MIN to VERBS_SENDS */
+	uint32_t piece; /* bytes of one READ or WRITE, whole pages */
+};
+
+/* @id leads through the adapter. Errors: -ENODEV; -ENOBUFS it bears less than
+ * we can do with. */
+int verbs_bounds(const struct rdma_cm_id *id, struct verbs_bounds *out);
+/* 0, or -EOPNOTSUPP; -ENODEV. */
+int verbs_has_atomics(struct ibv_context *device);
 /* READs and atomics that may be under way, each way: no more than VERBS_READS,
  * than @cp says, and than @device bears (rdma_connect() would refuse it).
  * Errors: -ENODEV. */

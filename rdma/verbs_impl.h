@@ -29,6 +29,7 @@ struct verbs_link {
 	struct ibv_comp_channel *comp;
 	struct ibv_cq *cq;
 	struct verbs_mem mem;
+	struct verbs_bounds bounds;
 	int adapter;	     /* as verbs_adapter_hold() says; or -1 */
 	uint32_t inline_max; /* bytes that a work request may carry */
 	struct verbs_connect said;

@@ -53,20 +53,23 @@ static int create_qp(struct verbs_link *l, struct ibv_qp_init_attr *qa)
 static int open_qp(struct verbs_link *l)
 {
 	struct ibv_qp_init_attr qa = {.qp_type = IBV_QPT_RC,
-				      .cap = {.max_send_wr = VERBS_SENDS + 8,
-					      .max_recv_wr = VERBS_RECVS,
+				      .cap = {.max_recv_wr = VERBS_RECVS,
 					      .max_send_sge = 1,
 					      .max_recv_sge = 1}};
-	int rc;
+	int rc = verbs_bounds(l->id, &l->bounds);
 
+	if (rc != 0)
+		return -ENODEV; /* none that is of use */
 	l->comp = ibv_create_comp_channel(l->id->verbs);
 	if (l->comp == NULL)
 		return -ENOMEM;
-	l->cq = ibv_create_cq(l->id->verbs, VERBS_SENDS + VERBS_RECVS + 16,
-			      NULL, l->comp, 0);
+	l->cq = ibv_create_cq(l->id->verbs,
+			      (int)(l->bounds.sends + VERBS_CQ_SPARE), NULL,
+			      l->comp, 0);
 	if (l->cq == NULL)
 		return -ENOMEM;
 	qa.send_cq = qa.recv_cq = l->cq;
+	qa.cap.max_send_wr = l->bounds.sends + VERBS_SPARE;
 	rc = create_qp(l, &qa);
 	if (rc != 0)
 		return rc;

@@ -5,7 +5,7 @@
 
 #include "rdma/verbs_impl.h"
 
-#define CHAIN_MAX 32
+#define CHAIN_MAX VERBS_SENDS_MIN
 
 _Static_assert(VERBS_INLINE < FAB_DIRECT_MIN, "one or the other");
 
@@ -46,6 +46,8 @@ static uint32_t piece_of(const struct verbs_lane *l, const struct fab_op *op,
 	uint32_t most = direct ? VERBS_DIRECT_PIECE : VERBS_PIECE;
 	uint64_t left = op->len - l->piece_at;
 
+	if (most > l->link->bounds.piece)
+		most = l->link->bounds.piece;
 	switch (op->opcode) {
 	case FAB_CALL:
 		return (uint32_t)sizeof(struct verbs_msg) + op->len;
@@ -154,7 +156,7 @@ static int add_piece(struct verbs_lane *l, struct chain *c, struct part *part,
 	struct ibv_send_wr *wr = &c->wr[c->n];
 	int slot = 0;
 
-	if (l->posted - l->done == VERBS_SENDS || c->n == CHAIN_MAX ||
+	if (l->posted - l->done == l->link->bounds.sends || c->n == CHAIN_MAX ||
 	    (op->opcode == FAB_CALL && l->calls == VERBS_RECVS))
 		return -EAGAIN;
 	*w = (struct verbs_work){.part = part, .op = i, .skip = l->piece_at};

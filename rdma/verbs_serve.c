@@ -356,12 +356,13 @@ static int open_device(struct verbs_server *s)
 {
 	const int all = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE |
 			IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC;
-	struct ibv_device_attr da;
+	struct verbs_bounds bounds;
+	int rc = verbs_bounds(s->listener, &bounds);
 
-	if (ibv_query_device(s->listener->verbs, &da) != 0)
-		return -ENODEV;
-	if (s->s.opts.region != NULL && da.atomic_cap == IBV_ATOMIC_NONE)
-		return -EOPNOTSUPP;
+	if (rc == 0 && s->s.opts.region != NULL)
+		rc = verbs_has_atomics(s->listener->verbs);
+	if (rc != 0)
+		return rc;
 	s->pd = ibv_alloc_pd(s->listener->verbs);
 	s->comp = ibv_create_comp_channel(s->listener->verbs);
 	s->reader_pd = ibv_alloc_pd(s->listener->verbs);

@@ -36,11 +36,24 @@ static struct ibv_context adapter;
 static struct ibv_pd protection;
 
 /* What it bears: READs and atomics under way, bytes in a work request, pieces
- * of memory. */
+ * of memory; work requests, completions, pieces of bytes in a request, bytes of
+ * a message. */
 static struct {
 	int reads;
 	unsigned inlined, pieces;
-} bears = {128, 1024, 600};
+	int wr, cqe, sge;
+	unsigned msg;
+	enum ibv_atomic_cap atomics;
+} bears = {128, 1024, 600, 16384, 65536, 30, 1u << 30, IBV_ATOMIC_HCA};
+
+static uint64_t node_size = REGION; /* as it says */
+
+/* What has been posted to it: doorbells, and on which connections. */
+static struct {
+	_Atomic unsigned doorbells, requests, signaled;
+	_Atomic(const struct ibv_qp *) last;
+	_Atomic unsigned connections; /* in turn */
+} rung;
 
 /* What comes of looking for the node's address, or of connecting to it, in
  * place of what should. */
@@ -77,6 +90,8 @@ struct pair {
 	uint64_t recv[VERBS_RECVS]; /* posted, oldest first */
 	uint8_t *at[VERBS_RECVS];
 	unsigned recvs;
+	unsigned sends, sends_max; /* that have not been told as done */
+	unsigned silent;	   /* of them: to be told by the next one */
 };
 
 static struct pair *of_cq(struct ibv_cq *cq)
@@ -98,6 +113,7 @@ static int poll_cq(struct ibv_cq *cq, int n, struct ibv_wc *wc)
 		return 0;
 	*wc = p->wc[p->first++ % QUEUED];
 	p->n--;
+	p->sends -= wc->vendor_err; /* how many it stands for */
 	return 1;
 }
 
@@ -153,7 +169,7 @@ static void welcome(struct pair *p)
 		struct verbs_msg m;
 		struct verbs_welcome w;
 	} x = {.m = {.type = VERBS_WELCOME, .len = sizeof(x.w)},
-	       .w = {.addr = 4096, .size = REGION, .rkey = 7}};
+	       .w = {.addr = 4096, .size = node_size, .rkey = 7}};
 
 	say(p, &x, sizeof(x));
 }
@@ -186,11 +202,38 @@ static void read_some(const struct ibv_sge *to)
 	memset((void *)(uintptr_t)to->addr, 7, to->length);
 }
 
+/* There is room for it; it is told as done if it is to be. */
+static void take_send(struct pair *p, const struct ibv_send_wr *wr)
+{
+	bool signaled = (wr->send_flags & IBV_SEND_SIGNALED) != 0;
+
+	must(++p->sends <= p->sends_max);
+	must(wr->num_sge <= bears.sge);
+	must(wr->num_sge == 0 || wr->sg_list->length <= bears.msg);
+	p->silent++;
+	rung.requests++;
+	if (!signaled)
+		return;
+	rung.signaled++;
+	complete(p, (struct ibv_wc){.wr_id = wr->wr_id,
+				    .opcode = IBV_WC_SEND,
+				    .vendor_err = p->silent});
+	p->silent = 0;
+}
+
+static void ring(const struct ibv_qp *qp)
+{
+	rung.doorbells++;
+	rung.connections += rung.last != qp;
+	rung.last = qp;
+}
+
 static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
 		     struct ibv_send_wr **bad)
 {
 	struct pair *p = of_cq(qp->send_cq);
 
+	ring(qp);
 	for (; wr != NULL; wr = wr->next) {
 		must(!(wr->send_flags & IBV_SEND_INLINE) ||
 		     wr->sg_list->length <= bears.inlined);
@@ -202,9 +245,7 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
 		}
 		if (wr->opcode == IBV_WR_RDMA_READ)
 			read_some(wr->sg_list);
-		if (wr->send_flags & IBV_SEND_SIGNALED)
-			complete(p, (struct ibv_wc){.wr_id = wr->wr_id,
-						    .opcode = IBV_WC_SEND});
+		take_send(p, wr);
 		if (wr->opcode == IBV_WR_SEND)
 			hear(p, wr);
 	}
@@ -227,6 +268,10 @@ int ibv_destroy_comp_channel(struct ibv_comp_channel *comp)
 struct ibv_cq *ibv_create_cq(struct ibv_context *c, int n, void *arg,
 			     struct ibv_comp_channel *channel, int vector)
 {
+	if (n > bears.cqe) {
+		errno = EINVAL;
+		return NULL;
+	}
 	return &((struct pair *)c)->cq;
 }
 
@@ -245,6 +290,18 @@ int ibv_query_device(struct ibv_context *c, struct ibv_device_attr *attr)
 {
 	memset(attr, 0, sizeof(*attr));
 	attr->max_qp_rd_atom = attr->max_qp_init_rd_atom = bears.reads;
+	attr->atomic_cap = bears.atomics;
+	attr->max_qp_wr = bears.wr;
+	attr->max_cqe = bears.cqe;
+	attr->max_sge = bears.sge;
+	return 0;
+}
+
+#undef ibv_query_port
+int ibv_query_port(struct ibv_context *c, uint8_t port,
+		   struct _compat_ibv_port_attr *attr)
+{
+	((struct ibv_port_attr *)attr)->max_msg_sz = bears.msg;
 	return 0;
 }
 
@@ -321,6 +378,11 @@ int rdma_create_id(struct rdma_event_channel *channel, struct rdma_cm_id **id,
 int rdma_destroy_id(struct rdma_cm_id *id)
 {
 	free(id);
+	return 0;
+}
+
+int rdma_bind_addr(struct rdma_cm_id *id, struct sockaddr *addr)
+{
 	return 0;
 }
 
@@ -409,10 +471,13 @@ int rdma_ack_cm_event(struct rdma_cm_event *event)
 int rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd,
 		   struct ibv_qp_init_attr *attr)
 {
-	if (attr->cap.max_inline_data > bears.inlined) {
+	if (attr->cap.max_inline_data > bears.inlined ||
+	    attr->cap.max_send_wr > (unsigned)bears.wr ||
+	    attr->cap.max_recv_wr > (unsigned)bears.wr) {
 		errno = EINVAL;
 		return -1;
 	}
+	((struct pair *)id)->sends_max = attr->cap.max_send_wr;
 	id->qp = &((struct pair *)id)->qp;
 	id->qp->send_cq = attr->send_cq;
 	id->qp->recv_cq = attr->recv_cq;

@@ -11,6 +11,7 @@
 
 #define LONGEST 200u
 #define AREA	8192u
+#define MANY	100u
 
 /* Of node 0, whose adapter is our own. */
 static struct fab *queue(void)
@@ -66,6 +67,112 @@ static void few_operations_under_way(void **state)
 	assert_int_equal(word, UINT64_C(0x0707070707070707));
 	end(f);
 	bears.reads = 128;
+}
+
+/* As many WRITEs and READs in a batch, to nodes 0 to @nodes - 1 in turn. */
+static void run_many(struct fab *f, unsigned n, unsigned nodes)
+{
+	static uint8_t bytes[MANY][LONGEST];
+	struct fab_op op[MANY];
+	struct fab_batch *done;
+	struct fab_batch b = {
+		.ops = op, .n = n, .deadline_ns = fab_now(f) + WIRE_DEADLINE};
+
+	for (unsigned i = 0; i < n; i++)
+		if (i % 3 == 0)
+			fab_read(&op[i], (uint8_t)(i % nodes), 0, bytes[i],
+				 LONGEST);
+		else
+			fab_write(&op[i], (uint8_t)(i % nodes), 0, bytes[i],
+				  LONGEST);
+	assert_int_equal(fab_post(f, &b), 0);
+	while (b.left > 0)
+		assert_int_equal(fab_poll(f, &done, 1, WIRE_PATIENCE_NS), 1);
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(op[i].status, 0);
+}
+
+/* take_send() and what makes queues look at the limits. */
+static void few_work_requests_at_a_time(void **state)
+{
+	static const struct {
+		int wr, cqe;
+	} t[] = {{40, 65536}, {16384, 64}, {101, 99}, {264, 288}};
+	struct fab *f;
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		bears.wr = t[i].wr;
+		bears.cqe = t[i].cqe;
+		f = queue();
+		run_many(f, MANY, 1);
+		end(f);
+	}
+	bears.wr = 16384;
+	bears.cqe = 65536;
+}
+
+/* A message of a CALL cannot be cut; a READ or WRITE is, at whole words. */
+static void short_messages(void **state)
+{
+	static uint8_t bytes[300000];
+	struct fab_op op;
+	struct fab *f;
+
+	node_size = sizeof(bytes);
+	bears.msg = VERBS_MSG_MAX;
+	f = queue();
+	assert_int_equal(fab_net_register(net, bytes, sizeof(bytes)), 0);
+	fab_read(&op, 0, 0, bytes, sizeof(bytes)); /* direct */
+	run(f, &op);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		assert_int_equal(bytes[i], 7);
+	fab_net_deregister(net, bytes);
+	fab_write(&op, 0, 0, bytes, sizeof(bytes));
+	rung.requests = 0;
+	run(f, &op);
+	assert_int_equal(rung.requests, 5); /* of 61440 each */
+	end(f);
+	bears.msg = 1u << 30;
+	node_size = REGION;
+}
+
+/* The node's host asks itself; a client learns that this one is of no use. */
+static void refuse_with(int probed)
+{
+	int attached = probed == -ENOBUFS ? -ENODEV : 0;
+
+	assert_int_equal(fab_verbs_probe("verbs:127.0.0.1:1"), probed);
+	assert_int_equal(fab_net_attach(net, OTHER, "verbs:127.0.0.1:2", "", 0),
+			 attached);
+	if (attached == 0)
+		fab_net_cut(net, OTHER);
+}
+
+static void an_adapter_that_bears_too_little_is_refused(void **state)
+{
+	struct fab *f = queue();
+
+	refuse_with(0);
+	bears.wr = 39;
+	refuse_with(-ENOBUFS);
+	bears.wr = 16384;
+	bears.cqe = 63;
+	refuse_with(-ENOBUFS);
+	bears.cqe = 65536;
+	bears.sge = 0;
+	refuse_with(-ENOBUFS);
+	bears.sge = 30;
+	bears.msg = VERBS_MSG_MAX - 1;
+	refuse_with(-ENOBUFS);
+	bears.msg = 0; /* it does not say */
+	assert_int_equal(fab_verbs_probe("verbs:127.0.0.1:1"), 0);
+	bears.msg = 1u << 30;
+	bears.atomics = IBV_ATOMIC_NONE;
+	refuse_with(-EOPNOTSUPP);
+	bears.atomics = IBV_ATOMIC_GLOB;
+	refuse_with(0);
+	bears.atomics = IBV_ATOMIC_HCA;
+	end(f);
 }
 
 /* post_send() looks at each that says it is inline. */
@@ -270,6 +377,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(few_operations_under_way),
+		cmocka_unit_test(few_work_requests_at_a_time),
+		cmocka_unit_test(short_messages),
+		cmocka_unit_test(an_adapter_that_bears_too_little_is_refused),
 		cmocka_unit_test(few_bytes_in_a_work_request),
 		cmocka_unit_test(memory_is_known_while_it_is_registered),
 		cmocka_unit_test(an_adapter_that_takes_no_more_is_done_without),

@@ -35,10 +35,34 @@ static void no_more_under_way_than_either_end_bears(void **state)
 	assert_int_equal(let_in_with(4), 4);
 }
 
+static int listens(void)
+{
+	struct verbs_server *s = node_open();
+	static struct pair p;
+	int rc;
+
+	pair_set_up(&p);
+	s->listener = &p.id;
+	s->s.opts.region = &p; /* is not looked at */
+	rc = open_device(s);
+	s->listener = NULL;
+	server_free(s);
+	return rc;
+}
+
+static void one_that_bears_too_little_does_not_begin(void **state)
+{
+	assert_int_equal(listens(), -EOPNOTSUPP); /* it has no atomics */
+	work = 63;
+	assert_int_equal(listens(), -ENOBUFS);
+	work = 16384;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_more_under_way_than_either_end_bears),
+		cmocka_unit_test(one_that_bears_too_little_does_not_begin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
