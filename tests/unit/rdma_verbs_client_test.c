@@ -175,6 +175,36 @@ static void an_adapter_that_bears_too_little_is_refused(void **state)
 	end(f);
 }
 
+static void attach_nodes(uint8_t upto)
+{
+	for (uint8_t id = 1; id < upto; id++)
+		assert_int_equal(fab_net_attach(net, id, "verbs:node:1", "", 0),
+				 0);
+}
+
+/* What a batch costs its poster and its adapter. */
+static void a_node_costs_a_batch_one_doorbell_and_one_signal(void **state)
+{
+	struct fab *f = queue();
+
+	attach_nodes(3);
+	run_many(f, 3, 3); /* connects */
+	memset(&rung, 0, sizeof(rung));
+	run_many(f, 30, 3);
+	assert_int_equal(rung.requests, 30);
+	assert_int_equal(rung.connections, 3);
+	assert_int_equal(rung.doorbells, 3);
+	assert_int_equal(rung.signaled, 3);
+	memset(&rung, 0, sizeof(rung));
+	run_many(f, MANY, 1); /* more than fit a doorbell */
+	assert_int_equal(rung.requests, MANY);
+	assert_int_equal(rung.connections, 1);
+	assert_int_equal(rung.doorbells,
+			 (MANY + VERBS_SENDS_MIN - 1) / VERBS_SENDS_MIN);
+	assert_int_equal(rung.signaled, rung.doorbells);
+	end(f);
+}
+
 /* post_send() looks at each that says it is inline. */
 static void few_bytes_in_a_work_request(void **state)
 {
@@ -380,6 +410,8 @@ int main(void)
 		cmocka_unit_test(few_work_requests_at_a_time),
 		cmocka_unit_test(short_messages),
 		cmocka_unit_test(an_adapter_that_bears_too_little_is_refused),
+		cmocka_unit_test(
+			a_node_costs_a_batch_one_doorbell_and_one_signal),
 		cmocka_unit_test(few_bytes_in_a_work_request),
 		cmocka_unit_test(memory_is_known_while_it_is_registered),
 		cmocka_unit_test(an_adapter_that_takes_no_more_is_done_without),
