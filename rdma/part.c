@@ -158,7 +158,7 @@ int part_post(struct fab *f, struct fab_batch *b)
 		q->q.next_deadline = p->deadline;
 	while ((p = TAILQ_FIRST(&parts)) != NULL) {
 		TAILQ_REMOVE(&parts, p, link);
-		if (q->lane_get(q, p->node, &l) != 0) {
+		if (q->lane_get(q, p, &l) != 0) {
 			part_refuse(f, p);
 		} else {
 			part_add(l, p);

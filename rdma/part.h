@@ -53,9 +53,9 @@ void parts_end(struct part_lane *l, int status);
 
 struct part_queue {
 	struct queue q;
-	/* The lane to node @id, ready or on its way to be. Errors: -EHOSTDOWN;
-	 * -ENOMEM. */
-	int (*lane_get)(struct part_queue *q, uint8_t id,
+	/* The lane to @part's node, ready or on its way to be; that takes no
+	 * longer than until @part is due. Errors: -EHOSTDOWN; -ENOMEM. */
+	int (*lane_get)(struct part_queue *q, const struct part *part,
 			struct part_lane **out);
 	/* Send what it takes now. */
 	void (*lane_send)(struct part_queue *q, struct part_lane *l);

@@ -121,7 +121,8 @@ static inline struct tcp_lane *tcp_lane(struct queue *q, uint8_t id)
 int tcp_fab_open(struct fab_net *net, struct fab **out);
 
 /* For a part_queue. */
-int tcp_lane_get(struct part_queue *q, uint8_t id, struct part_lane **out);
+int tcp_lane_get(struct part_queue *q, const struct part *part,
+		 struct part_lane **out);
 /* Go on connecting; send what the connection takes. */
 void tcp_lane_send(struct part_queue *q, struct part_lane *l);
 void tcp_lane_free(struct tcp_lane *l);

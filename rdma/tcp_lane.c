@@ -59,8 +59,10 @@ static int lane_begin(struct queue *q, struct tcp_lane *l)
 	return 0;
 }
 
-int tcp_lane_get(struct part_queue *q, uint8_t id, struct part_lane **out)
+int tcp_lane_get(struct part_queue *q, const struct part *part,
+		 struct part_lane **out)
 {
+	uint8_t id = part->node;
 	struct tcp_lane *l = tcp_lane(&q->q, id);
 
 	if (l == NULL) {

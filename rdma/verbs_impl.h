@@ -15,6 +15,7 @@
 #include "rdma/verbs_conn.h"
 
 #define VERBS_HELLO_NS UINT64_C(5000000000)
+#define VERBS_SLOW_NS  UINT64_C(100000000) /* to connect: is it alive? */
 #define VERBS_ADAPTERS 4u /* that areas are registered with; others copy */
 
 struct verbs_net;
@@ -22,8 +23,8 @@ struct verbs_net;
 /* A connected, proven client's end. */
 struct verbs_link {
 	struct verbs_net *net;
-	/* Of its node, if it need not be waited for when not up; or NULL. */
-	const _Atomic(int) *state;
+	int node;	     /* as its verbs_to says */
+	uint64_t suspect_at; /* it is slow then */
 	struct rdma_event_channel *channel;
 	struct rdma_cm_id *id;
 	struct ibv_comp_channel *comp;
@@ -85,12 +86,23 @@ bool verbs_reach_find(struct verbs_net *net, int adapter, struct verbs_reach *r,
 
 /* --- verbs_link.c -------------------------------------------------------- */
 
-/* Connect and prove; the node's @status of @hello. Errors: as fab_net_attach().
- */
-int verbs_link_open(struct verbs_net *net, const char *address,
-		    enum verbs_kind kind, const void *hello, size_t len,
-		    const _Atomic(int) *state, struct verbs_welcome *w,
-		    struct verbs_link **out);
+/* Where a link is to lead. */
+struct verbs_to {
+	const char *address;
+	enum verbs_kind kind;
+	const void *hello; /* of a primary one */
+	size_t len;
+	/* Of a queue's, which has been attached: when it is slow it is asked
+	 * for a life sign, and no longer waited for when it is not up. Or -1.
+	 */
+	int node;
+	uint64_t deadline;
+};
+
+/* Connect and prove; the node's @status of its hello. Errors: as
+ * fab_net_attach(). */
+int verbs_link_open(struct verbs_net *net, const struct verbs_to *to,
+		    struct verbs_welcome *w, struct verbs_link **out);
 void verbs_link_close(struct verbs_link *l); /* NULL is fine */
 /* Send what lies at the ring's start and wait for a message of @type; the
  * message stays in slot *@slot. Errors: -ETIMEDOUT, -ECONNREFUSED, -EPROTO. */
@@ -138,6 +150,7 @@ struct verbs_lane {
 	uint8_t id;
 	uint64_t addr, size;
 	uint32_t rkey;
+	uint64_t patience; /* at least, with connecting; ns */
 	uint64_t piece_at; /* of the operation being sent */
 	bool fence;	   /* it has READs or atomics that must not be passed */
 	/* work[i % VERBS_SENDS], i in [done, posted) */
@@ -162,7 +175,8 @@ static inline struct verbs_lane *verbs_lane(struct queue *q, uint8_t id)
 
 int verbs_fab_open(struct fab_net *net, struct fab **out);
 /* For a part_queue: post what there is room for; one doorbell. */
-int verbs_lane_get(struct part_queue *q, uint8_t id, struct part_lane **out);
+int verbs_lane_get(struct part_queue *q, const struct part *part,
+		   struct part_lane **out);
 void verbs_lane_send(struct part_queue *q, struct part_lane *l);
 void verbs_lane_free(struct verbs_lane *l);
 void verbs_lane_fail(struct queue *q, uint8_t id);

@@ -78,22 +78,46 @@ static int lane_enter(struct queue *q, struct verbs_lane *l)
 	return rc;
 }
 
-static int lane_connect(struct queue *q, struct verbs_lane *l)
+/* Nobody waits for it longer than until @due. But where it has been too slow
+ * for that, and is alive, there is twice the time: or short batches would never
+ * get there. */
+static int link_open(struct verbs_lane *l, const char *address, uint64_t due)
+{
+	uint64_t from = fab_clock_now(NULL);
+	struct verbs_to to = {.address = address,
+			      .kind = VERBS_QUEUE,
+			      .node = l->id,
+			      .deadline = from + VERBS_HELLO_NS};
+	struct verbs_welcome w;
+	int rc;
+
+	if (due < from + l->patience)
+		due = from + l->patience;
+	if (due < to.deadline)
+		to.deadline = due;
+	rc = verbs_link_open(verbs_net(l->net), &to, &w, &l->link);
+	l->patience = 0;
+	if (rc == 0)
+		return 0;
+	if (rc == -ETIMEDOUT)
+		l->patience = 2 * (fab_clock_now(NULL) - from);
+	verbs_suspect(l->net, l->id);
+	l->link = NULL;
+	return rc;
+}
+
+static int lane_connect(struct queue *q, struct verbs_lane *l, uint64_t due)
 {
 	uint32_t generation;
 	char *address = address_of(l, &generation);
-	struct verbs_welcome w;
 	int rc, flags;
 
 	if (address == NULL)
 		return -EHOSTDOWN;
-	rc = verbs_link_open(verbs_net(l->net), address, VERBS_QUEUE, NULL, 0,
-			     &node_of(l)->n.state, &w, &l->link);
+	rc = link_open(l, address, due);
 	free(address);
-	if (rc != 0) {
-		l->link = NULL;
+	if (rc != 0)
 		return rc;
-	}
 	l->reach.changes = 0;
 	flags = fcntl(l->link->comp->fd, F_GETFL);
 	fcntl(l->link->comp->fd, F_SETFL, flags | O_NONBLOCK);
@@ -107,8 +131,10 @@ static int lane_connect(struct queue *q, struct verbs_lane *l)
 	return rc;
 }
 
-int verbs_lane_get(struct part_queue *q, uint8_t id, struct part_lane **out)
+int verbs_lane_get(struct part_queue *q, const struct part *part,
+		   struct part_lane **out)
 {
+	uint8_t id = part->node;
 	struct verbs_lane *l = verbs_lane(&q->q, id);
 	int rc;
 
@@ -123,7 +149,7 @@ int verbs_lane_get(struct part_queue *q, uint8_t id, struct part_lane **out)
 	*out = &l->lane;
 	if (l->link != NULL)
 		return 0;
-	rc = lane_connect(&q->q, l);
+	rc = lane_connect(&q->q, l, part->deadline);
 	return rc == 0 || rc == -ENOMEM ? rc : -EHOSTDOWN;
 }
 

@@ -14,7 +14,20 @@
 
 #define SLICE_NS UINT64_C(50000000)
 
-/* A node that was cut meanwhile is waited for no longer. */
+/* A node that was cut meanwhile, or is found dead, is waited for no longer. */
+static int look_at_node(struct verbs_link *l, uint64_t now)
+{
+	if (l->node < 0)
+		return 0;
+	if (atomic_load(&l->net->node[l->node].n.state) != NET_UP)
+		return -EHOSTDOWN;
+	if (now >= l->suspect_at) {
+		verbs_suspect(&l->net->net, (uint8_t)l->node);
+		l->suspect_at = now + VERBS_SLOW_NS;
+	}
+	return 0;
+}
+
 static int wait_event(struct verbs_link *l, enum rdma_cm_event_type want,
 		      uint64_t deadline, void *private, size_t len)
 {
@@ -24,8 +37,9 @@ static int wait_event(struct verbs_link *l, enum rdma_cm_event_type want,
 	do {
 		now = fab_clock_now(NULL);
 		slice = now + SLICE_NS < deadline ? now + SLICE_NS : deadline;
-		if (l->state != NULL && atomic_load(l->state) != NET_UP)
-			return -EHOSTDOWN;
+		rc = look_at_node(l, now);
+		if (rc != 0)
+			return rc;
 		rc = verbs_wait_event(l->id, want, slice, private, len);
 	} while (rc == -ETIMEDOUT && slice < deadline);
 	return rc;
@@ -141,11 +155,12 @@ static int wait_comp(struct verbs_link *l, uint64_t deadline)
 	uint64_t now = fab_clock_now(NULL);
 	struct ibv_cq *cq;
 	void *ctx;
+	int rc = look_at_node(l, now);
 
+	if (rc != 0)
+		return rc;
 	if (now >= deadline)
 		return -ETIMEDOUT;
-	if (l->state != NULL && atomic_load(l->state) != NET_UP)
-		return -EHOSTDOWN;
 	if (deadline - now > SLICE_NS)
 		deadline = now + SLICE_NS;
 	poll(p, 2, (int)((deadline - now) / 1000000u) + 1);
@@ -186,10 +201,10 @@ int verbs_link_ask(struct verbs_link *l, const void *msg, uint32_t len,
 
 /* --- proving -------------------------------------------------------------- */
 
-static int prove(struct verbs_net *net, struct verbs_link *l,
-		 const struct verbs_accept *a, const void *hello, size_t len,
-		 uint64_t deadline, struct verbs_welcome *w)
+static int prove(struct verbs_link *l, const struct verbs_to *to,
+		 const struct verbs_accept *a, struct verbs_welcome *w)
 {
+	struct verbs_net *net = l->net;
 	struct verbs_msg *m = (void *)(l->mem.base + l->mem.recv_bytes);
 	struct verbs_auth *au = (struct verbs_auth *)(m + 1);
 	struct verbs_msg *got;
@@ -198,15 +213,15 @@ static int prove(struct verbs_net *net, struct verbs_link *l,
 
 	memset(m, 0, sizeof(*m));
 	m->type = VERBS_AUTH;
-	m->len = (uint32_t)(sizeof(*au) + len);
+	m->len = (uint32_t)(sizeof(*au) + to->len);
 	if (getrandom(au->nonce, sizeof(au->nonce), 0) != sizeof(au->nonce))
 		return -EIO;
 	verbs_prove(&net->key, "client", &l->said, a->nonce, au->nonce,
 		    au->proof);
-	if (len > 0)
-		memcpy(au + 1, hello, len);
+	if (to->len > 0)
+		memcpy(au + 1, to->hello, to->len);
 	rc = verbs_link_ask(l, m, (uint32_t)sizeof(*m) + m->len, VERBS_WELCOME,
-			    deadline, &slot);
+			    to->deadline, &slot);
 	if (rc != 0)
 		return rc;
 	got = (struct verbs_msg *)verbs_mem_recv(&l->mem, slot);
@@ -244,11 +259,9 @@ void verbs_link_close(struct verbs_link *l)
 	free(l);
 }
 
-static int establish(struct verbs_net *net, struct verbs_link *l,
-		     const char *address, const void *hello, size_t len,
+static int establish(struct verbs_link *l, const struct verbs_to *to,
 		     struct verbs_welcome *w)
 {
-	uint64_t deadline = fab_clock_now(NULL) + VERBS_HELLO_NS;
 	struct verbs_accept a;
 	int rc;
 
@@ -257,20 +270,18 @@ static int establish(struct verbs_net *net, struct verbs_link *l,
 		return errno == ENOENT || errno == ENODEV ? -ENODEV : -errno;
 	if (rdma_create_id(l->channel, &l->id, l, RDMA_PS_TCP) != 0)
 		return -errno;
-	rc = find_way(l, address, deadline);
+	rc = find_way(l, to->address, to->deadline);
 	if (rc == 0)
 		rc = open_qp(l);
 	if (rc == 0)
-		rc = connect_to(l, &a, deadline);
+		rc = connect_to(l, &a, to->deadline);
 	if (rc == 0)
-		rc = prove(net, l, &a, hello, len, deadline, w);
+		rc = prove(l, to, &a, w);
 	return rc;
 }
 
-int verbs_link_open(struct verbs_net *net, const char *address,
-		    enum verbs_kind kind, const void *hello, size_t len,
-		    const _Atomic(int) *state, struct verbs_welcome *w,
-		    struct verbs_link **out)
+int verbs_link_open(struct verbs_net *net, const struct verbs_to *to,
+		    struct verbs_welcome *w, struct verbs_link **out)
 {
 	struct verbs_link *l = calloc(1, sizeof(*l));
 	int rc;
@@ -279,13 +290,14 @@ int verbs_link_open(struct verbs_net *net, const char *address,
 		return -ENOMEM;
 	l->net = net;
 	l->adapter = -1;
-	l->state = state;
+	l->node = to->node;
+	l->suspect_at = fab_clock_now(NULL) + VERBS_SLOW_NS;
 	l->said.magic = VERBS_MAGIC;
 	l->said.version = VERBS_VERSION;
-	l->said.kind = kind;
+	l->said.kind = to->kind;
 	l->said.reader = net->key.reader;
 	memcpy(l->said.token, net->net.token, sizeof(l->said.token));
-	rc = establish(net, l, address, hello, len, w);
+	rc = establish(l, to, w);
 	if (rc != 0)
 		verbs_link_close(l);
 	else

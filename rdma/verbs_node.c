@@ -10,7 +10,8 @@
  * Noticing. A process that ends closes its connections: an event. A host that
  * vanishes says nothing; who has work there sees it fail within a second, and
  * then the primary connection is asked for a life sign: the answer, or that
- * there is none, is an event too. So nothing is done while nothing happens. */
+ * there is none, is an event too. So it is while a queue connects there, if
+ * that takes long. So nothing is done while nothing happens. */
 #include <errno.h>
 #include <string.h>
 
@@ -37,11 +38,17 @@ static int verbs_attach(struct net *net, uint8_t id, const void *hello,
 			size_t len)
 {
 	struct verbs_node *node = node_of(net, id);
+	const struct verbs_to to = {.address = node->n.address,
+				    .kind = VERBS_PRIMARY,
+				    .hello = hello,
+				    .len = len,
+				    .node = -1,
+				    .deadline = fab_clock_now(NULL) +
+						VERBS_HELLO_NS};
 	struct verbs_welcome w;
 	int rc;
 
-	rc = verbs_link_open(verbs_net(net), node->n.address, VERBS_PRIMARY,
-			     hello, len, NULL, &w, &node->link);
+	rc = verbs_link_open(verbs_net(net), &to, &w, &node->link);
 	if (rc != 0) {
 		node->link = NULL;
 		return rc;

@@ -61,7 +61,15 @@ static struct {
 	bool wanted;
 	enum rdma_cm_event_type instead_of, what;
 	int status;
+	bool silent; /* nothing comes of it at all */
 } trouble;
+
+/* Asked for a life sign by its primary connection: how often, and is it dead?
+ */
+static struct {
+	_Atomic unsigned asked;
+	bool dead;
+} life;
 
 /* The pieces of memory that it knows, by their key. */
 static struct {
@@ -221,6 +229,22 @@ static void take_send(struct pair *p, const struct ibv_send_wr *wr)
 	p->silent = 0;
 }
 
+/* No bytes: a life sign is wanted. */
+static bool is_ping(const struct ibv_send_wr *wr)
+{
+	return wr->opcode == IBV_WR_RDMA_WRITE && wr->num_sge == 0 &&
+	       wr->wr_id == UINT64_MAX;
+}
+
+static void ping(struct pair *p)
+{
+	life.asked++;
+	if (!life.dead)
+		return; /* it is not told */
+	complete(p, (struct ibv_wc){.status = IBV_WC_RETRY_EXC_ERR});
+	must(eventfd_write(p->comp.fd, 1) == 0);
+}
+
 static void ring(const struct ibv_qp *qp)
 {
 	rung.doorbells++;
@@ -233,6 +257,10 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr,
 {
 	struct pair *p = of_cq(qp->send_cq);
 
+	if (is_ping(wr)) {
+		ping(p);
+		return 0;
+	}
 	ring(qp);
 	for (; wr != NULL; wr = wr->next) {
 		must(!(wr->send_flags & IBV_SEND_INLINE) ||
@@ -408,6 +436,8 @@ static int happen(struct rdma_cm_id *id, enum rdma_cm_event_type what)
 	connecting->event.event = what;
 	connecting->event.status = 0;
 	if (trouble.wanted && trouble.instead_of == what) {
+		if (trouble.silent)
+			return 0;
 		connecting->event.event = trouble.what;
 		connecting->event.status = trouble.status;
 	}

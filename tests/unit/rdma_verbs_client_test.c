@@ -12,6 +12,7 @@
 #define LONGEST 200u
 #define AREA	8192u
 #define MANY	100u
+#define MS	UINT64_C(1000000)
 
 /* Of node 0, whose adapter is our own. */
 static struct fab *queue(void)
@@ -357,6 +358,71 @@ static void no_way_is_told_from_no_answer(void **state)
 	end(f);
 }
 
+/* A READ of node 0, due in so much time, which fails: after how long? */
+static uint64_t fails_after(struct fab *f, uint64_t due_ns, int status)
+{
+	uint64_t word, from = fab_now(f);
+	struct fab_batch *done;
+	struct fab_op op;
+	struct fab_batch b = {.ops = &op, .n = 1, .deadline_ns = from + due_ns};
+
+	fab_read(&op, 0, 0, &word, sizeof(word));
+	assert_int_equal(fab_post(f, &b), 0);
+	assert_int_equal(fab_poll(f, &done, 1, WIRE_PATIENCE_NS), 1);
+	assert_int_equal(op.status, status);
+	return fab_now(f) - from;
+}
+
+static void nothing_comes_of(enum rdma_cm_event_type event)
+{
+	memset(&life, 0, sizeof(life));
+	memset(&trouble, 0, sizeof(trouble));
+	trouble.wanted = trouble.silent = true;
+	trouble.instead_of = event;
+}
+
+/* Its host has vanished since this process attached it: who has not been there
+ * yet finds that as soon as others do, whenever his batch is due. */
+static void a_new_lane_finds_that_its_node_is_dead(void **state)
+{
+	static const enum rdma_cm_event_type t[] = {
+		RDMA_CM_EVENT_ADDR_RESOLVED, RDMA_CM_EVENT_ROUTE_RESOLVED,
+		RDMA_CM_EVENT_ESTABLISHED};
+	struct fab *f;
+
+	for (size_t i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		f = queue();
+		nothing_comes_of(t[i]);
+		life.dead = true;
+		assert_in_range(fails_after(f, 30000 * MS, -EHOSTDOWN), 1,
+				1000 * MS);
+		assert_true(life.asked > 0);
+		assert_false(fab_net_up(net, 0));
+		trouble.wanted = false;
+		end(f);
+	}
+	memset(&life, 0, sizeof(life));
+}
+
+/* Nobody knows why it is slow; a batch waits no longer than it is due. */
+static void a_new_lane_is_waited_for_until_its_batch_is_due(void **state)
+{
+	struct fab *f = queue();
+	uint64_t took;
+
+	nothing_comes_of(RDMA_CM_EVENT_ESTABLISHED);
+	took = fails_after(f, 60 * MS, -EHOSTDOWN);
+	assert_in_range(took, 60 * MS, 1000 * MS);
+	assert_true(life.asked > 0); /* short as that was */
+	/* If such batches are all there are, the node is reached all the same:
+	 * each has more time to connect. */
+	assert_true(fails_after(f, 60 * MS, -EHOSTDOWN) >= 2 * 60 * MS);
+	assert_true(fails_after(f, 60 * MS, -EHOSTDOWN) >= 4 * 60 * MS);
+	trouble.wanted = false;
+	assert_int_equal(read_to(f, area[0]), 0);
+	end(f);
+}
+
 struct reader {
 	pthread_t thread;
 	struct fab *f;
@@ -418,6 +484,9 @@ int main(void)
 		cmocka_unit_test(an_adapter_that_comes_later_takes_what_it_can),
 		cmocka_unit_test(what_is_late_is_taken_from_the_adapter),
 		cmocka_unit_test(no_way_is_told_from_no_answer),
+		cmocka_unit_test(a_new_lane_finds_that_its_node_is_dead),
+		cmocka_unit_test(
+			a_new_lane_is_waited_for_until_its_batch_is_due),
 		cmocka_unit_test(threads_register_their_own),
 	};
 
