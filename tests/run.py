@@ -273,11 +273,12 @@ GUEST_ENV = ["ACESO_HOST=10.77.0.1", "ACESO_TEST_SLOW=5", "ACESO_CREATE_ARGS=--l
 
 def stage_rdma(tally):
     """In a guest that has a soft-RoCE device and TLS in its kernel: the fabric's contract over both,
-    and over verbs a pool of five nodes with a mount, while nodes are killed; then, in a fresh one, what
-    the mount suite asks of POSIX; then two, of which one stops and vanishes."""
+    and over verbs the store's round trips and a pool of five nodes with a mount, while nodes are
+    killed; then, in a fresh one, what the mount suite asks of POSIX; then two, of which one stops and
+    vanishes."""
     vm, build = "tests/rdma-vm.sh", "build/release"
     programs = [f"{build}/tests/contract/{name}_test" for name in (
-        "verbs", "verbs_gone", "tcp", "tcp_ktls")]
+        "verbs", "verbs_gone", "tcp", "tcp_ktls")] + [f"{build}/tests/bench/netkv"]
     run("rdma/build", make("all", *programs), tally, 600, one)
     ready = subprocess.run([vm, "-p"], cwd=ROOT, stdin=subprocess.DEVNULL, timeout=600, text=True,
                            stderr=subprocess.PIPE)

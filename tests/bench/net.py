@@ -10,6 +10,7 @@ ratios of one run: medians of rounds that alternate between both.
 
     net.py [--rounds N] [--ms MS]      over shared memory, TCP, TCP inside TLS
     net.py --verbs ADDRESS             over the RDMA adapter of that address
+    net.py --store ...                 the store's rows only: no perftest needed
 """
 import argparse
 import json
@@ -103,16 +104,16 @@ def main():
     args.add_argument("--rounds", type=int, default=5)
     args.add_argument("--ms", type=int, default=200)
     args.add_argument("--verbs", metavar="ADDRESS")
+    args.add_argument("--store", action="store_true")
     args = args.parse_args()
+    fabric = []
     if args.verbs:
         os.environ["ACESO_RDMA_ADDRESS"] = args.verbs
-        fabric = verbs_rows(args.verbs, args.rounds, args.ms)
+    if not args.store:
+        fabric = (verbs_rows(args.verbs, args.rounds, args.ms) if args.verbs
+                  else rows("netbench", args.rounds, args.ms))
         show_fabric(fabric)
-        store = rows("netkv", args.rounds * args.ms, "verbs")
-    else:
-        fabric = rows("netbench", args.rounds, args.ms)
-        show_fabric(fabric)
-        store = rows("netkv", args.rounds * args.ms)
+    store = rows("netkv", args.rounds * args.ms, *(["verbs"] if args.verbs else []))
     show_store(store)
     with open(os.path.join(ROOT, "build", "bench-net.json"), "w", encoding="utf-8") as f:
         json.dump({"fabric": fabric, "store": store}, f, indent=1)
