@@ -274,8 +274,8 @@ GUEST_ENV = ["ACESO_HOST=10.77.0.1", "ACESO_TEST_SLOW=5", "ACESO_CREATE_ARGS=--l
 def stage_rdma(tally):
     """In a guest that has a soft-RoCE device and TLS in its kernel: the fabric's contract over both,
     and over verbs the store's round trips and a pool of five nodes with a mount, while nodes are
-    killed; then, in a fresh one, what the mount suite asks of POSIX; then two, of which one stops and
-    vanishes."""
+    killed; then, in a fresh one each, what the mount suite asks of POSIX, and hosts that are far from
+    each other, for which there is netem there; then two, of which one stops and vanishes."""
     vm, build = "tests/rdma-vm.sh", "build/release"
     programs = [f"{build}/tests/contract/{name}_test" for name in (
         "verbs", "verbs_gone", "tcp", "tcp_ktls")] + [f"{build}/tests/bench/netkv"]
@@ -290,6 +290,7 @@ def stage_rdma(tally):
     run("rdma/guest", [vm, "-t", "560", "tests/verbs_guest.sh", build], tally, 600, cmocka)
     run("rdma/mount", [vm, "-t", "560", "env", *GUEST_ENV, f"ACESO_BIN={build}/bin",
                        "tests/mount/over.py", "verbs", "guest"], tally, 600, summary)
+    run("rdma/netem", [vm, "-t", "300", "tests/netem_guest.sh", f"{build}/bin"], tally, 320, summary)
     run("rdma/hosts", ["/usr/bin/python3", "tests/verbs_hosts.py", build], tally, 600, cmocka)
 
 
