@@ -269,7 +269,8 @@ void alloc_set_view(struct alloc *a, uint64_t up, uint64_t members)
 	members |= up;
 	__atomic_store_n(&a->up, up, __ATOMIC_RELAXED);
 	__atomic_store_n(&a->coming, (up & self) == 0, __ATOMIC_RELAXED);
-	a->rebuilding = (up & self) == 0 && !a->rebuilt;
+	/* Whatever a view says: what is not here yet is not. */
+	a->rebuilding = ((up & self) == 0 || a->rebuilding) && !a->rebuilt;
 	for (uint32_t j = 0; j < a->m; j++)
 		row_set_up(a, j, up, members);
 	pthread_mutex_unlock(&a->lock);

@@ -10,15 +10,13 @@
 
 #include "kv/client/client_impl.h"
 #include "kv/hello.h"
+#include "tests/fuzz/spoil.h"
 #include "tests/lib/cluster.h"
 #include "tests/lib/faulty.h"
 #include "tests/lib/fuzz.h"
 #include "tests/lib/must.h"
 
-#define CHANGE_BYTES 6u
-#define VALUE_BYTES  3000u
-
-enum { FLIP, PUT, CUT, LONGER, STATUS, HOWS };
+#define VALUE_BYTES 3000u
 
 static struct cluster *pool;
 
@@ -28,40 +26,13 @@ static struct {
 	_Atomic unsigned seen;
 } script;
 
-static uint16_t word(const uint8_t *at)
-{
-	return (uint16_t)(at[0] | at[1] << 8);
-}
-
-static void change(struct fab_op *op, const uint8_t *c)
-{
-	uint8_t *reply = op->reply;
-	uint32_t at = op->reply_len > 0 ? word(c + 2) % op->reply_len : 0;
-
-	if (c[1] % HOWS == STATUS)
-		op->status = -(int)(word(c + 4) % 140);
-	if (op->status != 0 || op->reply_cap == 0 || op->reply_len == 0)
-		return;
-	if (c[1] % HOWS == FLIP)
-		reply[at] ^= c[4];
-	else if (c[1] % HOWS == PUT)
-		for (uint32_t i = at; i < at + 8 && i < op->reply_len; i++)
-			reply[i] = c[4 + i % 2];
-	else if (c[1] % HOWS == CUT)
-		op->reply_len = at;
-	else if (c[1] % HOWS == LONGER && op->reply_len < op->reply_cap)
-		memset(reply + op->reply_len, c[4],
-		       op->reply_cap - op->reply_len),
-			op->reply_len = op->reply_cap;
-}
-
 static void on_answer(void *arg, struct fab_op *op)
 {
 	unsigned nth = script.seen++;
 
 	for (size_t i = 0; i < script.changes; i++)
-		if (script.change[i * CHANGE_BYTES] == nth % 256)
-			change(op, script.change + i * CHANGE_BYTES);
+		if (script.change[i * SPOIL_BYTES] == nth % 256)
+			spoil(op, script.change + i * SPOIL_BYTES);
 }
 
 /* --- a client ------------------------------------------------------------ */
@@ -121,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (pool == NULL)
 		set_up();
 	script.change = data;
-	script.changes = size / CHANGE_BYTES;
+	script.changes = size / SPOIL_BYTES;
 	script.seen = 0;
 	net = net_of(&f);
 	faulty_on_answer(f, on_answer, NULL);
@@ -138,10 +109,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 /* One answer, spoilt in three places. */
 static void seed(uint8_t nth, uint8_t how, size_t at)
 {
-	uint8_t c[3 * CHANGE_BYTES] = {0};
+	uint8_t c[3 * SPOIL_BYTES] = {0};
 
 	for (unsigned i = 0; i < 3; i++) {
-		uint8_t *one = c + i * CHANGE_BYTES;
+		uint8_t *one = c + i * SPOIL_BYTES;
 
 		one[0] = nth;
 		one[1] = how;
@@ -156,8 +127,8 @@ static void seed(uint8_t nth, uint8_t how, size_t at)
 void fuzz_seeds(void)
 {
 	for (uint8_t nth = 0; nth < 24; nth++)
-		for (uint8_t how = 0; how < HOWS; how++)
+		for (uint8_t how = 0; how < SPOIL_HOWS; how++)
 			seed(nth, how, 8u * nth);
 	for (size_t at = 0; at < sizeof(struct view); at += 24)
-		seed(0, PUT, offsetof(struct proto_joined, view) + at);
+		seed(0, SPOIL_PUT, offsetof(struct proto_joined, view) + at);
 }

@@ -67,6 +67,18 @@ static int open_real(const struct cluster *c, struct fab_net **out)
 				: fab_shm_open(NULL, out);
 }
 
+static int open_wrapped(const struct cluster *c, struct fab_net **out)
+{
+	struct fab_net *inner;
+	int rc = open_real(c, &inner);
+
+	if (rc != 0 || c->o.wrap == NULL) {
+		*out = inner;
+		return rc;
+	}
+	return c->o.wrap(c->o.wrap_arg, inner, out);
+}
+
 static int open_net(void *arg, struct fab_net **out)
 {
 	struct cluster_node *cn = arg;
@@ -75,7 +87,7 @@ static int open_net(void *arg, struct fab_net **out)
 
 	snprintf(name, sizeof(name), "node%u", cn->id);
 	rc = cn->c->sim != NULL ? sim_net_open(cn->c->sim, name, out)
-				: open_real(cn->c, out);
+				: open_wrapped(cn->c, out);
 	if (rc == 0)
 		cn->net = *out;
 	return rc;
@@ -87,7 +99,7 @@ static int open_coord_net(void *arg, struct fab_net **out)
 	int rc;
 
 	if (c->sim == NULL)
-		return open_real(c, out);
+		return open_wrapped(c, out);
 	rc = sim_net_open(c->sim, "coord", out);
 	if (rc == 0)
 		c->coord_net = *out;

@@ -73,6 +73,10 @@ struct cluster_opts {
 	bool keep;
 	struct coord_counters counters;
 	uint32_t durable_ms;
+	/* SHM: what nodes and the coordinator go by is put around the net that
+	 * they would have, which then belongs to *@out. NULL: nothing. */
+	int (*wrap)(void *arg, struct fab_net *inner, struct fab_net **out);
+	void *wrap_arg;
 };
 
 /* rest_ms as @seed says: at once, or after a moment, or longer than the world
