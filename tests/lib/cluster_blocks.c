@@ -11,7 +11,7 @@
 #include "tests/lib/cluster_impl.h"
 
 #define SHOW_STRIPES_MAX 20u
-#define REST_NS		 UINT64_C(2000000000)
+#define REST_NS		 UINT64_C(5000000000) /* a grant that came to nothing: 2 s */
 
 /* What the member in @at knows of the block of @role; false: it is gone. */
 static bool rec_at(struct cluster *c, uint64_t s, uint32_t at, uint32_t role,
@@ -119,8 +119,9 @@ static bool half_freed(struct cluster *c, uint64_t s, uint32_t role)
 }
 
 /* Is it on its way to be opened again at one member, and at rest in a later
- * life at another? Who opened it died, and the first has yet to see that: it
- * looks twice a second (kv/node/stray.c). */
+ * life at another? Who opened it died, or gave up, and the first has yet to see
+ * that: it looks twice a second (kv/node/stray.c), or leads, and waits for who
+ * was granted it (kv/node/again.c). */
 static bool half_opened(struct cluster *c, uint64_t s, uint32_t role)
 {
 	const struct group *g = &cluster_layout(c)->group;
