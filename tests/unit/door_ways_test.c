@@ -18,6 +18,7 @@
 #include "mount-helper/hostnode.h"
 #include "mount-helper/ways.h"
 #include "tests/contract/fabric_tcp.h"
+#include "tests/lib/far_pool.h"
 
 #define NODES 3u
 
@@ -303,21 +304,6 @@ static void the_doctor_tells_of_another_version(void **state)
 	welcome = 0;
 }
 
-/* --- a machine without RDMA ----------------------------------------------- */
-
-static bool is_without(void)
-{
-	struct proto_hello h;
-	struct fab_net *net;
-	int rc;
-
-	hello_fill(&h, PROTO_TOOL, NULL);
-	assert_int_equal(fab_any_open(&contract_tcp_key, &net), 0);
-	rc = hello_attach(net, 0, "verbs:127.0.0.1:4711", &h);
-	fab_net_close(net);
-	return rc == -ENODEV;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,7 +316,7 @@ int main(void)
 		cmocka_unit_test(the_doctor_tells_of_another_version),
 	};
 
-	if (!is_without()) {
+	if (!far_without_rdma()) {
 		print_message("this host has RDMA: nothing to see\n");
 		return 0;
 	}

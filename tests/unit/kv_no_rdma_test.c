@@ -19,6 +19,7 @@
 #include "kv/node/node.h"
 #include "kv/node/viewstate.h"
 #include "tests/contract/fabric_tcp.h"
+#include "tests/lib/far_pool.h"
 #include "tests/lib/mem_store.h"
 
 #define NODES	2u
@@ -291,39 +292,11 @@ static void a_coordinator_that_takes_over_leaves_off(void **state)
 	viewstore_close(o.store);
 }
 
-/* --- a machine without RDMA ----------------------------------------------- */
-
-static bool is_without(void)
-{
-	struct proto_hello h;
-	struct fab_net *net;
-	int rc;
-
-	hello_fill(&h, PROTO_TOOL, NULL);
-	assert_int_equal(open_net(NULL, &net), 0);
-	rc = hello_attach(net, 0, RDMA, &h);
-	fab_net_close(net);
-	return rc == -ENODEV;
-}
-
 static int set_up(void **state)
 {
-	struct layout_shape shape = {.nodes = NODES,
-				     .k = 1,
-				     .m = 1,
-				     .usable = 8 << 20,
-				     .block_bytes = 64 << 10,
-				     .slots = 1024,
-				     .clients = 2};
-
 	(void)state;
-	super = (struct layout_super){.magic = LAYOUT_MAGIC,
-				      .version = LAYOUT_VERSION,
-				      .uuid = "pool"};
-	for (unsigned i = 0; i <= NODES; i++)
-		contract_tcp_address(i, at[i], sizeof(at[i]));
 	log_to(on_line, NULL);
-	return layout_of(&shape, &super.layout);
+	return far_pool(NODES, 1, &super, at);
 }
 
 int main(void)
@@ -335,7 +308,7 @@ int main(void)
 		cmocka_unit_test(a_coordinator_that_takes_over_leaves_off),
 	};
 
-	if (!is_without()) {
+	if (!far_without_rdma()) {
 		print_message("this host has RDMA: nothing to see\n");
 		return 0;
 	}

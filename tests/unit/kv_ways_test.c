@@ -15,6 +15,7 @@
 #include "kv/node/viewstate.h"
 #include "kv/proto.h"
 #include "tests/contract/fabric_tcp.h"
+#include "tests/lib/far_pool.h"
 #include "tests/lib/mem_store.h"
 
 #define NODES	3u
@@ -315,22 +316,11 @@ static void nobody_is_said_to_lead_who_may_not(void **state)
 
 static int set_up(void **state)
 {
-	struct layout_shape shape = {.nodes = NODES,
-				     .k = 2,
-				     .m = 1,
-				     .usable = 8 << 20,
-				     .block_bytes = 64 << 10,
-				     .slots = 1024,
-				     .clients = 2};
+	int rc = far_pool(NODES, 2, &super, at);
 
 	(void)state;
-	super = (struct layout_super){.magic = LAYOUT_MAGIC,
-				      .version = LAYOUT_VERSION,
-				      .uuid = "pool"};
-	for (unsigned i = 0; i <= NODES; i++)
-		contract_tcp_address(i, at[i], sizeof(at[i]));
 	snprintf(coords, sizeof(coords), "tcp:other:7600,%s", at[NODES]);
-	return layout_of(&shape, &super.layout);
+	return rc;
 }
 
 int main(void)
