@@ -314,6 +314,7 @@ static int delta_try(struct kv *kv, struct kv_thread *t, struct page_io *io,
 {
 	uint32_t nops = 0, page = 0;
 	int rc, got = take(kv, t, io, n, deadline_ns);
+	bool unheard = false;
 
 	rc = got < 0 ? got : 0;
 	if (rc != 0)
@@ -321,10 +322,12 @@ static int delta_try(struct kv *kv, struct kv_thread *t, struct page_io *io,
 	for (uint32_t i = 0; i < io->nspots; i++) {
 		if (!space_trim(kv->space, &io->spot[i]))
 			rc = -EAGAIN;
-		if (rc == 0)
+		if (rc == 0) {
 			rc = pages_zeros(kv, t, io->spot[i].block,
 					 io->spot[i].block->role, data + page,
 					 io->spot[i].units / PAGE_UNITS);
+			unheard = rc != 0;
+		}
 		nops += spot_ops(&io->spot[i], data + page, io->ops + nops);
 		page += io->spot[i].units / PAGE_UNITS;
 	}
@@ -341,6 +344,10 @@ static int delta_try(struct kv *kv, struct kv_thread *t, struct page_io *io,
 
 err_abandon:
 	abandon(kv->space, io);
+	if (unheard) { /* its node has gone, and the view has yet to say so */
+		got = pages_wait(kv, t, deadline_ns);
+		rc = got != 0 ? got : rc;
+	}
 	return rc;
 }
 
