@@ -269,6 +269,7 @@ as test -w /dev/fuse || { echo /dev/fuse is for root only; exit 77; }
 as test -u "$(command -v mount)" -a -u "$(command -v fusermount3)" ||
 	{ echo mount or fusermount3 is not set-uid; exit 77; }
 ! as mount /mnt/far || exit 3
+trap 'umount /mnt/his 2>/dev/null || :' EXIT # who goes before the end leaves nothing
 as mount /mnt/his
 as sh -c 'echo his >/mnt/his/f'
 as cat /mnt/his/f
