@@ -2,8 +2,9 @@
 #include "fs/linger.h"
 
 #include <errno.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "fs/clock.h"
 
 #define LINGER_NS UINT64_C(50000) /* what may be wasted at a pause */
 
@@ -14,14 +15,6 @@
 #define SHUN_NS	   UINT64_C(1000000)
 #define SPOILT_MAX 6u
 
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * UINT64_C(1000000000) + (uint64_t)t.tv_nsec;
-}
-
 static void spoil(struct linger *l, uint64_t now)
 {
 	l->shun = now + (SHUN_NS << l->spoilt);
@@ -31,7 +24,7 @@ static void spoil(struct linger *l, uint64_t now)
 
 bool fs_linger_begin(struct linger *l)
 {
-	l->since = now_ns();
+	l->since = fs_clock_ns();
 	return l->gap <= LINGER_NS && l->since >= l->shun;
 }
 
@@ -46,7 +39,7 @@ ssize_t fs_linger_read(struct linger *l, int fd, void *buf, size_t len)
 		rc = read(fd, buf, len);
 		if (rc >= 0 || errno != EAGAIN)
 			break;
-		t = now_ns();
+		t = fs_clock_ns();
 		if (t - was > LOOK_NS) {
 			spoil(l, t);
 			break;
@@ -61,5 +54,5 @@ ssize_t fs_linger_read(struct linger *l, int fd, void *buf, size_t len)
 
 void fs_linger_took(struct linger *l)
 {
-	l->gap = now_ns() - l->since;
+	l->gap = fs_clock_ns() - l->since;
 }

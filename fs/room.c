@@ -3,19 +3,12 @@
 #include <errno.h>
 #include <time.h>
 
+#include "fs/clock.h"
 #include "fs/fs_impl.h"
 #include "fs/orphan.h"
 #include "fs/timer.h"
 
 #define NAP_NS 2000000 /* 2 ms */
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* Until an orphan is destroyed that was not at the last try. False: none is
  * going to be. */
@@ -30,7 +23,7 @@ static bool wait_for_one(struct fs *fs, struct fs_room *room)
 		room->seen = fs_orphan_count(fs);
 		if (room->seen != was)
 			return true;
-		if (!waits || now_ns() >= room->until_ns)
+		if (!waits || fs_clock_ns() >= room->until_ns)
 			return false;
 		fs_timer_hurry(fs->timer);
 		nanosleep(&nap, NULL);
@@ -42,9 +35,10 @@ bool fs_room_again(struct fs *fs, int64_t err, struct fs_room *room)
 	if (err != -ENOSPC || !fs_timer_runs(fs->timer))
 		return false;
 	if (room->until_ns == 0)
-		room->until_ns = now_ns() + FS_ROOM_WAIT_MS * UINT64_C(1000000);
+		room->until_ns =
+			fs_clock_ns() + FS_ROOM_WAIT_MS * UINT64_C(1000000);
 	if (!wait_for_one(fs, room))
 		return false;
 	(void)kv_sync(fs->kv); /* its marks go out now */
-	return now_ns() < room->until_ns;
+	return fs_clock_ns() < room->until_ns;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "fs/clock.h"
 #include "fs/fs_impl.h"
 #include "fs/itable.h"
 #include "fs/orphan.h"
@@ -72,10 +73,7 @@ static void pause_for(struct fs_timer *t, uint32_t ms)
 
 static uint64_t clock_ms(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	return fs_clock_ns() / 1000000;
 }
 
 /* What is pending is settled once in FS_SETTLE_MS. Returns whether it was time
