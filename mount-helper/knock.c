@@ -16,15 +16,14 @@
 #define TRIES_MAX     ((FAB_NODES_MAX + POOLCONF_COORDS_MAX) * ADDRESSES_MAX)
 
 /* One address of a place. */
-struct
-try {
+struct attempt {
 	struct knock *of;
 	int fd;
 };
 
 struct tries {
 	unsigned n;
-	struct try at[TRIES_MAX];
+	struct attempt at[TRIES_MAX];
 	struct pollfd p[TRIES_MAX];
 };
 
@@ -46,7 +45,7 @@ static void begin_at(struct tries *t, struct knock *k,
 	else if (fd < 0 || errno != EINPROGRESS)
 		tell(k, -errno);
 	else {
-		t->at[t->n++] = (struct try){.of = k, .fd = fd};
+		t->at[t->n++] = (struct attempt){.of = k, .fd = fd};
 		tell(k, -ETIMEDOUT);
 		return;
 	}
@@ -71,21 +70,21 @@ static void begin(struct tries *t, struct knock *k)
 	freeaddrinfo(all);
 }
 
-static void end(struct try *try, int rc)
+static void end(struct attempt *a, int rc)
 {
-	tell(try->of, rc);
-	close(try->fd);
-	try->fd = -1;
+	tell(a->of, rc);
+	close(a->fd);
+	a->fd = -1;
 }
 
-static void look(struct try *try)
+static void look(struct attempt *a)
 {
 	int err = EIO;
 	socklen_t len = sizeof(err);
 
-	if (getsockopt(try->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+	if (getsockopt(a->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
 		err = errno;
-	end(try, -err);
+	end(a, -err);
 }
 
 /* A place that is reached needs no other address. */
@@ -94,12 +93,12 @@ static int gather(struct tries *t)
 	int open = 0;
 
 	for (unsigned i = 0; i < t->n; i++) {
-		struct try *try = &t->at[i];
+		struct attempt *a = &t->at[i];
 
-		if (try->fd >= 0 && try->of->rc == 0)
-			end(try, 0);
-		t->p[i] = (struct pollfd){.fd = try->fd, .events = POLLOUT};
-		open += try->fd >= 0;
+		if (a->fd >= 0 && a->of->rc == 0)
+			end(a, 0);
+		t->p[i] = (struct pollfd){.fd = a->fd, .events = POLLOUT};
+		open += a->fd >= 0;
 	}
 	return open;
 }
